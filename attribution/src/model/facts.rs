@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What was decided once at start-up and is repeated in every snapshot: which sources and probes, and why.
+
+use super::ids::SourceId;
+use super::zone::Component;
+
+/// Decisions of the start-up.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// Which source was taken for which kind of component.
+    pub selections: Vec<Selection>,
+    /// Every probe with its state.
+    pub probes: Vec<ProbeState>,
+    /// Sources in use, for `kepler_source_info` and `kepler_source_up`, also before their first reading.
+    pub sources: Vec<SourceFacts>,
+}
+
+/// One source in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFacts {
+    /// Its label value.
+    pub source: SourceId,
+    /// Components it answers for.
+    pub components: Vec<Component>,
+    /// What it reads, for people (`/sys/class/powercap: package-0, dram`, or the model's name).
+    pub detail: String,
+}
+
+/// The outcome of choosing a source for one config key (`sources.cpu` and so on).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The config key without its section: `cpu`, `dram`, `platform`, `gpu`.
+    pub key: &'static str,
+    /// Names as configured that were taken.
+    pub chosen: Vec<String>,
+    /// Names that were tried or skipped before, each with the reason.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A source that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its name as configured.
+    pub name: String,
+    /// Why, and what to do about it.
+    pub reason: String,
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeState {
+    /// Its label value: `sched_switch`, `proc_fallback`.
+    pub probe: &'static str,
+    /// Whether it measures.
+    pub up: bool,
+    /// Why not; empty when up.
+    pub reason: String,
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What reporters say at each tick.
+//!
+//! All totals are **cumulative** since the reporter began, and every report is whole: what it does not list does not
+//! exist any more. So a report that is lost or late costs resolution and never energy; the next one says it all again.
+
+use super::ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, TaskKey, TickId};
+use super::units::{CpuNanos, Microjoules, MonotonicNanos};
+use super::zone::{Provenance, Zone};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The time during which a reporter read: its figures belong to a moment inside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// Before the first read.
+    pub began: MonotonicNanos,
+    /// After the last read.
+    pub ended: MonotonicNanos,
+}
+
+/// One reporter's answer to one tick.
+#[derive(Clone, Debug)]
+pub struct Report<T> {
+    /// The tick that it answers.
+    pub tick: TickId,
+    /// Who answers.
+    pub reporter: ReporterId,
+    /// When it read.
+    pub section: Section,
+    /// What it read.
+    pub body: T,
+}
+
+/// Who ran: CPU time of every task since the probe began.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// One row per task, cgroup and package; no two rows share all three.
+    pub tasks: Vec<TaskUsage>,
+    /// Busy and idle time of each package, all its CPUs together, from the clock that also charged the tasks.
+    pub packages: Vec<PackageTime>,
+    /// What the probe had to drop or fold, cumulative, by reason.
+    pub lost: Vec<LostEvents>,
+}
+
+/// CPU time of one task inside one cgroup on one package.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskUsage {
+    /// The process; `None` for time of this cgroup that belongs to no process known by name (a full map, or what
+    /// `cpu.stat` counted beyond the processes seen).
+    pub task: Option<TaskKey>,
+    /// The cgroup it ran in.
+    pub cgroup: CgroupId,
+    /// The package it ran on.
+    pub package: PackageId,
+    /// Time on that package's CPUs since the probe began.
+    pub cpu: CpuNanos,
+    /// The newest command name that the probe saw.
+    pub comm: Comm,
+    /// Whose code it runs.
+    pub kind: TaskKind,
+    /// Whether the whole thread group is dead. It is listed until the window that paid it has closed.
+    pub ended: bool,
+}
+
+/// Whose code a task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskKind {
+    /// A process of user space.
+    User,
+    /// A kernel thread (`PF_KTHREAD`).
+    Kernel,
+}
+
+/// Busy and idle time of a package since the probe began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackageTime {
+    /// The package.
+    pub package: PackageId,
+    /// Online CPUs (hardware threads) of it.
+    pub cpus: u32,
+    /// Time its CPUs ran tasks.
+    pub busy: CpuNanos,
+    /// Time its CPUs ran the idle task.
+    pub idle: CpuNanos,
+}
+
+/// Something that a probe could not account where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostEvents {
+    /// The probe, as in `kepler_probe_up`.
+    pub probe: &'static str,
+    /// Why, in one or two words.
+    pub reason: &'static str,
+    /// How often since start.
+    pub count: u64,
+}
+
+/// Who is who. Shared and copied only when it changes.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Owners by cgroup, for hosts whose runtimes use the unified hierarchy.
+    pub cgroups: HashMap<CgroupId, Arc<CgroupOwner>>,
+    /// Owners by process, for processes that are in the root of the unified hierarchy while a version-1 hierarchy
+    /// knows better. Wins over `cgroups`.
+    pub tasks: HashMap<TaskKey, Arc<CgroupOwner>>,
+}
+
+impl Identity {
+    /// The owner of what `task` did inside `cgroup`.
+    #[must_use]
+    pub fn owner(&self, task: Option<TaskKey>, cgroup: CgroupId) -> Option<&Arc<CgroupOwner>> {
+        task.and_then(|task| self.tasks.get(&task))
+            .or_else(|| self.cgroups.get(&cgroup))
+    }
+}
+
+/// What a cgroup path says about its processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CgroupOwner {
+    /// The path below the mount point, beginning with `/`.
+    pub path: String,
+    /// The container, if it is one.
+    pub container: Option<ContainerId>,
+    /// `docker`, `containerd`, `cri-o`, `podman`, or empty where the path does not tell.
+    pub runtime: &'static str,
+    /// The pod, if the path names one.
+    pub pod: Option<PodUid>,
+    /// The systemd unit (`ssh.service`, `session-3.scope`), for host processes.
+    pub unit: Option<String>,
+    /// The systemd slice that holds the unit (`system.slice`, `user-1000.slice`).
+    pub slice: Option<String>,
+}
+
+/// What it cost: the zones that one source could read at this tick.
+#[derive(Clone, Debug, Default)]
+pub struct Energy {
+    /// One row per zone that answered. A zone that is missing is down; its next reading pays the gap.
+    pub zones: Vec<ZoneReading>,
+    /// Errors since start, by zone and reason; every reason that ever happened.
+    pub errors: Vec<SourceError>,
+}
+
+/// A zone's total.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneReading {
+    /// The zone.
+    pub zone: Zone,
+    /// Energy since the source was opened. Wraps and resets are already dealt with; it never falls.
+    pub total: Microjoules,
+    /// How much of `total` the source knows to be idle energy (an estimator does, a meter does not).
+    pub idle: Option<Microjoules>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// Errors of one kind on one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError {
+    /// The zone, or `None` for the source as a whole.
+    pub zone: Option<Zone>,
+    /// What kind.
+    pub reason: ErrorReason,
+    /// How often since start.
+    pub count: u64,
+    /// The latest one, in words: path, what was found, what was expected.
+    pub latest: Arc<str>,
+}
+
+/// Kinds of source error: the `reason` label of `kepler_source_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorReason {
+    /// The kernel or the wire refused the read.
+    Io,
+    /// The bytes were no reading.
+    Parse,
+    /// A value that the hardware cannot have produced.
+    Implausible,
+    /// No answer in time.
+    Timeout,
+    /// The meter does not know us.
+    Auth,
+    /// The counter went back and it was no wrap.
+    Reset,
+    /// The zone vanished.
+    Gone,
+}
+
+impl ErrorReason {
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Parse => "parse",
+            Self::Implausible => "implausible",
+            Self::Timeout => "timeout",
+            Self::Auth => "auth",
+            Self::Reset => "reset",
+            Self::Gone => "gone",
+        }
+    }
+}

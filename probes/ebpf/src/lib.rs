@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who ran: the eBPF programs, their loader and the drain.
