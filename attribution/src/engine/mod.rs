@@ -1,2 +1,238 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The split.
+//! The engine: takes reports, closes windows, says who pays.
+//!
+//! Pure state and arithmetic. It is told the time, it never asks; it is given reports, it never fetches. The order of
+//! calls is: [`Engine::expect`] and [`Engine::expect_source`] once, then for each tick [`Engine::open`], any number of
+//! reports, and [`Engine::close`] when [`Engine::complete`] or at the deadline. Reports outside a window are welcome: they
+//! are cumulative, and the next window pays what they say.
+
+mod accounts;
+mod groups;
+mod idle;
+mod ledger;
+mod processes;
+mod settle;
+mod share;
+mod snap;
+#[cfg(test)]
+mod tests;
+mod window;
+mod zones;
+
+pub use idle::FloorPolicy;
+
+use crate::model::snapshot::{ContainerKey, SourceAccount, UnitKey};
+use crate::model::{
+    Energy, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts, PackageTime, Permille, Report,
+    ReporterId, Snapshot, SourceId, TickId, Usage,
+};
+use accounts::{AccountId, Accounts, Delta};
+use groups::Level;
+use processes::Processes;
+use std::sync::Arc;
+use std::time::Duration;
+use window::Window;
+use zones::ZoneState;
+
+/// Name under which the usage reporter takes part in windows.
+pub const USAGE: &str = "usage";
+/// Name under which the resolver takes part in windows.
+pub const RESOLVER: &str = "resolver";
+
+/// Rules of the split.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How the idle part of a metered zone is found.
+    pub floor: FloorPolicy,
+    /// Who pays idle energy.
+    pub idle_share: IdleShare,
+    /// Processes with a row of their own.
+    pub processes_max: usize,
+    /// How long an ended workload stays visible.
+    pub ended_keep: Duration,
+}
+
+/// Who pays idle energy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdleShare {
+    /// Workloads pay for what they reserved. Reservations come with identities; where none is known, all idle energy
+    /// stays on the node as unreserved.
+    #[default]
+    Reserved,
+    /// Every living process pays the same: the rule of the eBPF-era Kepler, for comparison.
+    Equal,
+    /// In proportion to CPU time.
+    Usage,
+    /// Nobody: all of it stays on the node.
+    Node,
+}
+
+/// What closing a window gives.
+#[derive(Debug)]
+pub struct Closed {
+    /// All totals.
+    pub snapshot: Snapshot,
+    /// The newest usage report whose tasks are paid: the probe may forget tasks that had ended in it.
+    pub acked: Option<TickId>,
+}
+
+/// The state of the attribution.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    facts: Arc<NodeFacts>,
+    window: Window,
+    zones: Vec<ZoneState>,
+    sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
+    accounts: Accounts,
+    containers: Level<ContainerKey>,
+    pods: Level<String>,
+    units: Level<UnitKey>,
+    processes: Processes,
+    identity: Arc<Identity>,
+    identity_is_new: bool,
+    usage: Option<Report<Arc<Usage>>>,
+    packages: Vec<PackageTime>,
+    lost: Vec<LostEvents>,
+    coverage: Option<Permille>,
+    acked: Option<TickId>,
+    work: Work,
+}
+
+/// Buffers that live from window to window, so that the steady state allocates nothing per task.
+#[derive(Debug, Default)]
+struct Work {
+    deltas: Vec<Delta>,
+    ids: Vec<AccountId>,
+    weights: Vec<u64>,
+    parts: Vec<u64>,
+    scratch: Vec<(u64, u32)>,
+    charges: Vec<Bill>,
+}
+
+/// One account's part of one zone's window.
+#[derive(Clone, Copy, Debug)]
+struct Bill {
+    id: AccountId,
+    zone: usize,
+    dynamic: Microjoules,
+    idle: Microjoules,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    #[must_use]
+    pub fn new(settings: Settings, facts: Arc<NodeFacts>) -> Self {
+        Self {
+            processes: Processes::new(settings.processes_max),
+            settings,
+            facts,
+            window: Window::default(),
+            zones: Vec::new(),
+            sources: Vec::new(),
+            accounts: Accounts::default(),
+            containers: Level::default(),
+            pods: Level::default(),
+            units: Level::default(),
+            identity: Arc::default(),
+            identity_is_new: false,
+            usage: None,
+            packages: Vec::new(),
+            lost: Vec::new(),
+            coverage: None,
+            acked: None,
+            work: Work::default(),
+        }
+    }
+
+    /// Adds a reporter that every window waits for. Reports of others are refused.
+    pub fn expect(&mut self, reporter: &ReporterId) {
+        self.window.expect(reporter.clone());
+    }
+
+    /// Adds a power source as a reporter under its own name.
+    pub fn expect_source(&mut self, source: SourceId) {
+        self.expect(&ReporterId::new(source.0));
+        if !self.sources.iter().any(|(account, _)| account.source == source) {
+            self.sources.push((
+                SourceAccount {
+                    source,
+                    age: None,
+                    errors: Vec::new(),
+                },
+                None,
+            ));
+        }
+    }
+
+    /// Opens the window of `tick`. A window that is still open must be closed first, or it is never counted.
+    pub fn open(&mut self, tick: TickId, now: MonotonicNanos, deadline: MonotonicNanos) {
+        self.window.open(tick, now, deadline);
+    }
+
+    /// Takes a usage report; one that is older than what was heard before is ignored.
+    pub fn on_usage(&mut self, report: Report<Arc<Usage>>) {
+        if self.window.report(&report.reporter, report.tick) {
+            self.usage = Some(report);
+        }
+    }
+
+    /// Takes an identity report.
+    pub fn on_identity(&mut self, report: Report<Arc<Identity>>) {
+        if self.window.report(&report.reporter, report.tick) && !Arc::ptr_eq(&self.identity, &report.body) {
+            self.identity = report.body;
+            self.identity_is_new = true;
+        }
+    }
+
+    /// Takes a power source's report.
+    pub fn on_energy(&mut self, source: SourceId, report: Report<Energy>) {
+        if !self.window.report(&report.reporter, report.tick) {
+            return;
+        }
+        zones::enter(&mut self.zones, source, report.section.ended, &report.body);
+        if let Some((account, last)) = self
+            .sources
+            .iter_mut()
+            .find(|(account, _)| account.source == source)
+        {
+            if !report.body.zones.is_empty() {
+                *last = Some(report.section.ended);
+            }
+            account.errors = report.body.errors;
+        }
+    }
+
+    /// Whether the open window has everything.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.window.complete()
+    }
+
+    /// Closes the open window: books CPU time, pays energy, lets go who is gone. `None` when no window is open.
+    pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
+        let closed = self.window.close(now)?;
+        let usage = self.usage.take();
+        let heard = usage.is_some();
+        if let Some(report) = usage {
+            self.book(&report.body, now);
+            self.acked = Some(report.tick);
+        }
+        // Without usage the energy waits for it: both sides of the next window then cover the same time. When usage is
+        // stale nobody can be named, and waiting on would only hide the energy.
+        if heard || self.window.is_stale(USAGE) {
+            self.settle();
+            self.promote();
+            self.apply();
+            self.farewell(now);
+        }
+        self.containers.retire(now, self.settings.ended_keep);
+        self.pods.retire(now, self.settings.ended_keep);
+        self.units.retire(now, self.settings.ended_keep);
+        self.processes.retire(now, self.settings.ended_keep);
+        Some(Closed {
+            snapshot: self.snapshot(closed, now),
+            acked: self.acked,
+        })
+    }
+}

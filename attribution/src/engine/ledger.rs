@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Arithmetic on ledgers: adding a charge, folding one ledger into another. Nothing is ever taken out but whole.
+
+use crate::model::CpuNanos;
+use crate::model::snapshot::{Charge, Ledger};
+
+impl Ledger {
+    /// Adds energy in one zone.
+    pub(crate) fn charge(&mut self, zone: usize, charge: Charge) {
+        if self.charges.len() <= zone {
+            self.charges.resize(zone + 1, Charge::default());
+        }
+        if let Some(total) = self.charges.get_mut(zone) {
+            total.dynamic += charge.dynamic;
+            total.idle += charge.idle;
+        }
+    }
+
+    /// Adds CPU time.
+    pub(crate) fn ran(&mut self, time: CpuNanos) {
+        self.cpu += time;
+    }
+
+    /// Adds all of `other`.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for (zone, charge) in other.charges.iter().enumerate() {
+            self.charge(zone, *charge);
+        }
+        self.cpu += other.cpu;
+    }
+
+    /// Takes out what was absorbed before.
+    pub(crate) fn release(&mut self, other: &Self) {
+        for (total, charge) in self.charges.iter_mut().zip(&other.charges) {
+            total.dynamic = total.dynamic.saturating_sub(charge.dynamic);
+            total.idle = total.idle.saturating_sub(charge.idle);
+        }
+        self.cpu = self.cpu.saturating_sub(other.cpu);
+    }
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The close of a window: CPU time is booked, every zone is split, bills go to rows.
+
+use super::accounts::{Account, AccountId, Delta, Rows};
+use super::groups::Level;
+use super::share::largest_remainder;
+use super::zones::{Due, ZoneState};
+use super::{Bill, Engine, IdleShare, Work};
+use crate::model::snapshot::{Charge, ContainerKey, Ledger, ProcessRow, UnitKey};
+use crate::model::{
+    CgroupOwner, CpuNanos, Identity, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey,
+    TaskKind, Usage,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The slice of a host process whose cgroup names none: systemd's own name for the root slice.
+const ROOT_SLICE: &str = "-.slice";
+
+impl Engine {
+    /// Books a usage report's CPU time on the accounts and finds the rows that they pay into.
+    pub(super) fn book(&mut self, usage: &Usage, now: MonotonicNanos) {
+        self.accounts.book(&usage.tasks, &mut self.work.deltas);
+        let charged: CpuNanos = self.work.deltas.iter().map(|delta| delta.time).sum();
+        self.coverage = coverage(charged, &self.packages, &usage.packages);
+        self.packages.clone_from(&usage.packages);
+        self.lost.clone_from(&usage.lost);
+        self.assign(now);
+    }
+
+    /// Joins accounts to the rows that their owner says. An account whose cgroup is not known yet pays into the rows for
+    /// host processes until it is; what it paid there stays there, so that no total falls.
+    fn assign(&mut self, now: MonotonicNanos) {
+        let identity = Arc::clone(&self.identity);
+        let all = std::mem::take(&mut self.identity_is_new);
+        let (containers, pods, units) = (&mut self.containers, &mut self.pods, &mut self.units);
+        for account in self.accounts.iter_mut() {
+            if account.rows.is_some() && !all && account.owner.is_some() {
+                continue;
+            }
+            let owner = owner_of(account, &identity);
+            if account.rows.is_some() && account.owner.as_ref() == owner {
+                continue;
+            }
+            let joined = Rows {
+                container: containers.join(&container_key(account.kind, owner), container_owner(owner)),
+                pod: owner
+                    .and_then(|o| o.pod.as_ref())
+                    .map(|pod| pods.join(&pod.as_str().to_owned(), owner)),
+                unit: unit_key(account.kind, owner).map(|key| units.join(&key, owner)),
+            };
+            if let Some(rows) = account.rows.replace(joined) {
+                leave(rows, containers, pods, units, now);
+            }
+            account.owner = owner.cloned();
+        }
+    }
+
+    /// Splits what every zone has counted since it was last paid. Fills the bills.
+    pub(super) fn settle(&mut self) {
+        self.work.charges.clear();
+        let equal = (self.settings.idle_share == IdleShare::Equal).then(|| self.one_account_per_process());
+        for (index, zone) in self.zones.iter_mut().enumerate() {
+            let work = &mut self.work;
+            let Some(due) = due(zone, &work.deltas, &self.packages, &self.settings.floor) else {
+                continue;
+            };
+            let unknown = {
+                let deltas = paying(zone.socket(), &work.deltas);
+                zone.take_weights(deltas, &mut work.ids, &mut work.weights)
+            };
+            let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
+                id,
+                zone: index,
+                dynamic: part,
+                idle: Microjoules::ZERO,
+            });
+            zone.account.unattributed += nobody;
+            zone.account.unreserved_idle += match (self.settings.idle_share, &equal) {
+                (IdleShare::Usage, _) => {
+                    split(work, due.idle, unknown, |id, part| idle_bill(id, index, part))
+                }
+                (IdleShare::Equal, Some(living)) => {
+                    work.ids.clone_from(living);
+                    work.weights.clear();
+                    work.weights.resize(living.len(), 1);
+                    split(work, due.idle, 0, |id, part| idle_bill(id, index, part))
+                }
+                _ => due.idle,
+            };
+        }
+    }
+
+    /// One living account per process, in a fixed order.
+    fn one_account_per_process(&self) -> Vec<AccountId> {
+        let mut living: Vec<(TaskKey, AccountId)> = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.lives())
+            .filter_map(|(id, account)| Some((account.task?, id)))
+            .collect();
+        living.sort_unstable();
+        living.dedup_by_key(|(task, _)| *task);
+        living.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Gives rows to the most expensive processes of this window that live and have none.
+    pub(super) fn promote(&mut self) {
+        let mut spent: HashMap<TaskKey, (u64, AccountId)> = HashMap::new();
+        for bill in &self.work.charges {
+            let Some(account) = self.accounts.get(bill.id) else {
+                continue;
+            };
+            if let Some(task) = account.task
+                && account.lives()
+                && !self.processes.has_row(task)
+            {
+                let entry = spent.entry(task).or_insert((0, bill.id));
+                entry.0 = entry.0.saturating_add((bill.dynamic + bill.idle).as_micro());
+            }
+        }
+        let mut candidates: Vec<(u64, ProcessRow)> = spent
+            .into_iter()
+            .filter(|(_, (energy, _))| *energy > 0)
+            .filter_map(|(task, (energy, id))| Some((energy, process_row(task, self.accounts.get(id)?))))
+            .collect();
+        self.processes.promote(&mut candidates);
+    }
+
+    /// Books CPU time and bills on the rows of every level.
+    pub(super) fn apply(&mut self) {
+        for delta in &self.work.deltas {
+            let Some(account) = self.accounts.get(delta.id) else {
+                continue;
+            };
+            self.processes.ran(account.task, delta.time);
+            if let Some(rows) = account.rows {
+                self.containers.ran(rows.container, delta.time);
+                rows.pod
+                    .into_iter()
+                    .for_each(|pod| self.pods.ran(pod, delta.time));
+                rows.unit
+                    .into_iter()
+                    .for_each(|unit| self.units.ran(unit, delta.time));
+            }
+            if let Some(task) = account.task
+                && self.processes.has_row(task)
+            {
+                self.processes.describe(&process_row(task, account));
+            }
+        }
+        self.work.deltas.clear();
+        for bill in &self.work.charges {
+            let charge = Charge {
+                dynamic: bill.dynamic,
+                idle: bill.idle,
+            };
+            let Some(account) = self.accounts.get(bill.id) else {
+                continue;
+            };
+            self.processes.charge(account.task, bill.zone, charge);
+            if let Some(rows) = account.rows {
+                self.containers.charge(rows.container, bill.zone, charge);
+                rows.pod
+                    .into_iter()
+                    .for_each(|pod| self.pods.charge(pod, bill.zone, charge));
+                rows.unit
+                    .into_iter()
+                    .for_each(|unit| self.units.charge(unit, bill.zone, charge));
+            }
+        }
+    }
+
+    /// Marks the dead and forgets accounts that are gone and owe nothing.
+    pub(super) fn farewell(&mut self, now: MonotonicNanos) {
+        let gone: Vec<(TaskKey, bool)> = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.ended || account.gone)
+            .filter_map(|(_, account)| Some((account.task?, account.ended)))
+            .filter(|(task, _)| self.processes.has_row(*task))
+            .collect();
+        for (task, ended) in gone {
+            // One account of a process may go while others live on: it moved to another cgroup or package.
+            let lives = || {
+                self.accounts
+                    .iter()
+                    .any(|(_, other)| other.task == Some(task) && other.lives())
+            };
+            if ended || !lives() {
+                self.processes.end(task, now);
+            }
+        }
+        let zones = &self.zones;
+        let (containers, pods, units) = (&mut self.containers, &mut self.pods, &mut self.units);
+        self.accounts.forget(
+            |id| zones.iter().any(|zone| zone.carry.holds(id)),
+            |account| {
+                if let Some(rows) = account.rows {
+                    leave(rows, containers, pods, units, now);
+                }
+            },
+        );
+    }
+}
+
+/// What a zone has to be paid for now; else its CPU time is carried until it has a reading.
+fn due(
+    zone: &mut ZoneState,
+    deltas: &[Delta],
+    packages: &[PackageTime],
+    policy: &super::FloorPolicy,
+) -> Option<Due> {
+    if !zone.is_due() {
+        if zone.has_base() {
+            zone.carry.add(paying(zone.socket(), deltas));
+        }
+        return None;
+    }
+    let busy = zone.busy_of(packages);
+    zone.settle(busy, policy)
+}
+
+/// CPU time that pays for a zone: of one socket, or of all.
+fn paying(socket: Option<PackageId>, deltas: &[Delta]) -> impl Iterator<Item = (AccountId, u64)> {
+    deltas
+        .iter()
+        .filter(move |delta| socket.is_none_or(|socket| socket == delta.package))
+        .map(|delta| (delta.id, delta.time.as_nanos()))
+}
+
+/// Splits `amount` by the weights at hand into bills; returns the part that nobody can be named for.
+fn split(
+    work: &mut Work,
+    amount: Microjoules,
+    unknown: u64,
+    bill: impl Fn(AccountId, Microjoules) -> Bill,
+) -> Microjoules {
+    work.weights.push(unknown);
+    let left = largest_remainder(
+        amount.as_micro(),
+        &work.weights,
+        &mut work.parts,
+        &mut work.scratch,
+    );
+    work.weights.pop();
+    let nobody = work.parts.pop().unwrap_or(0).saturating_add(left);
+    let bills = work.ids.iter().zip(&work.parts).filter(|(_, part)| **part > 0);
+    work.charges
+        .extend(bills.map(|(id, part)| bill(*id, Microjoules::from_micro(*part))));
+    Microjoules::from_micro(nobody)
+}
+
+const fn idle_bill(id: AccountId, zone: usize, idle: Microjoules) -> Bill {
+    Bill {
+        id,
+        zone,
+        dynamic: Microjoules::ZERO,
+        idle,
+    }
+}
+
+/// Charged time over the busy time of the same window. Both come from the same reader, so a value far from 1000 says
+/// that time was lost or invented.
+fn coverage(charged: CpuNanos, then: &[PackageTime], now: &[PackageTime]) -> Option<Permille> {
+    let busy = |times: &[PackageTime]| times.iter().map(|time| time.busy).sum::<CpuNanos>().as_nanos();
+    let busy = busy(now).saturating_sub(busy(then));
+    let ratio = (u128::from(charged.as_nanos()) * 1_000).checked_div(u128::from(busy))?;
+    u32::try_from(ratio).ok().map(Permille)
+}
+
+fn owner_of<'a>(account: &Account, identity: &'a Identity) -> Option<&'a Arc<CgroupOwner>> {
+    // Kernel threads live in the root cgroup and belong to nobody else, whatever a hierarchy says.
+    (account.kind == TaskKind::User)
+        .then(|| identity.owner(account.task, account.cgroup))
+        .flatten()
+}
+
+fn container_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> ContainerKey {
+    match (kind, owner.and_then(|owner| owner.container.as_ref())) {
+        (TaskKind::Kernel, _) => ContainerKey::Kernel,
+        (TaskKind::User, Some(id)) => ContainerKey::Container(id.as_str().to_owned()),
+        (TaskKind::User, None) => ContainerKey::System,
+    }
+}
+
+/// The rows for what is outside of containers have many owners, so none is theirs.
+fn container_owner(owner: Option<&Arc<CgroupOwner>>) -> Option<&Arc<CgroupOwner>> {
+    owner.filter(|owner| owner.container.is_some())
+}
+
+/// The unit of a host process; kernel threads and containers are not on this level.
+fn unit_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> Option<UnitKey> {
+    if kind == TaskKind::Kernel || owner.is_some_and(|owner| owner.container.is_some()) {
+        return None;
+    }
+    Some(UnitKey {
+        unit: owner.and_then(|owner| owner.unit.clone()).unwrap_or_default(),
+        slice: owner
+            .and_then(|owner| owner.slice.clone())
+            .unwrap_or_else(|| ROOT_SLICE.to_owned()),
+    })
+}
+
+fn leave(
+    rows: Rows,
+    containers: &mut Level<ContainerKey>,
+    pods: &mut Level<String>,
+    units: &mut Level<UnitKey>,
+    now: MonotonicNanos,
+) {
+    containers.leave(rows.container, now);
+    rows.pod.into_iter().for_each(|pod| pods.leave(pod, now));
+    rows.unit.into_iter().for_each(|unit| units.leave(unit, now));
+}
+
+fn process_row(task: TaskKey, account: &Account) -> ProcessRow {
+    ProcessRow {
+        task,
+        comm: account.comm,
+        kind: account.kind,
+        cgroup: account.cgroup,
+        owner: account.owner.clone(),
+        ledger: Ledger::default(),
+        ended: false,
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writes the engine's state down as a snapshot.
+
+use super::Engine;
+use super::window::Closed;
+use crate::model::snapshot::Retired;
+use crate::model::{MonotonicNanos, Section, Snapshot};
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn snapshot(&self, closed: Closed, now: MonotonicNanos) -> Snapshot {
+        Snapshot {
+            tick: closed.tick,
+            window: Section {
+                began: closed.began,
+                ended: now,
+            },
+            zones: self.zones.iter().map(|zone| zone.row(now)).collect(),
+            packages: self.packages.clone(),
+            processes: self.processes.rows(),
+            other_processes: self.processes.other().clone(),
+            containers: self.containers.rows(),
+            pods: self.pods.rows(),
+            units: self.units.rows(),
+            retired: Retired {
+                processes: self.processes.retired().clone(),
+                containers: self.containers.retired().clone(),
+                pods: self.pods.retired().clone(),
+                units: self.units.retired().clone(),
+            },
+            coverage: self.coverage,
+            sources: self
+                .sources
+                .iter()
+                .map(|(account, last)| {
+                    let mut account = account.clone();
+                    account.age = last.map(|last| now.since(last));
+                    account
+                })
+                .collect(),
+            facts: Arc::clone(&self.facts),
+            windows: self.window.counters(),
+            lost: self.lost.clone(),
+            // Queues belong to the actors; whoever publishes the snapshot writes their counters in.
+            dropped: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One situation each, with the expected bill in the open.
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+#[test]
+fn dynamic_energy_follows_cpu_time_on_the_socket_that_spent_it() {
+    //            socket 0   socket 1
+    // container a   300 ms      -
+    // container b   100 ms    50 ms
+    // package     4000 µJ   900 µJ  -> a 3000, b 1000 + 900
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 300 * MS);
+    node.run(2, 11, 0, 100 * MS);
+    node.run(2, 11, 1, 50 * MS);
+    node.spend(0, 4_000);
+    node.spend(1, 900);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "a")), [3_000]);
+    assert_eq!(dynamic(container(&snapshot, "b")), [1_000, 900]);
+    assert_eq!(
+        snapshot.pods.first().map(|row| dynamic(&row.ledger)),
+        Some(vec![1_000, 900])
+    );
+    assert_eq!(snapshot.coverage, Some(Permille(1_000)));
+}
+
+#[test]
+fn a_zone_of_the_whole_machine_is_paid_by_all_sockets() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    node.run(2, 11, 1, 300 * MS);
+    node.spend(3, 8_000);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "a")), [0, 0, 0, 2_000]);
+    assert_eq!(dynamic(container(&snapshot, "b")), [0, 0, 0, 6_000]);
+}
+
+#[test]
+fn the_first_reading_is_a_base_and_no_bill() {
+    let mut node = Node::new(settings());
+    node.run(1, 10, 0, 100 * MS);
+    node.spend(0, 5_000_000);
+    let snapshot = node.window();
+    assert_eq!(
+        snapshot.zones.first().map(|zone| zone.dynamic + zone.idle),
+        Some(Microjoules::ZERO)
+    );
+    assert_eq!(snapshot.zones.first().and_then(|zone| zone.power), None);
+}
+
+#[test]
+fn energy_that_nobody_ran_for_is_unattributed() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.spend(0, 700);
+    let snapshot = node.window();
+    assert_eq!(
+        snapshot.zones.first().map(|zone| zone.unattributed.as_micro()),
+        Some(700)
+    );
+}
+
+#[test]
+fn late_energy_is_paid_by_those_who_ran_then() {
+    // window   a runs   b runs   meter
+    //   1      100 ms     -      (late)
+    //   2        -      300 ms   in, counts 4000 µJ for both windows -> a 1000, b 3000
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    node.end(1);
+    node.open();
+    let (usage, identity) = (node.usage_report(), node.identity_report());
+    node.engine.on_usage(usage);
+    node.engine.on_identity(identity);
+    let snapshot = node.close();
+    assert_eq!(snapshot.windows.late_now, [ReporterId::new(METER.0)]);
+    node.run(2, 11, 0, 300 * MS);
+    node.spend(0, 4_000);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "a")), [1_000]);
+    assert_eq!(dynamic(container(&snapshot, "b")), [3_000]);
+}
+
+#[test]
+fn late_usage_makes_the_energy_wait_for_it() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    node.spend(0, 1_000);
+    node.open();
+    let (energy, identity) = (node.energy_report(None), node.identity_report());
+    node.engine.on_energy(METER, energy);
+    node.engine.on_identity(identity);
+    let waiting = node.close();
+    assert_eq!(
+        waiting.zones.first().map(|zone| zone.dynamic),
+        Some(Microjoules::ZERO)
+    );
+    node.spend(0, 500);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "a")), [1_500]);
+}
+
+#[test]
+fn when_usage_stays_away_energy_is_unattributed_and_not_hidden() {
+    let mut node = Node::new(settings());
+    node.window();
+    let mut last = Snapshot::default();
+    for _ in 0..4 {
+        node.spend(0, 1_000);
+        node.open();
+        let energy = node.energy_report(None);
+        node.engine.on_energy(METER, energy);
+        last = node.close();
+    }
+    assert_eq!(
+        last.zones.first().map(|zone| zone.unattributed.as_micro()),
+        Some(4_000)
+    );
+    assert!(last.windows.stale.contains(&ReporterId::new(USAGE)));
+}
+
+#[test]
+fn a_task_that_ended_inside_the_window_is_paid_and_its_container_stays_visible() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 5 * MS);
+    node.end(1);
+    node.spend(0, 1_000);
+    assert_eq!(dynamic(container(&node.window(), "a")), [1_000]);
+    let after = node.window();
+    assert_eq!(dynamic(container(&after, "a")), [1_000]);
+    assert_eq!(after.containers.first().map(|row| row.ended), Some(true));
+    node.tick += 200;
+    let much_later = node.window();
+    assert_eq!(much_later.containers.len(), 0);
+    assert_eq!(dynamic(&much_later.retired.containers), [1_000]);
+}
+
+#[test]
+fn kernel_threads_and_host_processes_have_rows_of_their_own() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(2, 1, 0, 100 * MS); // the root cgroup holds kernel threads in this harness
+    node.run(3, 12, 0, 200 * MS);
+    node.run(4, 99, 0, 100 * MS); // a cgroup that nobody could resolve
+    node.spend(0, 4_000);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "kernel")), [1_000]);
+    assert_eq!(dynamic(container(&snapshot, "system")), [3_000]);
+    let units: Vec<_> = snapshot
+        .units
+        .iter()
+        .map(|row| (row.key.unit.as_str(), dynamic(&row.ledger)))
+        .collect();
+    assert_eq!(units, [("", vec![1_000]), ("ssh.service", vec![2_000])]);
+}
+
+#[test]
+fn a_cgroup_that_gets_its_name_late_keeps_what_it_paid_before_and_no_total_falls() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 20, 0, 100 * MS);
+    node.spend(0, 1_000);
+    node.window();
+    node.owners
+        .cgroups
+        .insert(CgroupId(20), owner("/docker/late", Some("late"), None));
+    node.run(1, 20, 0, 100 * MS);
+    node.spend(0, 500);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "system")), [1_000]);
+    assert_eq!(dynamic(container(&snapshot, "late")), [500]);
+}
+
+#[test]
+fn a_process_that_moves_pays_in_each_cgroup_for_what_it_did_there() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 12, 0, 100 * MS);
+    node.run(1, 10, 0, 300 * MS);
+    node.spend(0, 4_000);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "system")), [1_000]);
+    assert_eq!(dynamic(container(&snapshot, "a")), [3_000]);
+    assert_eq!(
+        snapshot
+            .processes
+            .iter()
+            .map(|row| dynamic(&row.ledger))
+            .collect::<Vec<_>>(),
+        [[4_000]]
+    );
+}
+
+#[test]
+fn a_zone_that_stays_away_for_an_hour_comes_back_to_nobodys_bill() {
+    let mut node = Node::new(settings());
+    node.window();
+    for _ in 0..61 {
+        node.run(1, 10, 0, 100 * MS);
+        node.open();
+        let (usage, identity, energy) = (
+            node.usage_report(),
+            node.identity_report(),
+            node.energy_report(Some(0)),
+        );
+        node.engine.on_usage(usage);
+        node.engine.on_identity(identity);
+        node.engine.on_energy(METER, energy);
+        assert_eq!(node.close().zones.first().map(|zone| zone.up), Some(false));
+    }
+    node.spend(0, 61_000);
+    let snapshot = node.window();
+    assert_eq!(
+        snapshot.zones.first().map(|zone| zone.unattributed.as_micro()),
+        Some(61_000)
+    );
+}
+
+#[test]
+fn idle_energy_is_shared_by_the_rule_that_was_set() {
+    // Floor 1 W, a window of 1 s with 3 J: 1 J idle. a ran 1 ms, b 3 ms.
+    //   reserved, node: 0, 0      equal: 0.5 J each      usage: 0.25 J, 0.75 J
+    let cases = [
+        (IdleShare::Reserved, vec![0], vec![0], 1_000_000),
+        (IdleShare::Node, vec![0], vec![0], 1_000_000),
+        (IdleShare::Equal, vec![500_000], vec![500_000], 0),
+        (IdleShare::Usage, vec![250_000], vec![750_000], 0),
+    ];
+    for (share, a, b, unreserved) in cases {
+        let floor = FloorPolicy::Fixed(vec![(Component::Package, Microwatts::from_watts(1))]);
+        let mut node = Node::new(Settings {
+            floor,
+            idle_share: share,
+            ..settings()
+        });
+        node.window();
+        node.run(1, 10, 0, MS);
+        node.run(2, 11, 0, 3 * MS);
+        node.spend(0, 3_000_000);
+        let snapshot = node.window();
+        assert_eq!(
+            (idle(container(&snapshot, "a")), idle(container(&snapshot, "b"))),
+            (a, b),
+            "{share:?}"
+        );
+        assert_eq!(
+            snapshot.zones.first().map(|z| z.unreserved_idle.as_micro()),
+            Some(unreserved),
+            "{share:?}"
+        );
+        assert_eq!(
+            snapshot.zones.first().and_then(|z| z.power),
+            Some(Microwatts::from_watts(3))
+        );
+    }
+}
+
+#[test]
+fn an_estimators_own_idle_part_is_taken_as_it_is() {
+    let mut node = Node::new(Settings {
+        floor: FloorPolicy::BusyRatio,
+        ..settings()
+    });
+    for total in [0, 10_000] {
+        node.run(1, 10, 0, 100 * MS);
+        node.open();
+        let (usage, identity, mut energy) = (
+            node.usage_report(),
+            node.identity_report(),
+            node.energy_report(None),
+        );
+        energy.body.zones.truncate(1);
+        energy.body.zones.iter_mut().for_each(|reading| {
+            reading.total = Microjoules::from_micro(total);
+            reading.idle = Some(Microjoules::from_micro(total / 4));
+        });
+        node.engine.on_usage(usage);
+        node.engine.on_identity(identity);
+        node.engine.on_energy(METER, energy);
+        node.close();
+    }
+    let snapshot = node.window();
+    assert_eq!(
+        snapshot
+            .zones
+            .first()
+            .map(|z| (z.dynamic.as_micro(), z.idle.as_micro())),
+        Some((7_500, 2_500))
+    );
+}
+
+#[test]
+fn the_power_of_a_zone_uses_the_time_between_its_readings() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.tick += 3; // three ticks were skipped: 4 s between the readings
+    node.spend(0, 8_000_000);
+    let snapshot = node.window();
+    assert_eq!(
+        snapshot.zones.first().and_then(|zone| zone.power),
+        Some(Microwatts::from_watts(2))
+    );
+    assert_eq!(
+        snapshot.zones.first().map(|zone| zone.age),
+        Some(Duration::from_millis(800))
+    );
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The invariants of the split, each by example and by property.
+
+mod examples;
+mod properties;
+
+use super::*;
+use crate::model::snapshot::{Charge, ContainerKey, Ledger, UnitKey};
+use crate::model::*;
+use std::collections::BTreeMap;
+
+pub(super) const METER: SourceId = SourceId("rapl-sysfs");
+
+/// A node with two sockets, driven by hand. Totals are what a probe and a meter would have counted.
+pub(super) struct Node {
+    pub(super) engine: Engine,
+    pub(super) tick: u64,
+    pub(super) usage: BTreeMap<(u32, u64, u16), TaskUsage>,
+    pub(super) zones: Vec<(Zone, u64)>,
+    pub(super) busy: [u64; 2],
+    pub(super) owners: Identity,
+    starts: BTreeMap<u32, u64>,
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        floor: FloorPolicy::None,
+        idle_share: IdleShare::Reserved,
+        processes_max: 3,
+        ended_keep: Duration::from_secs(180),
+    }
+}
+
+pub(super) fn zone(component: Component, socket: u16) -> Zone {
+    Zone {
+        component,
+        place: Place::socket(PackageId(socket)),
+    }
+}
+
+pub(super) fn owner(path: &str, container: Option<&str>, pod: Option<&str>) -> Arc<CgroupOwner> {
+    Arc::new(CgroupOwner {
+        path: path.to_owned(),
+        container: container.map(ContainerId::new),
+        pod: pod.map(PodUid::new),
+        unit: container.is_none().then(|| "ssh.service".to_owned()),
+        slice: container.is_none().then(|| "system.slice".to_owned()),
+        runtime: "",
+    })
+}
+
+impl Node {
+    pub(super) fn new(settings: Settings) -> Self {
+        let mut engine = Engine::new(settings, Arc::default());
+        engine.expect(&ReporterId::new(USAGE));
+        engine.expect(&ReporterId::new(RESOLVER));
+        engine.expect_source(METER);
+        let platform = Zone {
+            component: Component::Platform,
+            place: Place::Named(Arc::from("psys")),
+        };
+        let zones = vec![
+            (zone(Component::Package, 0), 0),
+            (zone(Component::Package, 1), 0),
+            (zone(Component::Dram, 0), 0),
+            (platform, 0),
+        ];
+        let mut owners = Identity::default();
+        owners
+            .cgroups
+            .insert(CgroupId(10), owner("/docker/a", Some("a"), None));
+        owners
+            .cgroups
+            .insert(CgroupId(11), owner("/kubepods/podp/b", Some("b"), Some("p")));
+        owners
+            .cgroups
+            .insert(CgroupId(12), owner("/system.slice/ssh.service", None, None));
+        Self {
+            starts: BTreeMap::new(),
+            engine,
+            tick: 0,
+            usage: BTreeMap::new(),
+            zones,
+            busy: [0; 2],
+            owners,
+        }
+    }
+
+    /// A task ran for `nanos` inside `cgroup` on `socket`.
+    pub(super) fn run(&mut self, tgid: u32, cgroup: u64, socket: u16, nanos: u64) {
+        // A pid that comes back after its owner was forgotten is another process.
+        let task = TaskKey {
+            tgid,
+            start_ticks: self.starts.get(&tgid).copied().unwrap_or(0),
+        };
+        let row = self.usage.entry((tgid, cgroup, socket)).or_insert(TaskUsage {
+            task: Some(task),
+            cgroup: CgroupId(cgroup),
+            package: PackageId(socket),
+            cpu: CpuNanos::ZERO,
+            comm: Comm::from_bytes(b"work"),
+            kind: if cgroup == 1 {
+                TaskKind::Kernel
+            } else {
+                TaskKind::User
+            },
+            ended: false,
+        });
+        row.cpu += CpuNanos::from_nanos(nanos);
+        self.busy[usize::from(socket)] += nanos;
+    }
+
+    /// A task died; the probe lists it until it is told that it was paid.
+    pub(super) fn end(&mut self, tgid: u32) {
+        self.usage
+            .values_mut()
+            .filter(|row| row.task.unwrap().tgid == tgid)
+            .for_each(|row| row.ended = true);
+    }
+
+    /// The meter counted `micro` microjoules in zone `index`.
+    pub(super) fn spend(&mut self, index: usize, micro: u64) {
+        self.zones[index].1 += micro;
+    }
+
+    pub(super) fn now(&self) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(self.tick * 1_000_000_000)
+    }
+
+    pub(super) fn open(&mut self) {
+        self.tick += 1;
+        let now = self.now();
+        self.engine
+            .open(TickId(self.tick), now, now.after(Duration::from_millis(800)));
+    }
+
+    fn report<T>(&self, reporter: &str, body: T) -> Report<T> {
+        let section = Section {
+            began: self.now(),
+            ended: self.now(),
+        };
+        Report {
+            tick: TickId(self.tick),
+            reporter: ReporterId::new(reporter),
+            section,
+            body,
+        }
+    }
+
+    pub(super) fn usage_report(&self) -> Report<Arc<Usage>> {
+        let capacity = self.tick * 1_000_000_000;
+        let packages = (0..2_u16).map(|socket| PackageTime {
+            package: PackageId(socket),
+            cpus: 4,
+            busy: CpuNanos::from_nanos(self.busy[usize::from(socket)]),
+            idle: CpuNanos::from_nanos((capacity * 4).saturating_sub(self.busy[usize::from(socket)])),
+        });
+        let tasks = self.usage.values().copied().collect();
+        self.report(
+            USAGE,
+            Arc::new(Usage {
+                tasks,
+                packages: packages.collect(),
+                lost: Vec::new(),
+            }),
+        )
+    }
+
+    pub(super) fn energy_report(&self, without: Option<usize>) -> Report<Energy> {
+        let zones = self
+            .zones
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| Some(*index) != without);
+        let zones = zones.map(|(_, (zone, total))| ZoneReading {
+            zone: zone.clone(),
+            total: Microjoules::from_micro(*total),
+            idle: None,
+            provenance: Provenance::Counted,
+        });
+        self.report(
+            METER.0,
+            Energy {
+                zones: zones.collect(),
+                errors: Vec::new(),
+            },
+        )
+    }
+
+    pub(super) fn identity_report(&self) -> Report<Arc<Identity>> {
+        self.report(RESOLVER, Arc::new(self.owners.clone()))
+    }
+
+    /// Sends everything and closes: an undisturbed window.
+    pub(super) fn window(&mut self) -> Snapshot {
+        self.open();
+        let (usage, identity, energy) = (
+            self.usage_report(),
+            self.identity_report(),
+            self.energy_report(None),
+        );
+        self.engine.on_identity(identity);
+        self.engine.on_usage(usage);
+        self.engine.on_energy(METER, energy);
+        assert!(self.engine.complete());
+        self.close()
+    }
+
+    /// Closes, forgets what the engine acknowledged, and checks what must hold after every window.
+    pub(super) fn close(&mut self) -> Snapshot {
+        let now = self.now().after(Duration::from_millis(800));
+        let closed = self.engine.close(now).expect("a window is open");
+        if closed.acked == Some(TickId(self.tick)) {
+            for ((tgid, ..), _) in self.usage.extract_if(.., |_, row| row.ended) {
+                self.starts.insert(tgid, self.tick);
+            }
+        }
+        conserves(&closed.snapshot);
+        closed.snapshot
+    }
+}
+
+fn sum<'a>(ledgers: impl Iterator<Item = &'a Ledger>) -> Ledger {
+    let mut all = Ledger::default();
+    ledgers.for_each(|ledger| all.absorb(ledger));
+    all
+}
+
+/// Invariant 1 at every level that covers the whole node, and for what is inside what.
+pub(super) fn conserves(snapshot: &Snapshot) {
+    let containers = sum(snapshot
+        .containers
+        .iter()
+        .map(|row| &row.ledger)
+        .chain([&snapshot.retired.containers]));
+    let own_rows = snapshot.processes.iter().map(|row| &row.ledger);
+    let processes = sum(own_rows.chain([&snapshot.other_processes, &snapshot.retired.processes]));
+    assert_eq!(containers.cpu, processes.cpu);
+    for (index, zone) in snapshot.zones.iter().enumerate() {
+        for level in [&containers, &processes] {
+            let charged = level.charges.get(index).copied().unwrap_or_default();
+            assert_eq!(
+                charged.dynamic + zone.unattributed,
+                zone.dynamic,
+                "dynamic of {}",
+                zone.zone
+            );
+            assert_eq!(
+                charged.idle + zone.unreserved_idle,
+                zone.idle,
+                "idle of {}",
+                zone.zone
+            );
+        }
+    }
+}
+
+pub(super) fn container<'a>(snapshot: &'a Snapshot, id: &str) -> &'a Ledger {
+    let key = match id {
+        "system" => ContainerKey::System,
+        "kernel" => ContainerKey::Kernel,
+        id => ContainerKey::Container(id.to_owned()),
+    };
+    &snapshot
+        .containers
+        .iter()
+        .find(|row| row.key == key)
+        .expect("no such container")
+        .ledger
+}
+
+/// Dynamic microjoules by zone.
+pub(super) fn dynamic(ledger: &Ledger) -> Vec<u64> {
+    ledger
+        .charges
+        .iter()
+        .map(|charge| charge.dynamic.as_micro())
+        .collect()
+}
+
+/// Idle microjoules by zone.
+pub(super) fn idle(ledger: &Ledger) -> Vec<u64> {
+    ledger
+        .charges
+        .iter()
+        .map(|charge: &Charge| charge.idle.as_micro())
+        .collect()
+}
+
+pub(super) fn unit_total(snapshot: &Snapshot) -> Ledger {
+    sum(snapshot
+        .units
+        .iter()
+        .map(|row: &snapshot::GroupRow<UnitKey>| &row.ledger)
+        .chain([&snapshot.retired.units]))
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whatever is late, lost, reordered, dead or unknown: energy is conserved and no total falls.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// What becomes of one report.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    InTime,
+    AfterTheClose,
+    Lost,
+    TwiceAndOldOnceMore,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    runs: Vec<(u32, u64, u16, u64)>,
+    ends: Option<u32>,
+    spends: Vec<(usize, u64)>,
+    fates: [Fate; 3],
+    missing_zone: Option<usize>,
+    names: Option<u64>,
+    pause: u64,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::InTime),
+        1 => Just(Fate::AfterTheClose),
+        1 => Just(Fate::Lost),
+        1 => Just(Fate::TwiceAndOldOnceMore),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cgroup = prop_oneof![Just(1_u64), Just(10), Just(11), Just(12), 20..24_u64];
+    (
+        prop::collection::vec((1..8_u32, cgroup, 0..2_u16, 0..900_000_000_u64), 0..6),
+        prop::option::of(1..8_u32),
+        prop::collection::vec((0..4_usize, 0..200_000_000_u64), 0..5),
+        [fate(), fate(), fate()],
+        prop::option::weighted(0.2, 0..4_usize),
+        prop::option::of(20..24_u64),
+        prop_oneof![9 => Just(0_u64), 1 => 0..400_u64],
+    )
+        .prop_map(|(runs, ends, spends, fates, missing_zone, names, pause)| Step {
+            runs,
+            ends,
+            spends,
+            fates,
+            missing_zone,
+            names,
+            pause,
+        })
+}
+
+fn rules() -> impl Strategy<Value = Settings> {
+    let floor = prop_oneof![
+        Just(FloorPolicy::Measured),
+        Just(FloorPolicy::BusyRatio),
+        Just(FloorPolicy::None),
+        Just(FloorPolicy::Fixed(vec![(
+            Component::Package,
+            Microwatts::from_watts(20)
+        )])),
+    ];
+    let share = prop_oneof![
+        Just(IdleShare::Reserved),
+        Just(IdleShare::Equal),
+        Just(IdleShare::Usage),
+        Just(IdleShare::Node)
+    ];
+    (
+        floor,
+        share,
+        0..4_usize,
+        prop_oneof![Just(0), Just(3), Just(10_000_u64)],
+    )
+        .prop_map(|(floor, idle_share, processes_max, keep)| Settings {
+            floor,
+            idle_share,
+            processes_max,
+            ended_keep: Duration::from_secs(keep),
+        })
+}
+
+/// Lets one report meet its fate; what comes after the close is returned.
+fn deliver<T: Clone>(fate: Fate, report: Report<T>, mut to: impl FnMut(Report<T>)) -> Option<Report<T>> {
+    match fate {
+        Fate::InTime => to(report),
+        Fate::Lost => {}
+        Fate::AfterTheClose => return Some(report),
+        Fate::TwiceAndOldOnceMore => {
+            let mut old = report.clone();
+            old.tick = TickId(old.tick.0.saturating_sub(2));
+            to(report.clone());
+            to(report);
+            to(old);
+        }
+    }
+    None
+}
+
+fn drive(node: &mut Node, step: &Step) -> Snapshot {
+    node.tick += step.pause;
+    for (tgid, cgroup, socket, nanos) in &step.runs {
+        node.run(*tgid, *cgroup, *socket, *nanos);
+    }
+    step.ends.into_iter().for_each(|tgid| node.end(tgid));
+    step.spends
+        .iter()
+        .for_each(|(zone, micro)| node.spend(*zone, *micro));
+    if let Some(id) = step.names {
+        let name = format!("late{id}");
+        node.owners
+            .cgroups
+            .insert(CgroupId(id), owner("/docker/late", Some(&name), Some("q")));
+    }
+    node.open();
+    let (usage, identity) = (node.usage_report(), node.identity_report());
+    let energy = node.energy_report(step.missing_zone);
+    let [usage_fate, identity_fate, energy_fate] = step.fates;
+    let identity = deliver(identity_fate, identity, |report| node.engine.on_identity(report));
+    let usage = deliver(usage_fate, usage, |report| node.engine.on_usage(report));
+    let energy = deliver(energy_fate, energy, |report| node.engine.on_energy(METER, report));
+    let snapshot = node.close();
+    identity
+        .into_iter()
+        .for_each(|report| node.engine.on_identity(report));
+    usage.into_iter().for_each(|report| node.engine.on_usage(report));
+    energy
+        .into_iter()
+        .for_each(|report| node.engine.on_energy(METER, report));
+    snapshot
+}
+
+/// Every counter that a snapshot exports, by a name.
+fn counters(snapshot: &Snapshot) -> HashMap<String, u64> {
+    let mut all = HashMap::new();
+    let mut enter = |name: String, ledger: &Ledger| {
+        all.insert(format!("{name} cpu"), ledger.cpu.as_nanos());
+        for (zone, charge) in ledger.charges.iter().enumerate() {
+            all.insert(format!("{name} {zone} dynamic"), charge.dynamic.as_micro());
+            all.insert(format!("{name} {zone} idle"), charge.idle.as_micro());
+        }
+    };
+    snapshot
+        .containers
+        .iter()
+        .for_each(|row| enter(format!("{:?}", row.key), &row.ledger));
+    snapshot
+        .pods
+        .iter()
+        .for_each(|row| enter(format!("pod {}", row.key), &row.ledger));
+    snapshot
+        .units
+        .iter()
+        .for_each(|row| enter(format!("{:?}", row.key), &row.ledger));
+    snapshot
+        .processes
+        .iter()
+        .for_each(|row| enter(format!("{:?}", row.task), &row.ledger));
+    enter("other".to_owned(), &snapshot.other_processes);
+    for zone in &snapshot.zones {
+        all.insert(format!("{} dynamic", zone.zone), zone.dynamic.as_micro());
+        all.insert(format!("{} idle", zone.zone), zone.idle.as_micro());
+        all.insert(
+            format!("{} unattributed", zone.zone),
+            zone.unattributed.as_micro(),
+        );
+        all.insert(
+            format!("{} unreserved", zone.zone),
+            zone.unreserved_idle.as_micro(),
+        );
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_energy_is_conserved_and_no_counter_falls(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 1..25),
+    ) {
+        let keeps_all = rules.ended_keep > Duration::from_secs(5_000);
+        let mut node = Node::new(rules);
+        let first = node.window();
+        let base: Vec<u64> = node.zones.iter().map(|(_, total)| *total).collect();
+        let mut seen = counters(&first);
+        for step in &steps {
+            let snapshot = drive(&mut node, step);
+            for (name, value) in counters(&snapshot) {
+                let before = seen.insert(name.clone(), value).unwrap_or(0);
+                prop_assert!(value >= before, "{name} fell from {before} to {value}");
+            }
+            if keeps_all {
+                let system = snapshot.containers.iter().find(|row| row.key == ContainerKey::System);
+                let system = system.map(|row| row.ledger.clone()).unwrap_or_default();
+                prop_assert_eq!(unit_total(&snapshot).cpu, system.cpu);
+            }
+        }
+        // Two undisturbed windows later everything that the meters counted is paid, and all CPU time is booked.
+        node.window();
+        let last = node.window();
+        for (index, zone) in last.zones.iter().enumerate() {
+            let paid = (zone.dynamic + zone.idle).as_micro();
+            prop_assert_eq!(paid, node.zones[index].1 - base[index], "{}", zone.zone);
+        }
+        let booked = last.containers.iter().map(|row| row.ledger.cpu).sum::<CpuNanos>() + last.retired.containers.cpu;
+        prop_assert_eq!(booked.as_nanos(), node.busy.iter().sum::<u64>());
+    }
+}
