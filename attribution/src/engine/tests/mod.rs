@@ -93,18 +93,16 @@ impl Node {
             tgid,
             start_ticks: self.starts.get(&tgid).copied().unwrap_or(0),
         };
-        let row = self.usage.entry((tgid, cgroup, socket)).or_insert(TaskUsage {
+        // The probe marks a dead process on all of its rows, also on one that a last slice adds.
+        let ended = self.usage.values().any(|row| row.task == Some(task) && row.ended);
+        let row = self.usage.entry((tgid, cgroup, socket)).or_insert_with(|| TaskUsage {
             task: Some(task),
             cgroup: CgroupId(cgroup),
             package: PackageId(socket),
             cpu: CpuNanos::ZERO,
             comm: Comm::from_bytes(b"work"),
-            kind: if cgroup == 1 {
-                TaskKind::Kernel
-            } else {
-                TaskKind::User
-            },
-            ended: false,
+            kind: if cgroup == 1 { TaskKind::Kernel } else { TaskKind::User },
+            ended,
         });
         row.cpu += CpuNanos::from_nanos(nanos);
         self.busy[usize::from(socket)] += nanos;
