@@ -1,2 +1,134 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What it cost: one folder per energy meter, and the estimator where there is none.
+//!
+//! This crate owns the way from a meter's bytes to a total in microjoules that never falls. It refuses
+//! everything that comes after: it knows no workload, no window, no metric name, no actor and no clock (the
+//! time of a read is an argument). Every meter is one folder with the same files and one line in [`ALL`]; see
+//! `README.md`.
+
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod counter;
+pub mod errors;
+pub mod estimator;
+pub mod integrate;
+pub mod rapl;
+
+use attribution::model::{Component, Energy, MonotonicNanos, SourceId};
+
+/// A meter that was found on this machine and is open.
+///
+/// Implementations block (they read files), so each is driven by one thread of its own.
+pub trait PowerSource: Send {
+    /// The `source` label of its figures.
+    fn id(&self) -> SourceId;
+
+    /// The components that it answers for: those that were wanted and have at least one zone here.
+    fn components(&self) -> Vec<Component>;
+
+    /// What it reads, for people.
+    fn detail(&self) -> String;
+
+    /// Reads every zone. `now` is `CLOCK_MONOTONIC` at the moment of the call.
+    ///
+    /// Never fails as a whole: a zone that did not answer is missing from `zones`, counted in `errors`, and
+    /// tried again with back-off; its next reading pays the gap.
+    fn read(&mut self, now: MonotonicNanos) -> Energy;
+}
+
+/// What looking for a meter found.
+pub enum Opened {
+    /// It is here and at least one wanted zone answers.
+    Source(Box<dyn PowerSource>),
+    /// It is not on this machine, or cannot be read.
+    Absent {
+        /// Which path says so and what to do about it.
+        reason: String,
+    },
+}
+
+/// A configuration section that cannot be used. A meter that is missing or unreadable is no error: see
+/// [`Opened::Absent`].
+#[derive(Debug, thiserror::Error)]
+pub enum SourceOpenError {
+    /// The section does not have the keys and types of this source.
+    #[error("section `sources.{name}` is not usable")]
+    Section {
+        /// The source's name as configured.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A key has a value outside its range.
+    #[error("`sources.{name}.{key}` {problem}")]
+    Value {
+        /// The source's name as configured.
+        name: &'static str,
+        /// The key below its section.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// One line of the table of sources.
+pub struct Entry {
+    /// The name in `sources.cpu = [...]` and of the section `sources.<name>`.
+    pub name: &'static str,
+    /// Looks for the meter and opens the zones of the wanted components.
+    pub open: fn(section: &serde_json::Value, wanted: &[Component]) -> Result<Opened, SourceOpenError>,
+    /// Its section with every key at its default.
+    pub default_section: fn() -> serde_json::Value,
+    /// Everything that a meter of this kind can have on any machine.
+    pub components: &'static [Component],
+}
+
+/// Every source that can be configured by name. The estimator is not one of them: it needs usage, see
+/// [`estimator::Estimator`].
+pub const ALL: &[Entry] = &[Entry {
+    name: rapl::NAME,
+    open: rapl::open,
+    default_section: rapl::default_section,
+    components: rapl::COMPONENTS,
+}];
+
+/// Reads a source's own section; `null` is an empty one.
+pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
+    name: &'static str,
+    section: &serde_json::Value,
+) -> Result<T, SourceOpenError> {
+    if section.is_null() {
+        return Ok(T::default());
+    }
+    T::deserialize(section).map_err(|source| SourceOpenError::Section { name, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_accepts_its_own_default_section_and_has_a_name_of_its_own() {
+        for entry in ALL {
+            let opened = (entry.open)(&(entry.default_section)(), &[]);
+            assert!(opened.is_ok(), "{}", entry.name);
+            assert_eq!(ALL.iter().filter(|other| other.name == entry.name).count(), 1);
+            assert!(!entry.components.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_name_of_the_section() {
+        for entry in ALL {
+            let error = match (entry.open)(&serde_json::json!({ "rout": "/sys" }), &[]) {
+                Err(error) => error,
+                Ok(_) => panic!("{} took an unknown key", entry.name),
+            };
+            assert!(error.to_string().contains(entry.name));
+            let cause = std::error::Error::source(&error).expect("a cause");
+            assert!(cause.to_string().contains("rout"), "{cause}");
+        }
+    }
+}

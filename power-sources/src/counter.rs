@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a hardware counter to a total: owns the verdict whether a step was energy, a wrap or a reset.
+//!
+//! Pure: readings, moments and limits come in, a total that never falls comes out. Knows no file and no meter.
+//!
+//! | step                                    | within the limit | beyond the limit                    |
+//! |-----------------------------------------|------------------|-------------------------------------|
+//! | none or forward                         | paid             | refused as implausible, new base    |
+//! | back                                    | a wrap: paid     | a reset: interval dropped, new base |
+//! | any, after a time that allows two wraps | lower bound paid | -                                   |
+//!
+//! The limit is what the zone can have used at its highest plausible power in the elapsed time, plus a slack.
+//! After a time long enough for a whole turn of the counter, nothing can be refused any more and the number
+//! of turns is unknown; what the counter shows is the least that was used, so exactly that is paid, and the
+//! step is told apart so that it is counted. (If the counter was also reset in that time, this least is wrong
+//! by one turn at most; no reading could tell.)
+
+use attribution::model::{Microjoules, Microwatts, MonotonicNanos};
+use std::time::Duration;
+
+/// Slack in time. RAPL counters move about every millisecond with jitter (Hähnel et al., "Measuring Energy
+/// Consumption for Short Code Paths Using RAPL", 2012), so a reading holds up to one update period more than
+/// the elapsed time; a reader that is preempted between taking the time and reading adds a time slice. 20 ms
+/// cover both.
+const JITTER: Duration = Duration::from_millis(20);
+
+/// Slack in energy: two units of the coarsest counter known, the platform domain of Sapphire Rapids with 1 J
+/// (Linux, drivers/powercap/intel_rapl_common.c). A step is known to one unit at each end.
+const QUANTA: Microjoules = Microjoules::from_micro(2_000_000);
+
+/// What a reading meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The first reading: a base to count from.
+    Base,
+    /// Energy, possibly across the end of the range.
+    Paid(Microjoules),
+    /// Energy, and possibly whole turns of the counter that nobody saw.
+    LowerBound(Microjoules),
+    /// Went back by more than a wrap explains; the interval is dropped.
+    Reset {
+        /// The last reading before.
+        from: u64,
+        /// The reading after.
+        to: u64,
+    },
+    /// Went forward by more than the zone can use; the interval is dropped.
+    Implausible {
+        /// The step.
+        by: Microjoules,
+        /// The most that would have been believed.
+        limit: Microjoules,
+    },
+    /// No value of this counter at all; ignored, the base stays.
+    OutOfRange,
+}
+
+/// One counter since it was opened.
+#[derive(Clone, Debug)]
+pub struct CounterTrack {
+    /// Distance between two zeros of the counter in microjoules.
+    modulus: u64,
+    max_power: Microwatts,
+    last: Option<(u64, MonotonicNanos)>,
+    total: Microjoules,
+}
+
+impl CounterTrack {
+    /// A counter that runs from 0 to `modulus - 1` microjoules, of a zone that uses `max_power` at most.
+    #[must_use]
+    pub const fn new(modulus: u64, max_power: Microwatts) -> Self {
+        Self {
+            modulus,
+            max_power,
+            last: None,
+            total: Microjoules::ZERO,
+        }
+    }
+
+    /// Energy since the first reading. Never falls.
+    #[must_use]
+    pub const fn total(&self) -> Microjoules {
+        self.total
+    }
+
+    /// The counter was found again. The total stays; the last reading stays comparable only if the range is
+    /// the same.
+    pub fn found_again(&mut self, modulus: u64, max_power: Microwatts) {
+        if self.modulus != modulus {
+            self.last = None;
+        }
+        self.modulus = modulus;
+        self.max_power = max_power;
+    }
+
+    /// The most that is believed after `elapsed`.
+    #[must_use]
+    pub fn limit(&self, elapsed: Duration) -> Microjoules {
+        self.max_power.energy_over(elapsed.saturating_add(JITTER)) + QUANTA
+    }
+
+    /// Takes the reading `raw` made at `at`.
+    pub fn advance(&mut self, raw: u64, at: MonotonicNanos) -> Step {
+        if raw >= self.modulus {
+            return Step::OutOfRange;
+        }
+        let Some((from, since)) = self.last else {
+            self.last = Some((raw, at));
+            return Step::Base;
+        };
+        self.last = Some((raw, at.max(since)));
+        let limit = self.limit(at.since(since));
+        let forward = raw.checked_sub(from);
+        // Both are below the modulus, so this is too.
+        let distance = forward.unwrap_or_else(|| self.modulus.saturating_sub(from).saturating_add(raw));
+        let by = Microjoules::from_micro(distance);
+        if by > limit {
+            return match forward {
+                Some(_) => Step::Implausible { by, limit },
+                None => Step::Reset { from, to: raw },
+            };
+        }
+        self.total += by;
+        if limit.as_micro() >= self.modulus {
+            return Step::LowerBound(by);
+        }
+        Step::Paid(by)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An Intel package: 2^32 units of 2^-14 J, at most 1000 W.
+    const RANGE: u64 = 262_143_328_911;
+
+    fn track() -> CounterTrack {
+        CounterTrack::new(RANGE, Microwatts::from_watts(1_000))
+    }
+
+    fn at(milliseconds: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(milliseconds * 1_000_000)
+    }
+
+    const fn joules(joules: u64) -> Microjoules {
+        Microjoules::from_micro(joules * 1_000_000)
+    }
+
+    #[test]
+    fn readings_become_verdicts() {
+        // 1000 W for 1 s, 20 ms of jitter and 2 J: 1022 J are believed.
+        let limit = joules(1_022);
+        let end = RANGE - 1;
+        let cases: [(&str, u64, u64, Step); 8] = [
+            ("forward", 5_000_000, 25_000_000, Step::Paid(joules(20))),
+            ("equal", 5_000_000, 5_000_000, Step::Paid(Microjoules::ZERO)),
+            ("the most believed", 0, 1_022_000_000, Step::Paid(limit)),
+            (
+                "one more",
+                0,
+                1_022_000_001,
+                Step::Implausible {
+                    by: Microjoules::from_micro(1_022_000_001),
+                    limit,
+                },
+            ),
+            ("wrap", end, 999_999, Step::Paid(joules(1))),
+            ("wrap, the most believed", end, 1_021_999_999, Step::Paid(limit)),
+            (
+                "wrap, one more",
+                end,
+                1_022_000_000,
+                Step::Reset {
+                    from: end,
+                    to: 1_022_000_000,
+                },
+            ),
+            (
+                "reset",
+                100_000_000_000,
+                3,
+                Step::Reset {
+                    from: 100_000_000_000,
+                    to: 3,
+                },
+            ),
+        ];
+        for (name, from, to, expected) in cases {
+            let mut track = track();
+            assert_eq!(track.advance(from, at(10)), Step::Base, "{name}");
+            assert_eq!(track.advance(to, at(1_010)), expected, "{name}");
+            let paid = if let Step::Paid(by) = expected {
+                by
+            } else {
+                Microjoules::ZERO
+            };
+            assert_eq!(track.total(), paid, "{name}");
+            // Whatever it was, counting goes on from the new reading.
+            let next = (to + 7) % RANGE;
+            assert_eq!(
+                track.advance(next, at(1_011)),
+                Step::Paid(Microjoules::from_micro(7)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_beyond_the_range_is_ignored_and_the_base_stays() {
+        let mut track = track();
+        track.advance(1_000_000, at(0));
+        assert_eq!(track.advance(RANGE, at(500)), Step::OutOfRange);
+        assert_eq!(track.advance(u64::MAX, at(600)), Step::OutOfRange);
+        assert_eq!(track.advance(21_000_000, at(1_000)), Step::Paid(joules(20)));
+    }
+
+    #[test]
+    fn a_gap_is_paid_when_the_zone_returns() {
+        let mut track = track();
+        track.advance(0, at(0));
+        assert_eq!(
+            track.advance(6_000_000_000, at(60_000)),
+            Step::Paid(joules(6_000))
+        );
+    }
+
+    #[test]
+    fn a_gap_that_may_hide_a_whole_turn_pays_the_least_it_can_have_been() {
+        let mut track = track();
+        track.advance(5_000_000, at(0));
+        // 262 kJ at 1 kW last 262 s.
+        assert_eq!(
+            track.advance(4_000_000, at(300_000)),
+            Step::LowerBound(Microjoules::from_micro(RANGE - 1_000_000))
+        );
+    }
+
+    #[test]
+    fn two_readings_at_one_moment_or_in_the_wrong_order_are_bounded_by_the_slack() {
+        let mut track = track();
+        track.advance(0, at(1_000));
+        assert_eq!(track.advance(22_000_000, at(1_000)), Step::Paid(joules(22)));
+        assert!(matches!(
+            track.advance(44_000_001, at(900)),
+            Step::Implausible { .. }
+        ));
+        // The moment did not go back with the stamp: 100 ms later, not 200.
+        assert!(matches!(
+            track.advance(200_000_000, at(1_100)),
+            Step::Implausible { .. }
+        ));
+    }
+
+    #[test]
+    fn another_range_begins_a_new_base_and_keeps_the_total() {
+        let mut track = track();
+        track.advance(0, at(0));
+        track.advance(10_000_000, at(1_000));
+        track.found_again(RANGE, Microwatts::from_watts(1_000));
+        assert_eq!(track.advance(20_000_000, at(2_000)), Step::Paid(joules(10)));
+        track.found_again(65_532_610_987, Microwatts::from_watts(1_000));
+        assert_eq!(track.advance(60_000_000, at(3_000)), Step::Base);
+        assert_eq!(track.total(), joules(20));
+    }
+
+    proptest! {
+        #[test]
+        fn any_sequence_of_plausible_steps_is_exact_over_wraps(
+            modulus in 70_000_000_000_u64..300_000_000_000,
+            start in any::<u64>(),
+            steps in prop::collection::vec((1_u64..60_000, 0_u64..1_000), 1..200),
+        ) {
+            let mut track = CounterTrack::new(modulus, Microwatts::from_watts(1_000));
+            let (mut truth, mut now) = (u128::from(start % modulus), 0);
+            track.advance(start % modulus, at(now));
+            let first = truth;
+            for (milliseconds, watts) in steps {
+                now += milliseconds;
+                truth += u128::from(watts * milliseconds * 1_000);
+                let shown = u64::try_from(truth % u128::from(modulus)).unwrap();
+                prop_assert!(matches!(track.advance(shown, at(now)), Step::Paid(_)));
+                prop_assert_eq!(u128::from(track.total().as_micro()), truth - first);
+            }
+        }
+
+        #[test]
+        fn arbitrary_readings_never_lower_the_total_nor_pay_more_than_is_plausible(
+            modulus in any::<u64>(),
+            readings in prop::collection::vec((any::<u64>(), any::<u32>()), 1..100),
+        ) {
+            let mut track = CounterTrack::new(modulus, Microwatts::from_watts(500));
+            let mut before = Microjoules::ZERO;
+            let mut last = None;
+            for (raw, milliseconds) in readings {
+                let now = at(u64::from(milliseconds));
+                let limit = track.limit(last.map_or(Duration::ZERO, |last| now.since(last)));
+                let step = track.advance(raw, now);
+                let paid = track.total().checked_sub(before);
+                prop_assert!(paid.is_some_and(|paid| paid <= limit), "{step:?}");
+                let expected = match step {
+                    Step::Paid(by) | Step::LowerBound(by) => by,
+                    _ => Microjoules::ZERO,
+                };
+                prop_assert_eq!(paid, Some(expected));
+                before = track.total();
+                if step != Step::OutOfRange {
+                    last = Some(last.map_or(now, |last: MonotonicNanos| last.max(now)));
+                }
+            }
+        }
+    }
+}

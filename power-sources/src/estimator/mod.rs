@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The estimator (`trained_power_model`): energy where no meter is, from what ran.
+//!
+//! Owns the way from busy time to cumulative joules and says how wrong they may be. Is no
+//! [`crate::PowerSource`], because it reads nothing: it is fed with the usage probe's reports. Refuses to
+//! guess what its data cannot tell (core, uncore, GPU, other), and never carries a meter's name.
+//!
+//! Every socket is estimated by itself from its own busy time, and its package, DRAM and rest are integrated
+//! apart; the platform is the sum of all of them. So package + DRAM can never exceed the platform, to the
+//! microjoule.
+
+mod config;
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use config::EstimatorConfig;
+
+use crate::errors::ErrorLedger;
+use crate::integrate::Integrator;
+use attribution::model::{
+    Component, CpuNanos, Energy, ErrorReason, Microjoules, Microwatts, MonotonicNanos, PackageId,
+    PackageTime, Permille, Place, Provenance, SourceId, Zone, ZoneReading,
+};
+use model::{Busy, GUEST, PHYSICAL, Parts, PowerModel, Socket};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name in the configuration.
+pub const NAME: &str = "estimator";
+/// The `source` label.
+pub const SOURCE: SourceId = SourceId("trained_power_model");
+/// What it can estimate.
+pub const COMPONENTS: &[Component] = &[Component::Package, Component::Dram, Component::Platform];
+/// The place (`package` label) of the platform estimate: no meter's name, as it is none.
+const PLATFORM_PLACE: &str = "estimator";
+
+/// What the model needs to know of the machine; everything a daemon can find out by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineDescription {
+    /// Online hardware threads, or vCPUs of a guest. Used when `packages` is empty; everything is then
+    /// package 0.
+    pub threads: u32,
+    /// Packages with their hardware threads, as the kernel numbers them.
+    pub packages: Vec<(PackageId, u32)>,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Whether this is a virtual machine: it then pays a share of a host instead of a machine of its own.
+    pub guest: bool,
+    /// CPU vendor, for people.
+    pub vendor: Option<String>,
+    /// CPU model name, for people.
+    pub model_name: Option<String>,
+}
+
+impl MachineDescription {
+    /// Packages with at least one thread each; never empty.
+    fn sockets(&self) -> BTreeMap<PackageId, u32> {
+        let mut sockets = BTreeMap::new();
+        for (package, threads) in &self.packages {
+            let sum = sockets.entry(*package).or_insert(0_u32);
+            *sum = sum.saturating_add((*threads).max(1));
+        }
+        if sockets.is_empty() {
+            sockets.insert(PackageId(0), self.threads.max(1));
+        }
+        sockets
+    }
+}
+
+/// Idle and dynamic energy of one part of a socket.
+struct Account {
+    idle: Integrator,
+    dynamic: Integrator,
+}
+
+impl Account {
+    /// Only mean powers are billed, so no gap is too long.
+    fn new() -> Self {
+        let integrator = Integrator::new(Duration::MAX);
+        Self {
+            idle: integrator.clone(),
+            dynamic: integrator,
+        }
+    }
+
+    fn bill(&mut self, idle: Microwatts, dynamic: Microwatts, elapsed: Duration) {
+        self.idle.add(idle, elapsed);
+        self.dynamic.add(dynamic, elapsed);
+    }
+
+    fn total(&self) -> Estimate {
+        let idle = self.idle.total();
+        Estimate {
+            idle,
+            total: idle + self.dynamic.total(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Estimate {
+    idle: Microjoules,
+    total: Microjoules,
+}
+
+impl std::iter::Sum for Estimate {
+    fn sum<I: Iterator<Item = Self>>(estimates: I) -> Self {
+        estimates.fold(Self::default(), |sum, one| Self {
+            idle: sum.idle + one.idle,
+            total: sum.total + one.total,
+        })
+    }
+}
+
+/// One socket with what it was estimated to have used so far.
+struct SocketAccount {
+    package: PackageId,
+    socket: Socket,
+    package_energy: Account,
+    dram_energy: Account,
+    rest_energy: Account,
+    last: Option<(MonotonicNanos, CpuNanos)>,
+}
+
+impl SocketAccount {
+    /// Bills the time since the last row of this package; `Err` says what was wrong with the row.
+    fn observe(&mut self, at: MonotonicNanos, row: &PackageTime, model: &PowerModel) -> Result<(), String> {
+        let Some((since, before)) = self.last else {
+            self.last = Some((at, row.busy));
+            return Ok(());
+        };
+        let elapsed = at.since(since);
+        if elapsed.is_zero() {
+            return Ok(());
+        }
+        self.last = Some((at, row.busy));
+        let ran = row.busy.checked_sub(before);
+        // All CPUs for all of the time; the probe's idle time is not needed, and a probe may not have it.
+        let available = u128::from(row.cpus.max(1)).saturating_mul(elapsed.as_nanos());
+        let busy = Busy::share(u128::from(ran.unwrap_or_default().as_nanos()), available);
+        let power = model.power(self.socket, busy);
+        let (idle, dynamic): (Parts, Parts) = (power.idle, power.dynamic);
+        self.package_energy.bill(idle.package, dynamic.package, elapsed);
+        self.dram_energy.bill(idle.dram, dynamic.dram, elapsed);
+        self.rest_energy.bill(idle.rest, dynamic.rest, elapsed);
+        if ran.is_none() {
+            let package = self.package.0;
+            return Err(format!(
+                "busy time of package {package} went back; it counts as idle for one interval"
+            ));
+        }
+        Ok(())
+    }
+
+    fn platform(&self) -> Estimate {
+        [&self.package_energy, &self.dram_energy, &self.rest_energy]
+            .into_iter()
+            .map(Account::total)
+            .sum()
+    }
+}
+
+/// Turns busy time into energy.
+pub struct Estimator {
+    model: &'static PowerModel,
+    /// One per package of the machine.
+    sockets: Vec<SocketAccount>,
+    wanted: Vec<Component>,
+    platform: Place,
+    errors: ErrorLedger,
+    described: String,
+}
+
+impl Estimator {
+    /// For this machine and the wanted components; those that it cannot estimate are left out.
+    #[must_use]
+    pub fn new(machine: &MachineDescription, config: &EstimatorConfig, wanted: &[Component]) -> Self {
+        let EstimatorConfig {} = config;
+        let model = if machine.guest { &GUEST } else { &PHYSICAL };
+        let sockets = machine.sockets();
+        let all: u64 = sockets.values().map(|threads| u64::from(*threads)).sum();
+        let accounts = sockets.iter().map(|(package, threads)| SocketAccount {
+            package: *package,
+            socket: Socket {
+                threads: *threads,
+                memory_bytes: share(machine.memory_bytes, *threads, all),
+            },
+            package_energy: Account::new(),
+            dram_energy: Account::new(),
+            rest_energy: Account::new(),
+            last: None,
+        });
+        let name = [&machine.vendor, &machine.model_name].map(|part| part.as_deref().unwrap_or("unknown"));
+        Self {
+            model,
+            sockets: accounts.collect(),
+            wanted: COMPONENTS
+                .iter()
+                .copied()
+                .filter(|component| wanted.contains(component))
+                .collect(),
+            platform: Place::Named(Arc::from(PLATFORM_PLACE)),
+            errors: ErrorLedger::default(),
+            described: format!(
+                "built-in {} model for {} threads in {} packages, {} MiB ({})",
+                model.name,
+                all,
+                sockets.len(),
+                machine.memory_bytes >> 20,
+                name.join(" ")
+            ),
+        }
+    }
+
+    /// The `source` label of its figures.
+    #[must_use]
+    pub const fn id(&self) -> SourceId {
+        SOURCE
+    }
+
+    /// The components that it answers for.
+    #[must_use]
+    pub fn components(&self) -> Vec<Component> {
+        self.wanted.clone()
+    }
+
+    /// Which model for which machine, for people.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.described.clone()
+    }
+
+    /// Takes the usage probe's package times, read at `at` (the end of its section), and answers with the
+    /// totals since the first call, in which there is nothing to bill yet. A package that is missing is
+    /// missing in the answer; its next row pays the gap.
+    pub fn observe(&mut self, at: MonotonicNanos, packages: &[PackageTime]) -> Energy {
+        let mut seen = vec![false; self.sockets.len()];
+        for row in packages {
+            let known = self
+                .sockets
+                .iter_mut()
+                .zip(&mut seen)
+                .find(|(socket, _)| socket.package == row.package);
+            let complaint = match known {
+                Some((socket, seen)) => {
+                    *seen = true;
+                    socket
+                        .observe(at, row, self.model)
+                        .err()
+                        .map(|words| (ErrorReason::Reset, words))
+                }
+                None => Some((
+                    ErrorReason::Implausible,
+                    format!(
+                        "package {} is not in the machine's description; its busy time is left out",
+                        row.package.0
+                    ),
+                )),
+            };
+            if let Some((reason, words)) = complaint
+                && self.errors.count(None, reason, &words)
+            {
+                tracing::warn!(
+                    source = SOURCE.0,
+                    reason = reason.name(),
+                    detail = words,
+                    "usage not understood"
+                );
+            }
+        }
+        Energy {
+            zones: self.readings(&seen),
+            errors: self.errors.rows(),
+        }
+    }
+
+    fn readings(&self, seen: &[bool]) -> Vec<ZoneReading> {
+        let answering = || {
+            self.sockets
+                .iter()
+                .zip(seen)
+                .filter(|(_, seen)| **seen)
+                .map(|(socket, _)| socket)
+        };
+        let mut readings = Vec::new();
+        for component in &self.wanted {
+            let mut tell = |place: Place, estimate: Estimate, relative_error_p90: Permille| {
+                readings.push(ZoneReading {
+                    zone: Zone {
+                        component: *component,
+                        place,
+                    },
+                    total: estimate.total,
+                    idle: Some(estimate.idle),
+                    provenance: Provenance::Estimated { relative_error_p90 },
+                });
+            };
+            match component {
+                Component::Package => answering().for_each(|socket| {
+                    tell(
+                        Place::socket(socket.package),
+                        socket.package_energy.total(),
+                        self.model.package_error,
+                    );
+                }),
+                Component::Dram => answering().for_each(|socket| {
+                    tell(
+                        Place::socket(socket.package),
+                        socket.dram_energy.total(),
+                        self.model.dram_error,
+                    );
+                }),
+                Component::Platform if answering().next().is_some() => {
+                    let estimate = self.sockets.iter().map(SocketAccount::platform).sum();
+                    tell(self.platform.clone(), estimate, self.model.platform_error);
+                }
+                _ => {}
+            }
+        }
+        readings
+    }
+}
+
+/// `whole x part / all`, rounded down.
+fn share(whole: u64, part: u32, all: u64) -> u64 {
+    let product = u128::from(whole) * u128::from(part);
+    u64::try_from(product / u128::from(all.max(1))).unwrap_or(whole)
+}
+
+/// The section with every key at its default.
+#[must_use]
+pub fn default_section() -> serde_json::Value {
+    serde_json::to_value(EstimatorConfig::default()).unwrap_or_default()
+}
+
+/// Reads the section `sources.estimator`.
+///
+/// # Errors
+/// A section with keys that the estimator does not have.
+pub fn config(section: &serde_json::Value) -> Result<EstimatorConfig, crate::SourceOpenError> {
+    crate::section(NAME, section)
+}

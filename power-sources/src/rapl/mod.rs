@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//! RAPL through the kernel's powercap tree (`rapl-sysfs`): Intel, and AMD since Zen.
+//!
+//! Owns open counters and their totals. Reads only zones that were wanted, and refuses what would count a
+//! domain twice (see `scan.rs`). A zone that fails or vanishes costs only itself: it is looked for again, by
+//! name, with back-off.
+
+mod config;
+mod read;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use config::{MaxWatts, RaplConfig};
+
+use crate::backoff::Backoff;
+use crate::counter::{CounterTrack, Step};
+use crate::errors::ErrorLedger;
+use crate::{Opened, PowerSource, SourceOpenError};
+use attribution::model::{
+    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, Zone, ZoneReading,
+};
+use read::{Fault, Meter};
+use scan::{Found, Limits, Scan};
+use std::path::Path;
+
+/// The name in the configuration.
+pub const NAME: &str = "rapl";
+/// The `source` label.
+pub const SOURCE: SourceId = SourceId("rapl-sysfs");
+/// What RAPL has on some machine or other.
+pub const COMPONENTS: &[Component] = &[
+    Component::Package,
+    Component::Core,
+    Component::Uncore,
+    Component::Dram,
+    Component::Platform,
+];
+
+/// What to do when there are no zones at all.
+const NO_ZONES: &str =
+    "no RAPL zones; try `modprobe intel_rapl_msr` (also for AMD); a virtual machine usually has none";
+
+/// The section with every key at its default.
+#[must_use]
+pub fn default_section() -> serde_json::Value {
+    serde_json::to_value(RaplConfig::default()).unwrap_or_default()
+}
+
+/// Looks for RAPL and opens the zones of the wanted components.
+///
+/// # Errors
+/// Only a section that cannot be used; see [`SourceOpenError`].
+pub fn open(section: &serde_json::Value, wanted: &[Component]) -> Result<Opened, SourceOpenError> {
+    let config: RaplConfig = crate::section(NAME, section)?;
+    config.check()?;
+    Ok(match Rapl::open(config, wanted) {
+        Ok(rapl) => Opened::Source(Box::new(rapl)),
+        Err(reason) => Opened::Absent { reason },
+    })
+}
+
+/// One zone.
+struct Metered {
+    found: Found,
+    /// `None` while the zone is gone.
+    meter: Option<Meter>,
+    track: CounterTrack,
+    backoff: Backoff,
+}
+
+impl Metered {
+    fn new(found: Found) -> Self {
+        // A range of nothing until the first `attach`, which comes before the first reading.
+        let track = CounterTrack::new(0, Microwatts::ZERO);
+        Self {
+            found,
+            meter: None,
+            track,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Opens the counter in the zone's folder and reads it.
+    fn attach(&mut self, config: &RaplConfig) -> Result<u64, Fault> {
+        let limits = Limits::read(&self.found, config.max_watts.of(self.found.zone.component))?;
+        let meter = Meter::open(&self.found.dir)?;
+        let raw = meter.read()?;
+        self.track.found_again(limits.modulus, limits.max_power);
+        self.meter = Some(meter);
+        Ok(raw)
+    }
+
+    /// Reads the open counter. `None` when there is none, or when it is not time to try.
+    fn read(&mut self, now: MonotonicNanos) -> Option<Result<u64, Fault>> {
+        let meter = self.meter.as_ref().filter(|_| self.backoff.is_due(now))?;
+        match meter.read() {
+            // Looked for at once: a file that was only replaced, or a driver that was reloaded, is no failure.
+            Err(fault) if fault.reason == ErrorReason::Gone => {
+                self.meter = None;
+                None
+            }
+            answer => Some(answer),
+        }
+    }
+
+    fn is_lost(&self, now: MonotonicNanos) -> bool {
+        self.meter.is_none() && self.backoff.is_due(now)
+    }
+
+    /// Opens the zone where a new scan has it. `None` when it is not lost, or when it is not time to try.
+    fn find_again(
+        &mut self,
+        now: MonotonicNanos,
+        scanned: Option<&Result<Scan, Fault>>,
+        config: &RaplConfig,
+    ) -> Option<Result<u64, Fault>> {
+        if !self.is_lost(now) {
+            return None;
+        }
+        let scan = match scanned? {
+            Ok(scan) => scan,
+            Err(fault) => return Some(Err(fault.clone())),
+        };
+        // Never the old folder as such: after a driver was reloaded it may be another zone's.
+        let Some(here) = scan.found.iter().find(|here| here.zone == self.found.zone) else {
+            let words = format!(
+                "{}: vanished, and no other zone is {}",
+                self.found.dir.display(),
+                self.found.zone
+            );
+            return Some(Err(Fault {
+                reason: ErrorReason::Gone,
+                words,
+            }));
+        };
+        self.found.clone_from(here);
+        Some(self.attach(config))
+    }
+
+    /// What the answer to a read means: a reading, a complaint, or both.
+    fn take(
+        &mut self,
+        answer: Result<u64, Fault>,
+        now: MonotonicNanos,
+    ) -> (Option<ZoneReading>, Option<(ErrorReason, String)>) {
+        let raw = match answer {
+            Ok(raw) => raw,
+            Err(fault) => {
+                self.backoff.failed(now);
+                return (None, Some((fault.reason, fault.words)));
+            }
+        };
+        let step = self.track.advance(raw, now);
+        let complaint = complaint(&self.found.dir, raw, step);
+        if step == Step::OutOfRange {
+            self.backoff.failed(now);
+            return (None, complaint);
+        }
+        self.backoff.succeeded();
+        let reading = ZoneReading {
+            zone: self.found.zone.clone(),
+            total: self.track.total(),
+            idle: None,
+            provenance: Provenance::Counted,
+        };
+        (Some(reading), complaint)
+    }
+}
+
+struct Rapl {
+    config: RaplConfig,
+    /// Bounded by what a scan returns.
+    zones: Vec<Metered>,
+    errors: ErrorLedger,
+}
+
+impl Rapl {
+    /// The reason why not is for people.
+    fn open(config: RaplConfig, wanted: &[Component]) -> Result<Self, String> {
+        let root = config.root.display().to_string();
+        let scan = match scan::scan(&config.root) {
+            Ok(scan) => scan,
+            Err(fault) if fault.reason == ErrorReason::Gone => {
+                return Err(format!("{root} does not exist: {NO_ZONES}"));
+            }
+            Err(fault) => return Err(fault.words),
+        };
+        if scan.found.is_empty() {
+            let detail = scan
+                .faults
+                .first()
+                .map_or_else(|| NO_ZONES.to_owned(), |fault| fault.words.clone());
+            return Err(format!("{root}: {detail}"));
+        }
+        let mut rapl = Self {
+            config,
+            zones: Vec::new(),
+            errors: ErrorLedger::default(),
+        };
+        for fault in &scan.faults {
+            rapl.note(None, fault.reason, &fault.words);
+        }
+        let (wanted, other): (Vec<_>, Vec<_>) = scan
+            .found
+            .into_iter()
+            .partition(|found| wanted.contains(&found.zone.component));
+        if wanted.is_empty() {
+            let there: Vec<_> = other.iter().map(|found| found.zone.to_string()).collect();
+            return Err(format!(
+                "{root}: none of the wanted components, only {}",
+                there.join(", ")
+            ));
+        }
+        let mut first_fault = None;
+        for found in wanted {
+            let mut metered = Metered::new(found);
+            // Only tried: there is no time to count it from.
+            if let Err(fault) = metered.attach(&rapl.config) {
+                rapl.note(Some(&metered.found.zone), fault.reason, &fault.words);
+                first_fault.get_or_insert(fault);
+            }
+            rapl.zones.push(metered);
+        }
+        match first_fault {
+            Some(fault) if rapl.zones.iter().all(|zone| zone.meter.is_none()) => {
+                Err(format!("{root}: no wanted zone can be read: {}", fault.words))
+            }
+            _ => Ok(rapl),
+        }
+    }
+
+    fn note(&mut self, zone: Option<&Zone>, reason: ErrorReason, words: &str) {
+        let place = zone.map_or_else(String::new, Zone::to_string);
+        if self.errors.count(zone, reason, words) {
+            tracing::warn!(
+                source = SOURCE.0,
+                zone = place,
+                reason = reason.name(),
+                detail = words,
+                "reading failed"
+            );
+        } else {
+            tracing::debug!(
+                source = SOURCE.0,
+                zone = place,
+                reason = reason.name(),
+                detail = words,
+                "reading failed"
+            );
+        }
+    }
+
+    /// Looks where the zones without a meter are now, if it is time for any of them. One scan serves them all.
+    fn look_for_the_lost(&self, now: MonotonicNanos) -> Option<Result<Scan, Fault>> {
+        self.zones
+            .iter()
+            .any(|zone| zone.is_lost(now))
+            .then(|| scan::scan(&self.config.root))
+    }
+}
+
+/// What there is to say about a step that was no plain energy.
+fn complaint(dir: &Path, raw: u64, step: Step) -> Option<(ErrorReason, String)> {
+    let path = dir.join("energy_uj");
+    let path = path.display();
+    match step {
+        Step::Base | Step::Paid(_) => None,
+        // The reader came too late to see the turns, so of all reasons this is one of time.
+        Step::LowerBound(by) => Some((
+            ErrorReason::Timeout,
+            format!(
+                "{path}: not read for so long that it may have wrapped unseen; at least {} uJ",
+                by.as_micro()
+            ),
+        )),
+        Step::Reset { from, to } => Some((
+            ErrorReason::Reset,
+            format!("{path}: went from {from} to {to} uJ, which is no wrap; the interval is dropped"),
+        )),
+        Step::Implausible { by, limit } => Some((
+            ErrorReason::Implausible,
+            format!(
+                "{path}: rose by {} uJ where {} is the most; the interval is dropped",
+                by.as_micro(),
+                limit.as_micro()
+            ),
+        )),
+        Step::OutOfRange => Some((
+            ErrorReason::Implausible,
+            format!("{path}: {raw} uJ is beyond the counter's range"),
+        )),
+    }
+}
+
+impl PowerSource for Rapl {
+    fn id(&self) -> SourceId {
+        SOURCE
+    }
+
+    fn components(&self) -> Vec<Component> {
+        let here = |component: &Component| {
+            self.zones
+                .iter()
+                .any(|zone| zone.found.zone.component == *component)
+        };
+        COMPONENTS.iter().copied().filter(here).collect()
+    }
+
+    fn detail(&self) -> String {
+        let zones: Vec<_> = self
+            .zones
+            .iter()
+            .map(|zone| zone.found.zone.to_string())
+            .collect();
+        format!("{}: {}", self.config.root.display(), zones.join(", "))
+    }
+
+    fn read(&mut self, now: MonotonicNanos) -> Energy {
+        let answers: Vec<_> = self.zones.iter_mut().map(|zone| zone.read(now)).collect();
+        let scanned = self.look_for_the_lost(now);
+        let mut zones = Vec::with_capacity(answers.len());
+        let mut complaints = Vec::new();
+        for (zone, answer) in self.zones.iter_mut().zip(answers) {
+            let Some(answer) = answer.or_else(|| zone.find_again(now, scanned.as_ref(), &self.config)) else {
+                continue;
+            };
+            let (reading, complaint) = zone.take(answer, now);
+            zones.extend(reading);
+            complaints.extend(complaint.map(|(reason, words)| (zone.found.zone.clone(), reason, words)));
+        }
+        for (zone, reason, words) in complaints {
+            self.note(Some(&zone), reason, &words);
+        }
+        Energy {
+            zones,
+            errors: self.errors.rows(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Bytes of one powercap file to a number: owns opening, reading and parsing, and what a failure is called.
+//!
+//! Strict on purpose: decimal digits and one newline are a reading, everything else is none.
+
+use attribution::model::ErrorReason;
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+/// Longest file that is read: a `u64` has 20 digits and a zone's name 17 bytes
+/// (`RAPL_DOMAIN_NAME_LENGTH`, include/linux/intel_rapl.h).
+const LONGEST: usize = 32;
+
+/// Why there is no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// For the metric.
+    pub(super) reason: ErrorReason,
+    /// For people: path, what was found, what to do.
+    pub(super) words: String,
+}
+
+impl Fault {
+    /// What the kernel answered for `path`.
+    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+        // ENXIO and ENODEV: the device behind an open file is gone. std has no portable kinds for them.
+        const ENXIO: i32 = 6;
+        const ENODEV: i32 = 19;
+        let gone =
+            error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(ENXIO | ENODEV));
+        let hint = if error.kind() == io::ErrorKind::PermissionDenied {
+            "; energy counters have mode 0400: needs CAP_DAC_READ_SEARCH or root"
+        } else {
+            ""
+        };
+        Self {
+            reason: if gone { ErrorReason::Gone } else { ErrorReason::Io },
+            words: format!("{}: {error}{hint}", path.display()),
+        }
+    }
+
+    /// `path` holds something else than `expected`.
+    pub(super) fn parse(path: &Path, found: &[u8], expected: &str) -> Self {
+        let shown = found.get(..found.len().min(LONGEST)).unwrap_or(found);
+        Self {
+            reason: ErrorReason::Parse,
+            words: format!(
+                "{}: found \"{}\", expected {expected}",
+                path.display(),
+                shown.escape_ascii()
+            ),
+        }
+    }
+}
+
+/// An `energy_uj` that is kept open.
+#[derive(Debug)]
+pub(super) struct Meter {
+    file: File,
+    path: PathBuf,
+}
+
+impl Meter {
+    /// Opens the counter of the zone in `dir`.
+    pub(super) fn open(dir: &Path) -> Result<Self, Fault> {
+        let path = dir.join("energy_uj");
+        match File::open(&path) {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(Fault::io(&path, &error)),
+        }
+    }
+
+    /// Reads the counter in microjoules. sysfs asks the driver anew at each read of offset 0.
+    pub(super) fn read(&self) -> Result<u64, Fault> {
+        let mut bytes = [0_u8; LONGEST];
+        let answer = self
+            .file
+            .metadata()
+            .and_then(|facts| Ok((facts.nlink(), self.file.read_at(&mut bytes, 0)?)));
+        match answer {
+            // sysfs answers ENODEV for a file that was removed, a plain tree (a replay) the old bytes for ever.
+            Ok((0, _)) => Err(Fault {
+                reason: ErrorReason::Gone,
+                words: format!("{}: removed or replaced", self.path.display()),
+            }),
+            Ok((_, length)) => number(&self.path, bytes.get(..length).unwrap_or_default()),
+            Err(error) => Err(Fault::io(&self.path, &error)),
+        }
+    }
+}
+
+/// Reads a small file once.
+pub(super) fn small_file(path: &Path) -> Result<Vec<u8>, Fault> {
+    let mut bytes = Vec::with_capacity(LONGEST);
+    let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX);
+    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Fault::io(path, &error)),
+    }
+}
+
+/// Reads a file that holds one number.
+pub(super) fn number_file(path: &Path) -> Result<u64, Fault> {
+    number(path, &small_file(path)?)
+}
+
+fn number(path: &Path, bytes: &[u8]) -> Result<u64, Fault> {
+    parse_number(bytes).ok_or_else(|| Fault::parse(path, bytes, "a number"))
+}
+
+/// Decimal digits, then at most one newline; `None` for everything else and for what does not fit 64 bits.
+pub(super) fn parse_number(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_and_one_newline_are_a_number() {
+        assert_eq!(parse_number(b"0\n"), Some(0));
+        assert_eq!(parse_number(b"262143328850\n"), Some(262_143_328_850));
+        assert_eq!(parse_number(b"18446744073709551615"), Some(u64::MAX));
+        let garbage: [&[u8]; 11] = [
+            b"",
+            b"\n",
+            b"1\n\n",
+            b" 1",
+            b"1 ",
+            b"+1",
+            b"-1",
+            b"1.5",
+            b"0x1f",
+            b"18446744073709551616",
+            b"1\0",
+        ];
+        for bytes in garbage {
+            assert_eq!(parse_number(bytes), None, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn failures_get_the_reason_that_people_can_act_on() {
+        let path = Path::new("/p/energy_uj");
+        let fault = |number| Fault::io(path, &io::Error::from_raw_os_error(number));
+        for (number, reason) in [
+            (2, ErrorReason::Gone),  // ENOENT
+            (19, ErrorReason::Gone), // ENODEV
+            (6, ErrorReason::Gone),  // ENXIO
+            (22, ErrorReason::Io),   // EINVAL
+            (5, ErrorReason::Io),    // EIO
+            (61, ErrorReason::Io),   // ENODATA
+            (13, ErrorReason::Io),   // EACCES
+        ] {
+            assert_eq!(fault(number).reason, reason, "errno {number}");
+            assert!(fault(number).words.starts_with("/p/energy_uj: "));
+        }
+        assert!(fault(13).words.contains("needs CAP_DAC_READ_SEARCH or root"));
+        assert!(!fault(5).words.contains("CAP_DAC_READ_SEARCH"));
+    }
+}
