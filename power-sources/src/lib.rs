@@ -79,6 +79,8 @@ pub struct Entry {
     pub name: &'static str,
     /// Looks for the meter and opens the zones of the wanted components.
     pub open: fn(section: &serde_json::Value, wanted: &[Component]) -> Result<Opened, SourceOpenError>,
+    /// Whether a section is one that this source can use.
+    pub check: fn(section: &serde_json::Value) -> Result<(), SourceOpenError>,
     /// Its section with every key at its default.
     pub default_section: fn() -> serde_json::Value,
     /// Everything that a meter of this kind can have on any machine.
@@ -90,6 +92,7 @@ pub struct Entry {
 pub const ALL: &[Entry] = &[Entry {
     name: rapl::NAME,
     open: rapl::open,
+    check: rapl::check,
     default_section: rapl::default_section,
     components: rapl::COMPONENTS,
 }];

@@ -48,15 +48,25 @@ impl Processes {
     pub(crate) fn promote(&mut self, candidates: &mut Vec<(u64, ProcessRow)>) {
         let free = self.most.saturating_sub(self.living);
         candidates.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.task.cmp(&b.1.task)));
-        for (_, row) in candidates.drain(..).take(free) {
-            if self
-                .rows
-                .insert(row.task, Tracked { row, ended_at: None })
-                .is_none()
-            {
+        for (_, mut row) in candidates.drain(..).take(free) {
+            if let Some(before) = self.namesake(&row) {
+                row.ledger = before.row.ledger;
+            }
+            let tracked = Tracked { row, ended_at: None };
+            if self.rows.insert(tracked.row.task, tracked).is_none() {
                 self.living += 1;
             }
         }
+    }
+
+    /// Takes out the ended row whose pid and name a new one has again. Outside, where rows have no start time, both are
+    /// one series; it goes on where it stopped, or it would fall when the old row leaves.
+    fn namesake(&mut self, row: &ProcessRow) -> Option<Tracked> {
+        let same = |old: &&Tracked| {
+            old.ended_at.is_some() && old.row.task.tgid == row.task.tgid && old.row.comm == row.comm
+        };
+        let task = self.rows.values().find(same)?.row.task;
+        self.rows.remove(&task)
     }
 
     /// Charges a process, or `other`.
@@ -213,6 +223,34 @@ mod tests {
         level.retire(at(182), KEEP);
         assert_eq!(pids(&level), [(2, 0, false)]);
         assert_eq!(level.retired().charges, [joule()]);
+    }
+
+    #[test]
+    fn a_pid_that_comes_back_with_the_same_name_goes_on_where_it_stopped() {
+        let mut level = Processes::new(2);
+        level.promote(&mut vec![(1, row(1))]);
+        level.charge(Some(task(1)), 0, joule());
+        level.end(task(1), at(1));
+        let again = TaskKey {
+            tgid: 1,
+            start_ticks: 99,
+        };
+        level.promote(&mut vec![(
+            1,
+            ProcessRow {
+                task: again,
+                ..row(1)
+            },
+        )]);
+        level.charge(Some(again), 0, joule());
+        assert_eq!(pids(&level), [(1, 1, false)]);
+        let joules = level
+            .rows()
+            .first()
+            .map(|row| row.ledger.charges.iter().map(|c| c.dynamic.as_micro()).sum());
+        assert_eq!(joules, Some(2_000_000_u64));
+        level.retire(at(1_000), KEEP);
+        assert_eq!(level.rows().len(), 1);
     }
 
     #[test]

@@ -44,9 +44,7 @@ impl Engine {
             }
             let joined = Rows {
                 container: containers.join(&container_key(account.kind, owner), container_owner(owner)),
-                pod: owner
-                    .and_then(|o| o.pod.as_ref())
-                    .map(|pod| pods.join(&pod.as_str().to_owned(), owner)),
+                pod: pod_key(owner).map(|pod| pods.join(&pod, owner)),
                 unit: unit_key(account.kind, owner).map(|key| units.join(&key, owner)),
             };
             if let Some(rows) = account.rows.replace(joined) {
@@ -287,6 +285,12 @@ fn container_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> ContainerK
 /// The rows for what is outside of containers have many owners, so none is theirs.
 fn container_owner(owner: Option<&Arc<CgroupOwner>>) -> Option<&Arc<CgroupOwner>> {
     owner.filter(|owner| owner.container.is_some())
+}
+
+/// A pod is the sum of its containers; a monitor that a runtime puts beside them is the host's.
+fn pod_key(owner: Option<&Arc<CgroupOwner>>) -> Option<String> {
+    let owner = container_owner(owner)?;
+    owner.pod.as_ref().map(|pod| pod.as_str().to_owned())
 }
 
 /// The unit of a host process; kernel threads and containers are not on this level.

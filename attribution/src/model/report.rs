@@ -122,7 +122,7 @@ pub struct CgroupOwner {
     pub path: String,
     /// The container, if it is one.
     pub container: Option<ContainerId>,
-    /// `docker`, `containerd`, `cri-o`, `podman`, or empty where the path does not tell.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, or empty where the path does not tell.
     pub runtime: &'static str,
     /// The pod, if the path names one.
     pub pod: Option<PodUid>,

@@ -47,6 +47,14 @@ pub fn default_section() -> serde_json::Value {
     serde_json::to_value(RaplConfig::default()).unwrap_or_default()
 }
 
+/// Whether a section can be used.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
+    crate::section::<RaplConfig>(NAME, section)?.check()
+}
+
 /// Looks for RAPL and opens the zones of the wanted components.
 ///
 /// # Errors

@@ -1,2 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who is who: procfs and cgroup readers, container ids, and CPU time without eBPF.
+//!
+//! Owns what the kernel's files say about the node, its processes and its cgroups. Knows nothing of energy, keeps no
+//! clock and starts no thread: roots and moments come in as arguments, so everything runs on a fixture tree.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+mod error;
+pub mod fallback;
+mod files;
+pub mod machine;
+pub mod procfs;
+pub mod resolver;
+mod roots;
+
+pub use error::WorkloadError;
+pub use fallback::ProcReader;
+pub use machine::Machine;
+pub use resolver::Resolver;
+pub use roots::Roots;

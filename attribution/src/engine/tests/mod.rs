@@ -95,15 +95,22 @@ impl Node {
         };
         // The probe marks a dead process on all of its rows, also on one that a last slice adds.
         let ended = self.usage.values().any(|row| row.task == Some(task) && row.ended);
-        let row = self.usage.entry((tgid, cgroup, socket)).or_insert_with(|| TaskUsage {
-            task: Some(task),
-            cgroup: CgroupId(cgroup),
-            package: PackageId(socket),
-            cpu: CpuNanos::ZERO,
-            comm: Comm::from_bytes(b"work"),
-            kind: if cgroup == 1 { TaskKind::Kernel } else { TaskKind::User },
-            ended,
-        });
+        let row = self
+            .usage
+            .entry((tgid, cgroup, socket))
+            .or_insert_with(|| TaskUsage {
+                task: Some(task),
+                cgroup: CgroupId(cgroup),
+                package: PackageId(socket),
+                cpu: CpuNanos::ZERO,
+                comm: Comm::from_bytes(b"work"),
+                kind: if cgroup == 1 {
+                    TaskKind::Kernel
+                } else {
+                    TaskKind::User
+                },
+                ended,
+            });
         row.cpu += CpuNanos::from_nanos(nanos);
         self.busy[usize::from(socket)] += nanos;
     }

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Walks a cgroup mount: every folder's id (its inode number) and path. Keeps nothing; the caller takes what it wants.
+
+use super::mounts::CgroupMount;
+use crate::files::vanished;
+use attribution::model::CgroupId;
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+/// Folders that one walk looks at. The memory controller numbers its cgroups in 16 bits (`MEM_CGROUP_ID_MAX`), so more
+/// can hardly exist; a walk of so many takes seconds, and one of the usual few hundred some milliseconds.
+pub const WALK_DIRECTORIES: u64 = 65_536;
+
+/// Levels below the mount. Kubernetes in kind with systemd in the containers has about twelve; each nesting adds six.
+pub const WALK_DEPTH: usize = 32;
+
+/// What a walk met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalkOutcome {
+    /// Folders looked at.
+    pub directories: u64,
+    /// Folders that could not be read for another reason than that they vanished.
+    pub unreadable: u64,
+    /// Whether a bound cut it short.
+    pub truncated: bool,
+}
+
+/// Shows `visit` every cgroup below `mount` with its path, parents before children, until it breaks off. Symbolic links
+/// are not followed (a hierarchy has none).
+pub fn walk(mount: &CgroupMount, visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>) -> WalkOutcome {
+    walk_bounded(mount, WALK_DIRECTORIES, visit)
+}
+
+struct Folder {
+    at: PathBuf,
+    /// Path below the mount, without a slash at its end.
+    below: String,
+    depth: usize,
+}
+
+fn walk_bounded(
+    mount: &CgroupMount,
+    bound: u64,
+    visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
+) -> WalkOutcome {
+    let mut outcome = WalkOutcome::default();
+    let mut open = vec![Folder {
+        at: mount.point.clone(),
+        below: String::new(),
+        depth: 0,
+    }];
+    while let Some(folder) = open.pop() {
+        if outcome.directories >= bound {
+            outcome.truncated = true;
+            break;
+        }
+        let metadata = match fs::symlink_metadata(&folder.at) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                outcome.failed(&error);
+                continue;
+            }
+        };
+        outcome.directories += 1;
+        let below = if folder.below.is_empty() {
+            "/"
+        } else {
+            &folder.below
+        };
+        if visit(CgroupId(metadata.ino()), &mount.path_of(below)).is_break() {
+            break;
+        }
+        // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
+        // instead of some fifty entries. File systems that count otherwise (in fixtures) never say 2 with children.
+        if metadata.nlink() == 2 {
+            continue;
+        }
+        if folder.depth >= WALK_DEPTH {
+            outcome.truncated = true;
+            continue;
+        }
+        if let Err(error) = list(&folder, &mut open) {
+            outcome.failed(&error);
+        }
+    }
+    outcome
+}
+
+impl WalkOutcome {
+    fn failed(&mut self, error: &io::Error) {
+        if !vanished(error) {
+            self.unreadable += 1;
+        }
+    }
+}
+
+fn list(folder: &Folder, open: &mut Vec<Folder>) -> io::Result<()> {
+    for entry in fs::read_dir(&folder.at)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open.push(Folder {
+                at: entry.path(),
+                below: format!("{}/{}", folder.below, entry.file_name().to_string_lossy()),
+                depth: folder.depth + 1,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn mount(point: &Path) -> CgroupMount {
+        CgroupMount {
+            point: point.to_owned(),
+            root: "/".to_owned(),
+        }
+    }
+
+    fn paths(point: &Path, bound: u64) -> (Vec<String>, WalkOutcome) {
+        let mut paths = Vec::new();
+        let outcome = walk_bounded(&mount(point), bound, &mut |id, path| {
+            let ino = fs::metadata(point.join(path.trim_start_matches('/')))
+                .unwrap()
+                .ino();
+            assert_eq!(id, CgroupId(ino), "{path}");
+            paths.push(path.to_owned());
+            ControlFlow::Continue(())
+        });
+        paths.sort();
+        (paths, outcome)
+    }
+
+    #[test]
+    fn every_folder_is_shown_with_its_inode_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::create_dir_all(dir.path().join("c")).unwrap();
+        fs::write(dir.path().join("a/cpu.stat"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("c/loop")).unwrap();
+        let (paths, outcome) = paths(dir.path(), 100);
+        assert_eq!(paths, ["/", "/a", "/a/b", "/c"]);
+        assert_eq!(
+            outcome,
+            WalkOutcome {
+                directories: 4,
+                unreadable: 0,
+                truncated: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_walk_ends_at_its_bounds_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let (shown, outcome) = paths(dir.path(), 2);
+        assert_eq!(
+            (shown.len(), outcome.directories, outcome.truncated),
+            (2, 2, true)
+        );
+        let deep = tempfile::tempdir().unwrap();
+        fs::create_dir_all(deep.path().join(["d"; WALK_DEPTH + 3].join("/"))).unwrap();
+        let (shown, outcome) = paths(deep.path(), 1_000);
+        assert_eq!((shown.len(), outcome.truncated), (WALK_DEPTH + 1, true));
+    }
+
+    #[test]
+    fn a_walk_stops_when_it_is_told_to_and_a_mount_that_is_gone_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        let outcome = walk(&mount(dir.path()), &mut |_, _| ControlFlow::Break(()));
+        assert_eq!(outcome.directories, 1);
+        let gone = walk(&mount(&dir.path().join("gone")), &mut |_, _| {
+            ControlFlow::Continue(())
+        });
+        assert_eq!(gone, WalkOutcome::default());
+    }
+}

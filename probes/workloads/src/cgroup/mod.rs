@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Control groups: where they are mounted, who owns a path, and which path an id has.
+
+mod index;
+mod mounts;
+mod owner;
+#[cfg(test)]
+mod owner_tests;
+
+pub use index::{WALK_DEPTH, WALK_DIRECTORIES, WalkOutcome, walk};
+pub use mounts::{Accounting, CgroupMount, CgroupMounts, Hierarchy, Mode, Version1Mount};
+pub use owner::{container_root, owner_of};

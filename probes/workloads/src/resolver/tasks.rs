@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Processes that have to be asked for their cgroups themselves, through `/proc/PID/cgroup`.
+//!
+//! When they are asked: at first sight, at every call while they are younger than ten seconds, and once more after that.
+//! A runtime forks its child in its own cgroup and moves it some milliseconds later; whoever asked once would keep the
+//! wrong answer for ever. Cost: two small files, some 20 µs, for each process born in the last ten seconds that is
+//! still alive; a node that starts ten lasting processes a second pays 2 ms a tick.
+
+use super::{ResolverCounters, boot_ticks};
+use crate::cgroup::owner_of;
+use crate::error::WorkloadError;
+use crate::procfs::{CgroupLine, ProcFs};
+use attribution::model::{CgroupOwner, TaskKey};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Age in clock ticks from which a process counts as settled: 10 s. Moving it takes a runtime well under one second;
+/// the rest is for a loaded node.
+const SETTLED_AFTER: u64 = 1_000;
+
+/// Processes asked in one call: some 80 ms at 20 µs each, only ever reached at start-up and in a storm of forks. The rest
+/// waits for the next call.
+const READS_PER_CALL: usize = 4_096;
+
+/// What is new about a process.
+pub(super) struct Finding {
+    pub(super) task: TaskKey,
+    /// `None` when it is to be forgotten.
+    pub(super) owner: Option<Arc<CgroupOwner>>,
+}
+
+#[derive(Default)]
+pub(super) struct TaskState {
+    round: u64,
+    owner: Option<Arc<CgroupOwner>>,
+    /// Nothing will be asked again.
+    settled: bool,
+}
+
+/// The processes.
+#[derive(Default)]
+pub(super) struct TaskBook {
+    /// Those in the newest report: as many as its rows at most, which the probe bounds. Others are dropped.
+    pub(super) tasks: HashMap<TaskKey, TaskState>,
+    /// Known ones to ask again, and new ones; both empty between calls, kept for their room.
+    again: Vec<TaskKey>,
+    new: Vec<TaskKey>,
+    /// Processes noted in this round.
+    noted: usize,
+}
+
+impl TaskBook {
+    /// Marks a process of the report.
+    pub(super) fn note(&mut self, task: TaskKey, ended: bool, round: u64) {
+        let due = match self.tasks.get_mut(&task) {
+            Some(state) if state.round == round => return,
+            Some(state) => {
+                state.round = round;
+                (!state.settled && !ended).then_some(&mut self.again)
+            }
+            None => {
+                let state = TaskState {
+                    round,
+                    ..TaskState::default()
+                };
+                self.tasks.insert(task, state);
+                // A dead process may still be a zombie, which no longer tells; nothing is lost by trying.
+                Some(&mut self.new)
+            }
+        };
+        self.noted += 1;
+        if let Some(due) = due {
+            due.push(task);
+        }
+    }
+
+    /// Drops the processes that this round did not note; those that had an owner are returned.
+    pub(super) fn forget(&mut self, round: u64) -> Vec<TaskKey> {
+        let mut left = Vec::new();
+        if self.noted < self.tasks.len() {
+            self.tasks.retain(|task, state| {
+                let kept = state.round == round;
+                if !kept && state.owner.is_some() {
+                    left.push(*task);
+                }
+                kept
+            });
+        }
+        self.noted = 0;
+        left
+    }
+
+    /// Asks the processes that are due, new ones first, and says what changed.
+    pub(super) fn read_due(
+        &mut self,
+        proc: &mut ProcFs,
+        now: Duration,
+        counters: &mut ResolverCounters,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let now = boot_ticks(now);
+        let mut due = std::mem::take(&mut self.new);
+        due.append(&mut self.again);
+        let put_off = due.len().saturating_sub(READS_PER_CALL);
+        counters.tasks_deferred += u64::try_from(put_off).unwrap_or(u64::MAX);
+        for task in due.iter().take(READS_PER_CALL) {
+            let Some(state) = self.tasks.get_mut(task) else {
+                continue;
+            };
+            counters.tasks_read += 1;
+            let answer = ask(proc, *task, counters);
+            // Who is gone or refuses will not answer later either.
+            state.settled = answer.is_none() || now.saturating_sub(task.start_ticks) >= SETTLED_AFTER;
+            // A dying process shows `/` in version 1 and so names nobody: what it was stays true.
+            let Some(owner) = answer.flatten() else {
+                continue;
+            };
+            if state.owner.as_deref() != Some(&owner) {
+                let owner = Arc::new(owner);
+                state.owner = Some(Arc::clone(&owner));
+                findings.push(Finding {
+                    task: *task,
+                    owner: Some(owner),
+                });
+            }
+        }
+        due.clear();
+        self.new = due;
+        findings
+    }
+}
+
+/// The owner that a process's own file names, if any; `None` when the process gives no answer. Counts why.
+fn ask(proc: &mut ProcFs, task: TaskKey, counters: &mut ResolverCounters) -> Option<Option<CgroupOwner>> {
+    match read(proc, task) {
+        Ok(Some(lines)) => Some(best_owner(&lines)),
+        Ok(None) => {
+            counters.tasks_vanished += 1;
+            None
+        }
+        Err(WorkloadError::Denied { .. }) => {
+            counters.tasks_denied += 1;
+            None
+        }
+        Err(_) => {
+            counters.tasks_unparsable += 1;
+            None
+        }
+    }
+}
+
+/// The lines of exactly this process. The start time is read **after** them: if it is still ours then, the pid was ours
+/// all along.
+fn read(proc: &mut ProcFs, task: TaskKey) -> Result<Option<Vec<CgroupLine>>, WorkloadError> {
+    let Some(lines) = proc.cgroups(task.tgid)? else {
+        return Ok(None);
+    };
+    let stat = proc.stat(task.tgid)?;
+    Ok(stat.filter(|stat| stat.key() == task).map(|_| lines))
+}
+
+/// The line that knows best: a container in any hierarchy before a pod, a pod before a unit, and among equals the
+/// hierarchy that counts CPU time. Runtimes without a certain controller leave processes in its root, and systemd keeps
+/// units in its own hierarchy only, so no single line may be trusted alone.
+fn best_owner(lines: &[CgroupLine]) -> Option<CgroupOwner> {
+    let mut owners: Vec<(u8, CgroupOwner)> = lines
+        .iter()
+        .filter(|line| line.path != "/")
+        .map(|line| (rank(line), owner_of(&line.path)))
+        .collect();
+    owners.sort_by_key(|(rank, _)| *rank);
+    let best = |names: fn(&CgroupOwner) -> bool| owners.iter().position(|(_, owner)| names(owner));
+    let at = best(|owner| owner.container.is_some())
+        .or_else(|| best(|owner| owner.pod.is_some()))
+        .or_else(|| best(|owner| owner.unit.is_some()))?;
+    Some(owners.swap_remove(at).1)
+}
+
+fn rank(line: &CgroupLine) -> u8 {
+    const ORDER: [&str; 7] = [
+        "cpuacct",
+        "cpu",
+        "pids",
+        "devices",
+        "freezer",
+        "memory",
+        "name=systemd",
+    ];
+    if line.unified() {
+        return u8::MAX;
+    }
+    let at = ORDER.iter().position(|controller| line.has(controller));
+    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_wins_over_a_unit_and_the_first_line_has_no_right() {
+        let id = "ab".repeat(32);
+        let owner = |text: String| best_owner(&CgroupLine::parse_all(text.as_bytes()));
+        // path by hierarchy                                             -> owner
+        let cases = [
+            (
+                format!("9:name=systemd:/system.slice/docker.service\n3:memory:/docker/{id}\n0::/\n"),
+                "c",
+            ),
+            (
+                format!(
+                    "5:cpuset:/\n4:cpu,cpuacct:/docker/{id}\n3:pids:/docker/{}\n",
+                    "cd".repeat(32)
+                ),
+                "c",
+            ),
+            (
+                "9:name=systemd:/system.slice/ssh.service\n4:cpu,cpuacct:/\n0::/\n".to_owned(),
+                "ssh.service",
+            ),
+            (
+                "9:name=systemd:/system.slice/a.service\n4:cpu:/b.service\n".to_owned(),
+                "b.service",
+            ),
+            (
+                "8:net_cls:/b.service\n9:freezer:/a.service\n".to_owned(),
+                "a.service",
+            ),
+            (
+                "0::/system.slice/a.service\n8:net_cls:/b.service\n".to_owned(),
+                "b.service",
+            ),
+            (
+                "0::/system.slice/a.service\n8:net_cls:/\n".to_owned(),
+                "a.service",
+            ),
+        ];
+        for (text, expected) in cases {
+            let found = owner(text.clone()).unwrap();
+            let name = match &found.container {
+                Some(container) => {
+                    assert_eq!(container.as_str(), id, "{text}");
+                    "c"
+                }
+                None => found.unit.as_deref().unwrap(),
+            };
+            assert_eq!(name, expected, "{text}");
+        }
+        let monitor = owner("4:cpu:/crio.service\n9:name=systemd:/kubepods/pod1-2\n".to_owned());
+        assert_eq!(monitor.unwrap().pod.unwrap().as_str(), "1-2");
+        assert_eq!(owner("4:memory:/own/7fd8cdab\n1:cpu:/\n0::/\n".to_owned()), None);
+    }
+}

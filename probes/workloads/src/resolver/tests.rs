@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The resolver over fixture trees: what it says, and how many files it needs for that.
+
+use super::*;
+use crate::cgroup::{CgroupMount, CgroupMounts, Version1Mount};
+use attribution::model::{Comm, ContainerId, CpuNanos, PackageId};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+const ID: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
+const OTHER: &str = "00000000111111112222222233333333444444445555555566666666deadbeef";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A proc tree and a cgroup tree.
+struct Node(tempfile::TempDir);
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["proc", "cgroup"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn path(&self, path: &str) -> std::path::PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn roots(&self, unified: bool) -> Roots {
+        let mount = CgroupMount {
+            point: self.path("cgroup"),
+            root: "/".to_owned(),
+        };
+        let version1 = Version1Mount {
+            controllers: vec!["cpuacct".to_owned()],
+            mount: mount.clone(),
+        };
+        Roots {
+            proc: self.path("proc"),
+            cgroup_mounts: CgroupMounts {
+                unified: unified.then_some(mount),
+                version1: if unified { Vec::new() } else { vec![version1] },
+                notes: Vec::new(),
+            },
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver::new(self.roots(true))
+    }
+
+    fn cgroup(&self, path: &str) -> CgroupId {
+        let folder = self.path("cgroup").join(path.trim_start_matches('/'));
+        fs::create_dir_all(&folder).unwrap();
+        CgroupId(fs::metadata(folder).unwrap().ino())
+    }
+
+    fn process(&self, pid: u32, start_ticks: u64, cgroups: &str) -> TaskKey {
+        let folder = self.path("proc").join(pid.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let zeros = "0 ".repeat(16);
+        let stat = format!("{pid} (sh) S 1 1 1 0 -1 0 0 0 0 0 7 3 0 0 20 0 1 0 {start_ticks} {zeros}0 0\n");
+        fs::write(folder.join("stat"), stat).unwrap();
+        fs::write(folder.join("cgroup"), cgroups).unwrap();
+        TaskKey {
+            tgid: pid,
+            start_ticks,
+        }
+    }
+}
+
+fn row(task: Option<TaskKey>, cgroup: CgroupId) -> TaskUsage {
+    TaskUsage {
+        task,
+        cgroup,
+        package: PackageId(0),
+        cpu: CpuNanos::from_nanos(1),
+        comm: Comm::default(),
+        kind: TaskKind::User,
+        ended: false,
+    }
+}
+
+fn usage(rows: &[TaskUsage]) -> Usage {
+    Usage {
+        tasks: rows.to_vec(),
+        ..Usage::default()
+    }
+}
+
+fn container(identity: &Identity, task: Option<TaskKey>, cgroup: CgroupId) -> Option<&str> {
+    let owner = identity.owner(task, cgroup)?;
+    owner.container.as_ref().map(ContainerId::as_str)
+}
+
+#[test]
+fn an_id_is_looked_up_once_and_then_costs_no_file() {
+    let node = Node::new();
+    let id = node.cgroup(&format!("/docker/{ID}"));
+    let mut resolver = node.resolver();
+    let report = usage(&[row(None, id), row(None, CgroupId::ROOT)]);
+    let first = resolver.resolve(&report, SECOND);
+    assert_eq!(container(&first, None, id), Some(ID));
+    assert_eq!(first.cgroups[&CgroupId::ROOT].path, "/");
+    let after = *resolver.counters();
+    assert_eq!((after.walks, after.cgroups_found), (1, 2));
+    fs::remove_dir_all(node.path("cgroup")).unwrap();
+    let second = resolver.resolve(&report, SECOND);
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(*resolver.counters(), after);
+}
+
+#[test]
+fn the_root_alone_needs_no_walk() {
+    let node = Node::new();
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[row(None, CgroupId::ROOT)]), SECOND);
+    assert_eq!(resolver.counters().walks, 0);
+}
+
+#[test]
+fn an_id_that_is_nowhere_costs_one_walk_and_rides_along_with_the_next() {
+    let node = Node::new();
+    let mut resolver = node.resolver();
+    let gone = CgroupId(u64::MAX);
+    let identity = resolver.resolve(&usage(&[row(None, gone)]), SECOND);
+    assert!(identity.owner(None, gone).is_none());
+    resolver.resolve(&usage(&[row(None, gone)]), SECOND);
+    assert_eq!(
+        (resolver.counters().walks, resolver.counters().cgroups_missed),
+        (1, 1)
+    );
+    let id = node.cgroup("/system.slice/a.service");
+    let identity = resolver.resolve(&usage(&[row(None, gone), row(None, id)]), SECOND);
+    assert_eq!(identity.cgroups[&id].unit.as_deref(), Some("a.service"));
+    assert_eq!(
+        (resolver.counters().walks, resolver.counters().cgroups_missed),
+        (2, 1)
+    );
+}
+
+#[test]
+fn a_cgroup_that_no_report_names_any_more_is_dropped() {
+    let node = Node::new();
+    let (one, two) = (node.cgroup("/a.service"), node.cgroup("/b.service"));
+    let mut resolver = node.resolver();
+    let both = resolver.resolve(&usage(&[row(None, one), row(None, two)]), SECOND);
+    let left = resolver.resolve(&usage(&[row(None, two)]), SECOND);
+    assert_eq!(
+        (both.cgroups.len(), left.cgroups.len()),
+        (2, 1),
+        "who holds the old one keeps it"
+    );
+    assert!(left.cgroups.contains_key(&two));
+    assert_eq!(resolver.cgroups.len(), 1);
+}
+
+#[test]
+fn a_cgroup_named_twice_does_not_keep_another_one_alive() {
+    let node = Node::new();
+    let [a, b, c] = ["/a.service", "/b.service", "/c.service"].map(|path| row(None, node.cgroup(path)));
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[a, b, c]), SECOND);
+    assert_eq!(resolver.resolve(&usage(&[a, b, a]), SECOND).cgroups.len(), 2);
+}
+
+#[test]
+fn the_dead_are_not_asked_again() {
+    let node = Node::new();
+    let task = node.process(7, 100, &format!("4:cpu:/docker/{ID}\n0::/\n"));
+    let mut report = row(Some(task), CgroupId::ROOT);
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[report]), SECOND * 2);
+    report.ended = true;
+    let identity = resolver.resolve(&usage(&[report]), SECOND * 3);
+    assert_eq!(resolver.counters().tasks_read, 1);
+    assert_eq!(
+        container(&identity, Some(task), CgroupId::ROOT),
+        Some(ID),
+        "and stay what they were"
+    );
+}
+
+#[test]
+fn a_process_in_the_unified_root_is_asked_and_version_1_knows() {
+    let node = Node::new();
+    let old = node.process(
+        7,
+        100,
+        &format!("9:name=systemd:/\n4:cpu,cpuacct:/docker/{ID}\n0::/\n"),
+    );
+    let host = node.process(8, 100, "4:cpu,cpuacct:/\n0::/\n");
+    let mut kernel = row(Some(node.process(9, 100, "4:cpu:/a.service\n")), CgroupId::ROOT);
+    kernel.kind = TaskKind::Kernel;
+    let mut resolver = node.resolver();
+    let report = usage(&[
+        row(Some(old), CgroupId::ROOT),
+        row(Some(host), CgroupId::ROOT),
+        kernel,
+    ]);
+    let identity = resolver.resolve(&report, SECOND * 60);
+    assert_eq!(container(&identity, Some(old), CgroupId::ROOT), Some(ID));
+    assert_eq!(identity.tasks.len(), 1);
+    assert_eq!(resolver.counters().tasks_read, 2, "kernel threads are not asked");
+    let again = resolver.resolve(&report, SECOND * 61);
+    assert!(Arc::ptr_eq(&identity, &again));
+    assert_eq!(
+        resolver.counters().tasks_read,
+        2,
+        "settled processes are not asked again"
+    );
+    let none = resolver.resolve(&usage(&[]), SECOND * 62);
+    assert!(none.tasks.is_empty() && resolver.tasks.tasks.is_empty());
+}
+
+#[test]
+fn a_process_in_a_unified_cgroup_is_not_asked() {
+    let node = Node::new();
+    let id = node.cgroup(&format!("/docker/{ID}"));
+    let task = node.process(7, 100, "4:cpu:/a.service\n");
+    let mut resolver = node.resolver();
+    let identity = resolver.resolve(&usage(&[row(Some(task), id)]), SECOND);
+    assert_eq!(container(&identity, Some(task), id), Some(ID));
+    assert_eq!(resolver.counters().tasks_read, 0);
+}
+
+#[test]
+fn a_young_process_that_its_runtime_moves_is_followed_and_an_old_one_is_left_alone() {
+    let node = Node::new();
+    // Born at 100 s.
+    let task = node.process(
+        7,
+        10_000,
+        "4:cpu,cpuacct:/system.slice/containerd.service\n0::/\n",
+    );
+    let report = usage(&[row(Some(task), CgroupId::ROOT)]);
+    let mut resolver = node.resolver();
+    let identity = resolver.resolve(&report, SECOND * 101);
+    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), None);
+    node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{ID}\n0::/\n"));
+    let identity = resolver.resolve(&report, SECOND * 102);
+    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(ID));
+    // Asked once more when it is of age, however long that call was in coming, and then never again.
+    node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{OTHER}\n0::/\n"));
+    let identity = resolver.resolve(&report, SECOND * 170);
+    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(OTHER));
+    let reads = resolver.counters().tasks_read;
+    resolver.resolve(&report, SECOND * 171);
+    assert_eq!((reads, resolver.counters().tasks_read), (3, 3));
+}
+
+#[test]
+fn a_zombie_that_shows_the_root_stays_what_it_was() {
+    let node = Node::new();
+    let task = node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{ID}\n0::/\n"));
+    let report = usage(&[row(Some(task), CgroupId::ROOT)]);
+    let mut resolver = node.resolver();
+    resolver.resolve(&report, SECOND * 101);
+    node.process(7, 10_000, "4:cpu,cpuacct:/\n0::/\n");
+    let identity = resolver.resolve(&report, SECOND * 102);
+    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(ID));
+}
+
+#[test]
+fn a_reused_pid_is_not_taken_for_the_process_that_had_it() {
+    let node = Node::new();
+    let new = node.process(7, 20_000, &format!("4:cpu:/docker/{ID}\n0::/\n"));
+    let old = TaskKey {
+        tgid: 7,
+        start_ticks: 10_000,
+    };
+    let mut resolver = node.resolver();
+    let identity = resolver.resolve(
+        &usage(&[row(Some(old), CgroupId::ROOT), row(Some(new), CgroupId::ROOT)]),
+        SECOND * 201,
+    );
+    assert_eq!(container(&identity, Some(old), CgroupId::ROOT), None);
+    assert_eq!(container(&identity, Some(new), CgroupId::ROOT), Some(ID));
+    assert_eq!(resolver.counters().tasks_vanished, 1);
+}
+
+#[test]
+fn what_cannot_be_asked_is_counted_by_reason_and_costs_only_itself() {
+    let node = Node::new();
+    let broken = node.process(7, 100, "nonsense");
+    let gone = TaskKey {
+        tgid: 8,
+        start_ticks: 1,
+    };
+    let fine = node.process(9, 100, "4:cpu:/a.service\n");
+    let mut resolver = node.resolver();
+    let report = usage(&[broken, gone, fine].map(|task| row(Some(task), CgroupId::ROOT)));
+    let identity = resolver.resolve(&report, SECOND * 2);
+    assert_eq!(identity.tasks.len(), 1);
+    let counters = *resolver.counters();
+    assert_eq!((counters.tasks_unparsable, counters.tasks_vanished), (1, 1));
+    resolver.resolve(&report, SECOND * 2);
+    assert_eq!(
+        resolver.counters().tasks_read,
+        4,
+        "of the young only the one that answers is asked again"
+    );
+}
+
+#[test]
+fn without_a_unified_hierarchy_every_process_is_asked_and_ids_are_those_of_cpuacct() {
+    let node = Node::new();
+    let id = node.cgroup(&format!("/docker/{ID}"));
+    let task = node.process(7, 100, &format!("4:cpuacct:/docker/{ID}\n"));
+    let other = node.process(8, 100, &format!("4:cpuacct:/docker/{OTHER}\n"));
+    let mut resolver = Resolver::new(node.roots(false));
+    let report = usage(&[row(Some(task), CgroupId::ROOT), row(Some(other), id)]);
+    let identity = resolver.resolve(&report, SECOND * 60);
+    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(ID));
+    assert_eq!(container(&identity, Some(other), id), Some(OTHER));
+    assert_eq!(container(&identity, None, id), Some(ID));
+}
+
+#[test]
+fn a_process_in_a_cgroup_that_our_mount_does_not_show_is_asked() {
+    let node = Node::new();
+    let hidden = CgroupId(u64::MAX);
+    let task = node.process(7, 100, &format!("0::/../../kubepods/burstable/podx/{ID}\n"));
+    let mut resolver = node.resolver();
+    let identity = resolver.resolve(&usage(&[row(Some(task), hidden)]), SECOND * 60);
+    assert_eq!(container(&identity, Some(task), hidden), Some(ID));
+}
+
+#[test]
+fn the_processes_asked_in_one_call_are_bounded_and_the_rest_comes_next() {
+    let node = Node::new();
+    let tasks: Vec<TaskKey> = (1..=5_000).map(|tgid| TaskKey { tgid, start_ticks: 1 }).collect();
+    let rows: Vec<_> = tasks
+        .iter()
+        .map(|task| row(Some(*task), CgroupId::ROOT))
+        .collect();
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&rows), SECOND * 60);
+    assert_eq!(
+        (resolver.counters().tasks_read, resolver.counters().tasks_deferred),
+        (4_096, 904)
+    );
+    resolver.resolve(&usage(&rows), SECOND * 60);
+    assert_eq!(resolver.counters().tasks_read, 5_000);
+}
+
+#[test]
+fn this_very_process_is_found_through_the_real_proc() {
+    let mut resolver = Resolver::new(Roots::detect(Path::new("/proc")).unwrap());
+    let stat = ProcFs::new(Path::new("/proc"))
+        .stat(std::process::id())
+        .unwrap()
+        .unwrap();
+    resolver.resolve(&usage(&[row(Some(stat.key()), CgroupId::ROOT)]), SECOND);
+    let counters = *resolver.counters();
+    assert_eq!(
+        (counters.tasks_read, counters.tasks_vanished),
+        (1, 0),
+        "{counters:?}"
+    );
+}

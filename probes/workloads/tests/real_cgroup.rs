@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Real processes in a real, fresh cgroup of version 2.
+
+#[cfg(test)]
+mod common;
+
+#[cfg(test)]
+mod tests {
+    use super::common::{boot_now, id_of, is_root, key_of, nanos, report};
+    use attribution::model::{MonotonicNanos, TickId, Usage};
+    use probe_workloads::cgroup::CgroupMount;
+    use probe_workloads::{Machine, ProcReader, Resolver, Roots};
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command};
+    use std::time::{Duration, Instant};
+
+    /// A child that is killed when the test ends, however it ends.
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// A cgroup that is removed when the test ends.
+    struct Fresh {
+        path: String,
+        folder: PathBuf,
+    }
+
+    impl Fresh {
+        fn new(mount: &CgroupMount, name: &str) -> Option<Self> {
+            let path = format!("/{name}-{}.service", std::process::id());
+            let folder = mount.directory_of(&path)?;
+            match fs::create_dir(&folder) {
+                Ok(()) => Some(Self { path, folder }),
+                Err(error) => {
+                    eprintln!("skipped: cannot make {}: {error}", folder.display());
+                    None
+                }
+            }
+        }
+
+        /// A shell that enters the cgroup and then runs `script`.
+        fn run(&self, script: &str) -> Command {
+            let mut command = Command::new("sh");
+            let procs = self.folder.join("cgroup.procs");
+            command.args(["-c", &format!("echo $$ > {} && {script}", procs.display())]);
+            command
+        }
+
+        fn usage_nanos(&self) -> u64 {
+            let text = fs::read_to_string(self.folder.join("cpu.stat")).unwrap();
+            let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+            usage.unwrap().parse::<u64>().unwrap() * 1_000
+        }
+    }
+
+    impl Drop for Fresh {
+        fn drop(&mut self) {
+            // The kernel lets a killed process leave its cgroup a moment after it was waited for.
+            let start = Instant::now();
+            while fs::remove_dir(&self.folder).is_err() && start.elapsed() < Duration::from_secs(5) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn roots() -> Option<(Roots, CgroupMount)> {
+        let roots = Roots::detect(Path::new("/proc")).unwrap();
+        let mount = roots.cgroup_mounts.unified.clone();
+        if mount.is_none() {
+            eprintln!("skipped: no unified hierarchy is mounted");
+        }
+        Some((roots, mount?))
+    }
+
+    #[test]
+    fn a_real_cgroup_is_found_by_its_id_and_dropped_when_nobody_asks() {
+        if !is_root() {
+            return;
+        }
+        let Some((roots, mount)) = roots() else { return };
+        let Some(fresh) = Fresh::new(&mount, "probe-workloads-resolve") else {
+            return;
+        };
+        let child = Killed(fresh.run("exec sleep 60").spawn().unwrap());
+        let id = id_of(&mount, &fresh.path);
+        let usage = report(key_of(child.0.id()), id);
+        let mut resolver = Resolver::new(roots);
+        let identity = resolver.resolve(&usage, boot_now());
+        let owner = &identity.cgroups[&id];
+        assert_eq!(owner.path, fresh.path);
+        assert_eq!(owner.unit.as_deref(), fresh.path.strip_prefix('/'));
+        assert_eq!(
+            (resolver.counters().walks, resolver.counters().tasks_read),
+            (1, 0)
+        );
+        assert!(resolver.resolve(&Usage::default(), boot_now()).cgroups.is_empty());
+    }
+
+    #[test]
+    fn real_cpu_time_lands_in_the_cgroup_and_what_lived_between_two_scans_is_its_residue() {
+        if !is_root() {
+            return;
+        }
+        let Some((roots, mount)) = roots() else { return };
+        let machine = Machine::read(Path::new("/proc"), Path::new("/sys"));
+        let mut reader = ProcReader::open(&roots, &machine).unwrap();
+        let Some(fresh) = Fresh::new(&mount, "probe-workloads-drain") else {
+            return;
+        };
+        let id = id_of(&mount, &fresh.path);
+        let mut tick = 0;
+        let mut drain = |reader: &mut ProcReader| {
+            tick += 1;
+            let mut now = || MonotonicNanos::from_nanos(tick);
+            let drained = reader.drain(TickId(tick), TickId(tick - 1), &mut now, Vec::new());
+            drained.unwrap().1
+        };
+        let child = Killed(fresh.run("while :; do :; done").spawn().unwrap());
+        let start = Instant::now();
+        let own = |usage: &Usage| {
+            nanos(usage, |row| {
+                row.cgroup == id && row.task.is_some_and(|task| task.tgid == child.0.id())
+            })
+        };
+        while own(&drain(&mut reader)) < 100_000_000 {
+            assert!(start.elapsed() < Duration::from_secs(120), "the child never ran");
+        }
+        // Lives and dies without any scan: a quarter of a second of work, more or less, whatever the machine is.
+        let before = fresh.usage_nanos();
+        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        assert!(fresh.run(busy).status().unwrap().success());
+        let usage = drain(&mut reader);
+        let after = fresh.usage_nanos();
+        let residue = nanos(&usage, |row| row.cgroup == id && row.task.is_none());
+        let all = nanos(&usage, |row| row.cgroup == id);
+        assert!(after > before);
+        assert!(
+            residue > 0,
+            "{} of the cgroup's {after} ns are known",
+            own(&usage)
+        );
+        assert!(all <= after, "{all} reported of {after} ns");
+    }
+}
