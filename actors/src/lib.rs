@@ -1,2 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When: the actors, their messages and wiring, and the kepler command.
+//! When: the actors of the pipeline, the messages between them, their wiring, and the `kepler` command.
+//!
+//! The only crate that names actix. A shell owns a core from another crate and some addresses; its handlers call the core
+//! and send the answer on. Nothing here decides about energy. What blocks (files, eBPF maps) runs on a thread of its
+//! own behind a channel of one ([`worker`]), so that a meter that hangs holds up nobody else.
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod health;
+pub mod logging;
+pub mod messages;
+pub mod node;
+pub mod pipeline;
+pub mod run;
+pub mod settings;
+pub mod shells;
+pub mod worker;

@@ -1,2 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Does it: the real binary against real counterparts.
+//! Does it: starts the real `kepler` binary and looks at it from outside, as a user and as Prometheus do.
+//!
+//! This library is the harness: the daemon as a child, a small HTTP client, a parser of the text format, and the machine's
+//! cgroups. It makes no shortcut into the daemon; whatever a test learns came over HTTP, from a log line or an exit code.
+
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod daemon;
+pub mod figures;
+pub mod http;
+pub mod promtext;
+pub mod tree;
+
+/// Says aloud why a test did nothing here.
+pub fn skip(why: &str) {
+    say(&format!("skipped: {why}"));
+}
+
+/// A line for whoever watches the tests.
+pub fn say(line: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
+/// Whether the tests run as root.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether a command is installed.
+#[must_use]
+pub fn has_command(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# The two commands that a new user needs: `make run` and `make test`. Both install what is missing (as root on a
+# Debian-like system; otherwise they print the command) and build.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# Real-world data that is not ours to ship (see CONTRIBUTING.md). Tests that need it say so when it is not there.
+SHARED ?= ../shared
+ARGS ?=
+
+export KEPLER_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+export KEPLER_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
+
+.PHONY: help run test lint fmt build bench train setup-build setup-test setup-lint
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup-build: ## Install what the build needs
+	@deploy/install-packages.sh build
+
+setup-test:
+	@deploy/install-packages.sh test
+
+setup-lint:
+	@deploy/install-packages.sh lint
+
+build: setup-build ## The release binary, target/release/kepler
+	$(CARGO) build --release --locked -p actors
+
+run: build ## Measure this node; figures on http://localhost:28282/ (ARGS="--tick 5s" adds flags)
+	@deploy/mount-kernel-filesystems.sh
+	target/release/kepler $(ARGS)
+
+test: setup-build setup-test ## Every test that this machine can run; says what it skips
+	@deploy/mount-kernel-filesystems.sh
+	SHARED="$(abspath $(SHARED))" $(CARGO) nextest run --workspace --locked --no-fail-fast --success-output final --failure-output final
+	$(CARGO) test --workspace --locked --doc
+
+lint: setup-build setup-lint ## Format, clippy, docs, licences
+	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
+	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format --dry-run --Werror
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	$(CARGO) deny --locked check bans licenses sources
+
+fmt: ## Format everything
+	@git ls-files '*.rs' | xargs rustfmt --edition 2024
+	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format -i
+
+bench: build setup-test ## Cost of probe, tick and memory on this machine, as a table (some minutes, needs root)
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) run --release --locked -p integration-tests --bin bench
+
+train: ## Fit the built-in model again from SPECpower data (SHARED=folder)
+	python3 power-sources/train/fit_builtin.py "$(SHARED)/data/specpower_ssj2008.csv"

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `kepler check`: what this machine has, what the daemon would use, and what to do about the rest.
+//!
+//! It opens what the daemon would open and closes it again, so its yes is not a guess. It measures nothing and changes
+//! nothing.
+
+use crate::node;
+use crate::run::section;
+use crate::settings::{CpuTime, Probes, Sources};
+use attribution::model::{ProbeState, Selection};
+use config::Loaded;
+use exporter::ExporterConfig;
+use probe_ebpf::preflight::{self, Preflight};
+use probe_workloads::cgroup::Mode;
+use probe_workloads::{Machine, Roots};
+use std::fmt;
+use std::path::Path;
+
+/// What one row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is there.
+    Yes,
+    /// It is not, and the daemon runs all the same.
+    No,
+    /// It is not, and the daemon cannot run.
+    Fatal,
+    /// A fact without judgement.
+    Fact,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    area: &'static str,
+    name: String,
+    verdict: Verdict,
+    detail: String,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Default)]
+pub struct Report(Vec<Row>);
+
+impl Report {
+    /// Whether the daemon can run here.
+    #[must_use]
+    pub fn can_run(&self) -> bool {
+        self.0.iter().all(|row| row.verdict != Verdict::Fatal)
+    }
+
+    fn say(&mut self, area: &'static str, name: &str, verdict: Verdict, detail: impl Into<String>) {
+        self.0.push(Row {
+            area,
+            name: name.to_owned(),
+            verdict,
+            detail: detail.into(),
+        });
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .0
+            .iter()
+            .map(|row| row.name.chars().count())
+            .max()
+            .unwrap_or(0);
+        let mut area = "";
+        for row in &self.0 {
+            if row.area != area {
+                area = row.area;
+                writeln!(f, "{area}")?;
+            }
+            let verdict = match row.verdict {
+                Verdict::Yes => "yes",
+                Verdict::No => "no",
+                Verdict::Fatal => "NO",
+                Verdict::Fact => "",
+            };
+            writeln!(f, "  {:width$}  {verdict:3}  {}", row.name, row.detail)?;
+        }
+        let summary = if self.can_run() {
+            "kepler can run here"
+        } else {
+            "kepler cannot run here; see the rows with NO"
+        };
+        writeln!(f, "{summary}")
+    }
+}
+
+/// Looks at everything.
+#[must_use]
+pub fn inspect(loaded: &Loaded) -> Report {
+    let mut report = Report::default();
+    let machine = node::machine();
+    let roots = Roots::detect(Path::new("/proc"));
+    of_machine(&mut report, &machine);
+    of_kernel(&mut report, &preflight::inspect(Path::new("/")));
+    match &roots {
+        Ok(roots) => of_cgroups(&mut report, roots),
+        Err(error) => report.say(
+            "cgroups",
+            "mounts",
+            Verdict::Fatal,
+            format!("{error}; is /proc mounted?"),
+        ),
+    }
+    if let Ok(roots) = &roots {
+        of_probes(&mut report, loaded, &machine, roots);
+    }
+    of_sources(&mut report, loaded);
+    of_addresses(&mut report, loaded);
+    report
+}
+
+fn of_machine(report: &mut Report, machine: &Machine) {
+    let name = machine
+        .model_name
+        .clone()
+        .unwrap_or_else(|| "unknown processor".to_owned());
+    let shape = format!(
+        "{} package(s), {} core(s), {} thread(s)",
+        machine.packages.len(),
+        machine.cores(),
+        machine.threads()
+    );
+    report.say("machine", "processor", Verdict::Fact, format!("{name}: {shape}"));
+    let memory = machine
+        .memory_bytes
+        .map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+    report.say("machine", "memory", Verdict::Fact, memory);
+    let guest = match machine.hypervisor {
+        Some(true) => "yes: meters are usually missing; the model gives this guest its share of a host",
+        Some(false) => "no",
+        None => "unknown",
+    };
+    report.say("machine", "virtual machine", Verdict::Fact, guest);
+}
+
+fn of_kernel(report: &mut Report, found: &Preflight) {
+    let release = found
+        .kernel_release
+        .clone()
+        .unwrap_or_else(|| "unknown".to_owned());
+    report.say("kernel", "release", Verdict::Fact, release);
+    match &found.btf {
+        Ok(()) => report.say("kernel", "BTF", Verdict::Yes, "/sys/kernel/btf/vmlinux"),
+        Err(why) => report.say(
+            "kernel",
+            "BTF",
+            Verdict::No,
+            format!("{why}; needs CONFIG_DEBUG_INFO_BTF=y"),
+        ),
+    }
+    for (name, held) in [("CAP_BPF", found.cap_bpf), ("CAP_PERFMON", found.cap_perfmon)] {
+        let advice = "missing: run as root, or add it (systemd AmbientCapabilities=, Kubernetes securityContext.capabilities.add)";
+        let (verdict, detail) = if held {
+            (Verdict::Yes, "")
+        } else {
+            (Verdict::No, advice)
+        };
+        report.say("kernel", name, verdict, detail);
+    }
+    if !found.host_pids {
+        report.say(
+            "kernel",
+            "host pids",
+            Verdict::No,
+            "a pid namespace of its own hides processes: use hostPID: true, docker --pid=host",
+        );
+    }
+    if found.lockdown.as_deref() == Some("confidentiality") {
+        report.say(
+            "kernel",
+            "lockdown",
+            Verdict::No,
+            "confidentiality: no eBPF program may read kernel memory",
+        );
+    }
+    let tracefs = Path::new("/sys/kernel/tracing/events").exists();
+    let (verdict, detail) = match tracefs {
+        true => (Verdict::Yes, "/sys/kernel/tracing"),
+        false => (
+            Verdict::No,
+            "not mounted or not readable; not needed by the probes of this version",
+        ),
+    };
+    report.say("kernel", "tracefs", verdict, detail);
+}
+
+fn of_cgroups(report: &mut Report, roots: &Roots) {
+    let mounts = &roots.cgroup_mounts;
+    let unified = mounts
+        .unified
+        .as_ref()
+        .map(|mount| format!(", unified at {}", mount.point.display()));
+    report.say(
+        "cgroups",
+        "mode",
+        Verdict::Fact,
+        format!("{}{}", mounts.mode().name(), unified.unwrap_or_default()),
+    );
+    if mounts.mode() == Mode::Version1 {
+        let detail =
+            "no unified hierarchy: containers that live shorter than a tick cannot be told from the host";
+        report.say("cgroups", "unified", Verdict::No, detail);
+    }
+    for note in &mounts.notes {
+        report.say("cgroups", "note", Verdict::No, note.clone());
+    }
+}
+
+fn of_probes(report: &mut Report, loaded: &Loaded, machine: &Machine, roots: &Roots) {
+    let setting = loaded
+        .section::<Probes>("probes")
+        .map(|probes| probes.cpu_time)
+        .unwrap_or_default();
+    match node::usage(setting, machine, roots) {
+        Ok(choice) => {
+            for ProbeState { probe, up, reason } in choice.probes {
+                report.say(
+                    "probes",
+                    probe,
+                    if up { Verdict::Yes } else { Verdict::No },
+                    reason,
+                );
+            }
+        }
+        Err(error) => {
+            let advice = match setting {
+                CpuTime::Switch => "; probes.cpu_time = \"auto\" would fall back to /proc",
+                CpuTime::Auto | CpuTime::Proc => "",
+            };
+            report.say("probes", "cpu_time", Verdict::Fatal, format!("{error:#}{advice}"));
+        }
+    }
+}
+
+fn of_sources(report: &mut Report, loaded: &Loaded) {
+    let sources = loaded.section::<Sources>("sources").unwrap_or_default();
+    let chosen = node::choose(&sources, power_sources::ALL, |name| section(loaded, name));
+    for Selection {
+        key,
+        chosen: taken,
+        passed_over,
+    } in &chosen.selections
+    {
+        for passed in passed_over {
+            report.say(
+                "sources",
+                &format!("{key}: {}", passed.name),
+                Verdict::No,
+                passed.reason.clone(),
+            );
+        }
+        for name in taken {
+            let details = chosen
+                .meters
+                .iter()
+                .filter(|_| name != crate::settings::ESTIMATOR)
+                .map(|meter| meter.detail());
+            report.say(
+                "sources",
+                &format!("{key}: {name}"),
+                Verdict::Yes,
+                details.collect::<Vec<_>>().join("; "),
+            );
+        }
+        if taken.is_empty() && passed_over.is_empty() {
+            report.say(
+                "sources",
+                key,
+                Verdict::Fact,
+                "none configured; its metrics are absent",
+            );
+        }
+    }
+    if chosen.meters.is_empty() && chosen.estimated.is_empty() {
+        let advice = "no energy at all: add \"estimator\" to sources.cpu for figures from the built-in model";
+        report.say("sources", "any", Verdict::No, advice);
+    }
+}
+
+fn of_addresses(report: &mut Report, loaded: &Loaded) {
+    let Ok(exporter) = loaded.section::<ExporterConfig>("exporter") else {
+        return;
+    };
+    let addresses = exporter.listen.addresses();
+    match exporter::bind(&addresses) {
+        Ok(_) => report.say(
+            "http",
+            "listen",
+            Verdict::Yes,
+            addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
+        // Not fatal here: it is what a check beside a running daemon sees.
+        Err(error) => report.say(
+            "http",
+            "listen",
+            Verdict::No,
+            format!("{:#}", anyhow::Error::from(error)),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_row_that_stops_the_daemon_makes_the_answer_no() {
+        let mut report = Report::default();
+        report.say("kernel", "BTF", Verdict::No, "missing");
+        assert!(report.can_run());
+        report.say("probes", "cpu_time", Verdict::Fatal, "nothing to read");
+        assert!(!report.can_run());
+        let text = report.to_string();
+        assert!(text.contains("  BTF       no   missing\n"), "{text}");
+        assert!(
+            text.ends_with("kepler cannot run here; see the rows with NO\n"),
+            "{text}"
+        );
+    }
+}

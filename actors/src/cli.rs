@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line, and the way from it to a loaded configuration.
+
+use crate::settings::{Idle, Log, Probes, Root, Sources};
+use clap::{Args, Parser, Subcommand};
+use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
+use exporter::ExporterConfig;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Measures what the software on this node costs in energy, per process, container, pod and unit.
+#[derive(Debug, Parser)]
+#[command(name = "kepler", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Settings of the daemon.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do; without one, the daemon runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kepler                                        run with /etc/kepler/kepler.toml if it is there, else with defaults
+  kepler --config my.toml --listen 127.0.0.1:28282
+  kepler --set sources.cpu=estimator --tick 500ms
+  KEPLER_TICK=5s kepler
+  kepler check                                  what this machine has and what would be used
+  kepler config show                            every setting with where it comes from
+
+Exit codes: 0 stopped when asked to; 1 could not start, or `check` says no; 2 wrong usage or configuration;
+70 a part of the daemon died, which is a bug.";
+
+/// Flags; stronger than the environment, which is stronger than the file.
+#[derive(Debug, Default, Args)]
+pub struct Options {
+    /// Configuration file, TOML or YAML. Without it: /etc/kepler/kepler.toml, .yaml or .yml if there is one.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Addresses to listen on, separated by commas (exporter.listen).
+    #[arg(long, value_name = "ADDRESSES", global = true)]
+    pub listen: Option<String>,
+    /// Length of a window, from 100ms to 60s (tick).
+    #[arg(long, value_name = "DURATION", global = true)]
+    pub tick: Option<String>,
+    /// Least severe level to write: error, warn, info, debug or trace (log.level).
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log_level: Option<String>,
+    /// Any setting, as in `--set sources.cpu=rapl,estimator`; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon (the default).
+    Run,
+    /// Say what this machine has, what would be used, and what to do about the rest. Exit code 1 when it cannot run.
+    Check,
+    /// Look at the configuration.
+    Config {
+        /// What about it.
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+}
+
+/// What about the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Print the effective configuration with the origin of each value.
+    Show,
+    /// Validate a file without starting anything. Exit code 2 when it has problems.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Files that are taken without being named, the first that exists.
+const DEFAULT_FILES: [&str; 3] = [
+    "/etc/kepler/kepler.toml",
+    "/etc/kepler/kepler.yaml",
+    "/etc/kepler/kepler.yml",
+];
+
+/// Every section that can be set.
+#[must_use]
+pub fn schema() -> Schema {
+    let mut schema = Schema::new();
+    schema.section::<Root>("");
+    schema.section::<Log>("log");
+    schema.section::<Probes>("probes");
+    schema.section::<Sources>("sources");
+    for entry in power_sources::ALL {
+        let check = entry.check;
+        schema.section_raw(
+            &format!("sources.{}", entry.name),
+            (entry.default_section)(),
+            move |section| check(section).map_err(|error| format!("{:#}", anyhow::Error::from(error))),
+        );
+    }
+    schema.section::<Idle>("attribution.idle").open("floor");
+    schema.section::<ExporterConfig>("exporter");
+    schema
+}
+
+/// Loads the configuration that the flags and the environment ask for.
+///
+/// # Errors
+/// Every problem of every layer at once.
+pub fn load(
+    options: &Options,
+    environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<Loaded, Problems> {
+    let usual = || {
+        DEFAULT_FILES
+            .iter()
+            .map(PathBuf::from)
+            .find(|file| file.exists())
+            .map(ConfigFile::Usual)
+    };
+    let file = options.config.clone().map(ConfigFile::Named).or_else(usual);
+    schema().load(Layers {
+        file,
+        environment,
+        flags: flags(options),
+    })
+}
+
+/// Loads one file alone: no environment, no flags.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_file(file: &Path) -> Result<Loaded, Problems> {
+    schema().load(Layers {
+        file: Some(ConfigFile::Named(file.to_owned())),
+        ..Layers::default()
+    })
+}
+
+fn flags(options: &Options) -> Vec<Flag> {
+    let named = [
+        ("exporter.listen", "--listen", &options.listen),
+        ("tick", "--tick", &options.tick),
+    ];
+    let level = [("log.level", "--log-level", &options.log_level)];
+    let named = named.into_iter().chain(level).filter_map(|(key, name, value)| {
+        let value = value.as_ref()?;
+        Some(Flag {
+            key: key.to_owned(),
+            value: Value::String(value.clone()),
+            name: name.to_owned(),
+        })
+    });
+    let set = options.set.iter().map(|set| {
+        let (key, value) = set.split_once('=').unwrap_or((set, ""));
+        Flag {
+            key: key.trim().to_owned(),
+            value: Value::String(value.to_owned()),
+            name: format!("--set {set}"),
+        }
+    });
+    named.chain(set).collect()
+}

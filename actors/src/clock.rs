@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one place that asks for the time. Everything else gets it as an argument or through a [`Clock`].
+
+use attribution::model::MonotonicNanos;
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tells the time; a test puts its own in.
+pub type Clock = Arc<dyn Fn() -> MonotonicNanos + Send + Sync>;
+
+/// Time since boot with suspended time in it (`CLOCK_BOOTTIME`): the clock of process start times.
+#[must_use]
+pub fn since_boot() -> Duration {
+    Duration::from_nanos(read(ClockId::Boottime))
+}
+
+/// `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
+#[must_use]
+pub fn monotonic() -> MonotonicNanos {
+    MonotonicNanos::from_nanos(read(ClockId::Monotonic))
+}
+
+fn read(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    // Both clocks count from boot, so neither field is negative.
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// The machine's clock.
+#[must_use]
+pub fn system() -> Clock {
+    Arc::new(monotonic)
+}

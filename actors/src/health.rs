@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Nobody dies in silence and nothing is dropped uncounted.
+//!
+//! actix lets a panicking handler take its actor away while the process lives on. So every shell and every thread holds a
+//! [`Lifeline`]; when it is dropped before the shutdown began, the pipeline ends with exit code 70.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// Exit code when an actor or a thread died: `EX_SOFTWARE` of sysexits.h.
+pub const EXIT_DIED: u8 = 70;
+
+/// Hands out lifelines and hears when one breaks.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    stopping: Arc<AtomicBool>,
+    deaths: mpsc::Sender<String>,
+}
+
+impl Vitals {
+    /// Vitals, and the receiver of the names of the dead. The first name ends the process, so a queue of eight holds all
+    /// that can matter.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<String>) {
+        let (deaths, heard) = mpsc::channel(8);
+        (
+            Self {
+                stopping: Arc::new(AtomicBool::new(false)),
+                deaths,
+            },
+            heard,
+        )
+    }
+
+    /// A lifeline for `name`.
+    #[must_use]
+    pub fn lifeline(&self, name: &str) -> Lifeline {
+        Lifeline {
+            name: name.to_owned(),
+            vitals: self.clone(),
+        }
+    }
+
+    /// From now on an end is orderly.
+    pub fn begin_shutdown(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Held by whatever must not end before the shutdown.
+#[derive(Debug)]
+pub struct Lifeline {
+    name: String,
+    vitals: Vitals,
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        if self.vitals.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        tracing::error!(actor = %self.name, "actor died");
+        if self.vitals.deaths.try_send(self.name.clone()).is_err() {
+            tracing::debug!(actor = %self.name, "another death was heard first");
+        }
+    }
+}
+
+/// Queues whose overflow is counted: the `queue` label of `kepler_dropped_messages_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Mailbox of the attribution actor.
+    Attribution,
+    /// Mailbox of the usage actor.
+    Usage,
+    /// Channel to the thread that drains the probe.
+    UsageReader,
+    /// Mailbox of the resolver actor.
+    Resolver,
+    /// Channel to the thread that resolves.
+    ResolverReader,
+    /// Mailboxes of the source actors.
+    Source,
+    /// Channels to the threads that read meters.
+    SourceReader,
+    /// Mailbox of the estimator actor.
+    Estimator,
+    /// Mailbox of the exporter actor.
+    Exporter,
+}
+
+const QUEUES: [(Queue, &str); 9] = [
+    (Queue::Attribution, "attribution"),
+    (Queue::Usage, "usage"),
+    (Queue::UsageReader, "usage-reader"),
+    (Queue::Resolver, "resolver"),
+    (Queue::ResolverReader, "resolver-reader"),
+    (Queue::Source, "source"),
+    (Queue::SourceReader, "source-reader"),
+    (Queue::Estimator, "estimator"),
+    (Queue::Exporter, "exporter"),
+];
+
+/// Counts what found a queue full.
+#[derive(Clone, Default)]
+pub struct Drops(Arc<[AtomicU64; QUEUES.len()]>);
+
+impl fmt::Debug for Drops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.totals()).finish()
+    }
+}
+
+impl Drops {
+    /// Counts one.
+    pub fn count(&self, queue: Queue) {
+        let slot = QUEUES
+            .iter()
+            .position(|(of, _)| *of == queue)
+            .and_then(|index| self.0.get(index));
+        if let Some(slot) = slot {
+            slot.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All totals by label.
+    #[must_use]
+    pub fn totals(&self) -> Vec<(&'static str, u64)> {
+        QUEUES
+            .iter()
+            .zip(self.0.iter())
+            .map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifeline_that_breaks_is_heard_and_one_that_ends_in_the_shutdown_is_not() {
+        let (vitals, mut heard) = Vitals::new();
+        drop(vitals.lifeline("resolver"));
+        assert_eq!(heard.try_recv().ok().as_deref(), Some("resolver"));
+        let orderly = vitals.lifeline("usage");
+        vitals.begin_shutdown();
+        drop(orderly);
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn every_queue_has_a_counter_of_its_own() {
+        let drops = Drops::default();
+        for (index, (queue, _)) in QUEUES.iter().enumerate() {
+            (0..=index).for_each(|_| drops.count(*queue));
+        }
+        let counts: Vec<u64> = drops.totals().into_iter().map(|(_, count)| count).collect();
+        assert_eq!(counts, (1..=9).collect::<Vec<u64>>());
+    }
+}

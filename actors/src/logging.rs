@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Log lines on standard error, as text or JSON, and what happens when code panics.
+
+use crate::health::EXIT_DIED;
+use crate::settings::{Log, LogFormat, LogLevel};
+use std::io::IsTerminal;
+use tracing::level_filters::LevelFilter;
+
+/// Starts logging. A second call changes nothing.
+pub fn start(log: &Log) {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // https://no-color.org: any non-empty value turns colour off.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    let started = match log.format {
+        LogFormat::Text => builder
+            .with_ansi(std::io::stderr().is_terminal() && !plain)
+            .try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = started {
+        tracing::debug!(%error, "logging was started before");
+    }
+}
+
+/// Ends the process with [`EXIT_DIED`] on any panic. Release builds abort on panic, which would say only that a signal
+/// came; and where unwinding is on, actix would let one actor go and keep a daemon that is half alive.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(
+            thread = thread.name().unwrap_or("?"),
+            place,
+            what,
+            "panicked; this is a bug, please report it"
+        );
+        std::process::exit(i32::from(EXIT_DIED));
+    }));
+}

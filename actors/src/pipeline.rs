@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The wiring: builds the actors consumer before producer, and takes them down again in order.
+//!
+//! The only place that knows concrete actors; everybody else holds couriers. Threads: the System's arbiter (ticker and the
+//! shells of usage, resolver, sources and estimator), one arbiter for the attribution, one for HTTP, and one plain thread
+//! per reader that may block.
+
+use crate::clock::Clock;
+use crate::health::{Drops, Queue, Vitals};
+use crate::messages::{CloseNow, EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::shells::{
+    AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, SourceShell,
+    Ticker, UsageReader, UsageShell,
+};
+use crate::worker::Worker;
+use actix::{Actor, Addr, Arbiter, Recipient};
+use anyhow::Context as _;
+use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
+use attribution::model::{NodeFacts, ReporterId, Snapshot};
+use exporter::{Page, RenderSettings};
+use power_sources::PowerSource;
+use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Everything that the pipeline is made of.
+pub struct Parts {
+    /// Period of the ticker.
+    pub tick: Duration,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Reads who ran.
+    pub usage: Box<dyn UsageReader>,
+    /// Finds out who is who.
+    pub resolver: Box<dyn Resolve>,
+    /// Meters.
+    pub meters: Vec<Box<dyn PowerSource>>,
+    /// The model for components without a meter.
+    pub estimator: Option<Estimator>,
+    /// Rules of the split.
+    pub rules: Settings,
+    /// Decisions of the start-up.
+    pub facts: Arc<NodeFacts>,
+    /// What is rendered, and how.
+    pub render: Arc<RenderSettings>,
+    /// Bound sockets; empty for a pipeline that only measures.
+    pub listeners: Vec<std::net::TcpListener>,
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    vitals: Vitals,
+    deaths: mpsc::Receiver<String>,
+    pages: watch::Receiver<Arc<Page>>,
+    ticker: Addr<Ticker>,
+    attribution: Addr<AttributionShell>,
+    shells: Vec<Recipient<Stop>>,
+    readers: Vec<JoinHandle<()>>,
+    arbiters: Vec<Arbiter>,
+    http: Option<Http>,
+}
+
+struct Http {
+    stop: oneshot::Sender<()>,
+    done: oneshot::Receiver<()>,
+}
+
+/// Time for requests that are being answered at the shutdown.
+const HTTP_GRACE: Duration = Duration::from_millis(700);
+/// Time for actors to take in one message of the shutdown.
+const ACTOR_GRACE: Duration = Duration::from_millis(300);
+/// Time for readers to come back from the file or map they are in. One that hangs is left behind: the process ends anyway.
+const READER_GRACE: Duration = Duration::from_millis(400);
+
+/// Longest shutdown: two messages to actors, HTTP, all shells, readers.
+#[cfg(test)]
+const LONGEST_STOP: Duration = ACTOR_GRACE
+    .saturating_mul(3)
+    .saturating_add(HTTP_GRACE)
+    .saturating_add(READER_GRACE);
+
+/// What the builder carries from step to step.
+struct Builder {
+    clock: Clock,
+    drops: Drops,
+    vitals: Vitals,
+    shells: Vec<Recipient<Stop>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Builds and starts everything. Must be called inside an actix System.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread or a socket cannot be used.
+    pub fn start(parts: Parts) -> anyhow::Result<Self> {
+        let (vitals, deaths) = Vitals::new();
+        let (page_sender, pages) = watch::channel(Arc::new(first_page(&parts)));
+        let (attribution_arbiter, http_arbiter) = (Arbiter::new(), Arbiter::new());
+        let http = serve(&parts, &http_arbiter, pages.clone(), &vitals);
+        let mut builder = Builder {
+            clock: Arc::clone(&parts.clock),
+            drops: Drops::default(),
+            vitals: vitals.clone(),
+            shells: Vec::new(),
+            readers: Vec::new(),
+        };
+
+        let lifeline = vitals.lifeline("exporter");
+        let render = Arc::clone(&parts.render);
+        let exporter = ExporterShell::start_in_arbiter(&http_arbiter.handle(), move |_| {
+            ExporterShell::new(page_sender, render, lifeline)
+        });
+        let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);
+
+        let engine = engine(&parts);
+        let (clock, drops, lifeline) = (
+            Arc::clone(&builder.clock),
+            builder.drops.clone(),
+            vitals.lifeline("attribution"),
+        );
+        let attribution = AttributionShell::start_in_arbiter(&attribution_arbiter.handle(), move |_| {
+            AttributionShell::new(engine, clock, drops, publish, lifeline)
+        });
+
+        // The attribution hears a tick before any producer, so that the window is open when the first report comes.
+        let mut ticked = vec![Courier::<Tick>::new(
+            &attribution,
+            Queue::Attribution,
+            &builder.drops,
+        )];
+        for meter in parts.meters {
+            ticked.push(builder.source(meter, &attribution)?);
+        }
+        let mut told = vec![Courier::<UsageReady>::new(
+            &attribution,
+            Queue::Attribution,
+            &builder.drops,
+        )];
+        told.extend(
+            parts
+                .estimator
+                .map(|estimator| builder.estimator(estimator, &attribution)),
+        );
+        told.push(builder.resolver(parts.resolver, &attribution)?);
+        ticked.push(builder.usage(parts.usage, told, &attribution)?);
+        let ticker = Ticker::new(
+            parts.tick,
+            Arc::clone(&builder.clock),
+            ticked,
+            vitals.lifeline("ticker"),
+        )
+        .start();
+
+        builder.shells.push(attribution.clone().recipient());
+        builder.shells.push(exporter.recipient());
+        Ok(Self {
+            vitals,
+            deaths,
+            pages,
+            ticker,
+            attribution,
+            shells: builder.shells,
+            readers: builder.readers,
+            arbiters: vec![attribution_arbiter, http_arbiter],
+            http,
+        })
+    }
+
+    /// Waits until an actor or a reader dies and gives its name.
+    pub async fn died(&mut self) -> String {
+        // The pipeline holds vitals itself, so the channel stays open.
+        self.deaths.recv().await.unwrap_or_default()
+    }
+
+    /// Where the newest page is put.
+    #[must_use]
+    pub fn pages(&self) -> watch::Receiver<Arc<Page>> {
+        self.pages.clone()
+    }
+
+    /// Stops in order: no more ticks, the open window closes and is published, scrapers get their answers, shells and
+    /// readers end. Bounded: takes at most the sum of the graces.
+    pub async fn stop(self) {
+        self.vitals.begin_shutdown();
+        within(ACTOR_GRACE, "ticker", self.ticker.send(Stop)).await;
+        within(ACTOR_GRACE, "attribution", self.attribution.send(CloseNow)).await;
+        if let Some(http) = self.http {
+            // Whoever does not wait any more has ended already.
+            let _ = http.stop.send(());
+            within(HTTP_GRACE, "http", http.done).await;
+        }
+        // Each shell owns the way to its reader; when it is gone the reader ends.
+        let shells = async {
+            for shell in &self.shells {
+                let _ = shell.send(Stop).await;
+            }
+            Ok::<(), ()>(())
+        };
+        within(ACTOR_GRACE, "shells", shells).await;
+        drop((self.ticker, self.attribution, self.shells));
+        let (joined, all) = oneshot::channel();
+        let readers = self.readers;
+        let joiner = std::thread::Builder::new()
+            .name("joiner".to_owned())
+            .spawn(move || {
+                for reader in readers {
+                    drop(reader.join());
+                }
+                let _ = joined.send(());
+            });
+        if joiner.is_ok() {
+            within(READER_GRACE, "readers", all).await;
+        }
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+    }
+}
+
+impl Builder {
+    fn source(
+        &mut self,
+        meter: Box<dyn PowerSource>,
+        attribution: &Addr<AttributionShell>,
+    ) -> anyhow::Result<Courier<Tick>> {
+        let name = meter.id().0;
+        let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
+        let work = SourceShell::work(meter, Arc::clone(&self.clock), to);
+        let reader = self.reader(name, Queue::SourceReader, work)?;
+        let shell = SourceShell::new(reader, self.vitals.lifeline(name)).start();
+        self.shells.push(shell.clone().recipient());
+        Ok(Courier::new(&shell, Queue::Source, &self.drops))
+    }
+
+    fn estimator(
+        &mut self,
+        estimator: Estimator,
+        attribution: &Addr<AttributionShell>,
+    ) -> Courier<UsageReady> {
+        let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
+        let shell = EstimatorShell::new(estimator, to, self.vitals.lifeline("estimator")).start();
+        self.shells.push(shell.clone().recipient());
+        Courier::new(&shell, Queue::Estimator, &self.drops)
+    }
+
+    fn resolver(
+        &mut self,
+        resolver: Box<dyn Resolve>,
+        attribution: &Addr<AttributionShell>,
+    ) -> anyhow::Result<Courier<UsageReady>> {
+        let to = Courier::new(attribution, Queue::Attribution, &self.drops);
+        let work = ResolverShell::work(resolver, Arc::clone(&self.clock), to);
+        let reader = self.reader(RESOLVER, Queue::ResolverReader, work)?;
+        let shell = ResolverShell::new(reader, self.vitals.lifeline(RESOLVER)).start();
+        self.shells.push(shell.clone().recipient());
+        Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
+    }
+
+    fn usage(
+        &mut self,
+        usage: Box<dyn UsageReader>,
+        told: Vec<Courier<UsageReady>>,
+        attribution: &Addr<AttributionShell>,
+    ) -> anyhow::Result<Courier<Tick>> {
+        let lifeline = self.vitals.lifeline(USAGE);
+        // The reader's thread sends home to a shell that owns the way to the thread, so the shell is made in two steps.
+        let context = actix::Context::<UsageShell>::new();
+        let home = Courier::new(&actix::AsyncContext::address(&context), Queue::Usage, &self.drops);
+        let reader = self.reader("bpf-reader", Queue::UsageReader, UsageShell::work(usage, home))?;
+        let shell = context.run(UsageShell::new(reader, told, lifeline));
+        let pay = PayTo(Courier::new(&shell, Queue::Usage, &self.drops));
+        attribution
+            .try_send(pay)
+            .context("the attribution takes no messages")?;
+        self.shells.push(shell.clone().recipient());
+        Ok(Courier::new(&shell, Queue::Usage, &self.drops))
+    }
+
+    fn reader<Q: Send + 'static>(
+        &mut self,
+        name: &str,
+        queue: Queue,
+        work: impl FnMut(Q) + Send + 'static,
+    ) -> anyhow::Result<Worker<Q>> {
+        let lifeline = self.vitals.lifeline(&format!("{name} reader"));
+        let (worker, thread) = Worker::spawn(lifeline, name, (queue, self.drops.clone()), work)
+            .with_context(|| format!("cannot start the thread {name}"))?;
+        self.readers.push(thread);
+        Ok(worker)
+    }
+}
+
+fn engine(parts: &Parts) -> Engine {
+    let mut engine = Engine::new(parts.rules.clone(), Arc::clone(&parts.facts));
+    engine.expect(&ReporterId::new(USAGE));
+    engine.expect(&ReporterId::new(RESOLVER));
+    parts
+        .meters
+        .iter()
+        .for_each(|meter| engine.expect_source(meter.id()));
+    if parts.estimator.is_some() {
+        engine.expect_source(ESTIMATED);
+    }
+    engine
+}
+
+/// What is served until the first window closes: decisions and no figures.
+fn first_page(parts: &Parts) -> Page {
+    let nothing = Snapshot {
+        facts: Arc::clone(&parts.facts),
+        ..Snapshot::default()
+    };
+    Page::new(Arc::new(nothing), Arc::clone(&parts.render))
+}
+
+/// Starts HTTP on its own arbiter.
+fn serve(
+    parts: &Parts,
+    arbiter: &Arbiter,
+    pages: watch::Receiver<Arc<Page>>,
+    vitals: &Vitals,
+) -> Option<Http> {
+    let sockets: Vec<_> = parts
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.try_clone().ok())
+        .collect();
+    if sockets.is_empty() {
+        return None;
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (finished, done) = oneshot::channel();
+    let context = exporter::Context {
+        pages,
+        tick: parts.tick,
+        now: crate::clock::monotonic,
+    };
+    let lifeline = vitals.lifeline("http");
+    arbiter.spawn(async move {
+        let _lifeline = lifeline;
+        let shutdown = async {
+            drop(stopped.await);
+        };
+        if let Err(error) = exporter::serve(sockets, context, shutdown).await {
+            tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "http ended");
+        }
+        let _ = finished.send(());
+    });
+    Some(Http { stop, done })
+}
+
+/// Waits for one step of the shutdown, but not for ever.
+async fn within<T, E>(grace: Duration, what: &str, step: impl Future<Output = Result<T, E>>) {
+    match tokio::time::timeout(grace, step).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) => tracing::debug!(step = what, "had ended before"),
+        Err(_) => tracing::warn!(step = what, ?grace, "did not end in time, going on without it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::run::{Outcome, run_until};
+    use attribution::engine::{FloorPolicy, IdleShare};
+    use attribution::model::*;
+    use crossbeam_channel::{Receiver, bounded};
+
+    /// A reader that has seen nobody run.
+    struct Nobody;
+
+    impl UsageReader for Nobody {
+        fn drain(&mut self, _: TickId, _: TickId, _: Vec<TaskUsage>) -> anyhow::Result<(Section, Usage)> {
+            Ok((
+                Section {
+                    began: clock::monotonic(),
+                    ended: clock::monotonic(),
+                },
+                Usage::default(),
+            ))
+        }
+    }
+
+    impl Resolve for Nobody {
+        fn resolve(&mut self, _: &Usage) -> Arc<Identity> {
+            Arc::default()
+        }
+    }
+
+    /// A meter that does at its second reading whatever the test wants.
+    struct Meter<F: FnMut() + Send>(u32, F);
+
+    impl<F: FnMut() + Send> PowerSource for Meter<F> {
+        fn id(&self) -> SourceId {
+            SourceId("rapl-sysfs")
+        }
+
+        fn components(&self) -> Vec<Component> {
+            vec![Component::Package]
+        }
+
+        fn detail(&self) -> String {
+            String::new()
+        }
+
+        fn read(&mut self, _: MonotonicNanos) -> Energy {
+            self.0 += 1;
+            if self.0 == 2 {
+                (self.1)();
+            }
+            Energy::default()
+        }
+    }
+
+    fn parts(meter: impl PowerSource + 'static) -> Parts {
+        Parts {
+            tick: Duration::from_millis(100),
+            clock: clock::system(),
+            usage: Box::new(Nobody),
+            resolver: Box::new(Nobody),
+            meters: vec![Box::new(meter)],
+            estimator: None,
+            rules: Settings {
+                floor: FloorPolicy::None,
+                idle_share: IdleShare::Node,
+                processes_max: 1,
+                ended_keep: Duration::ZERO,
+            },
+            facts: Arc::default(),
+            render: Arc::new(RenderSettings::new(
+                &exporter::ExporterConfig::default(),
+                crate::run::build_info(),
+            )),
+            listeners: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_reader_that_dies_ends_the_pipeline_with_its_name_and_code_70() {
+        let meter = Meter(0, || panic!("a bug in a source"));
+        let outcome = run_until(|| Ok(std::future::pending::<()>()), || Ok(parts(meter))).expect("it starts");
+        assert_eq!(outcome, Outcome::Died("rapl-sysfs reader".to_owned()));
+        assert_eq!(outcome.code(), 70);
+        assert_eq!(Outcome::Stopped.code(), 0);
+    }
+
+    #[test]
+    fn a_meter_that_hangs_for_ever_does_not_hold_up_the_stop() {
+        let (hangs, hung) = bounded::<()>(0);
+        let (never, wait): (_, Receiver<()>) = bounded(0);
+        let meter = Meter(0, move || {
+            hangs.send(()).expect("the test listens");
+            let _ = wait.recv();
+        });
+        let stop = || Ok(async move { drop(tokio::task::spawn_blocking(move || hung.recv()).await) });
+        let outcome = run_until(stop, || Ok(parts(meter))).expect("it starts");
+        assert_eq!(outcome, Outcome::Stopped);
+        drop(never);
+    }
+
+    #[test]
+    fn all_graces_together_stay_below_two_seconds() {
+        assert!(LONGEST_STOP <= Duration::from_secs(2), "{LONGEST_STOP:?}");
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `kepler run`: from a configuration to a running pipeline, and from a signal to an exit code.
+
+use crate::clock;
+use crate::health::EXIT_DIED;
+use crate::node::{self, CgroupResolver};
+use crate::pipeline::{Parts, Pipeline};
+use crate::settings::{Idle, Probes, Root, Sources};
+use actix::System;
+use anyhow::Context;
+use attribution::engine::Settings;
+use attribution::model::NodeFacts;
+use config::Loaded;
+use exporter::{BuildInfo, ExporterConfig, RenderSettings};
+use probe_workloads::{Resolver, Roots};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How a run ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was asked to.
+    Stopped,
+    /// This part died.
+    Died(String),
+}
+
+impl Outcome {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Stopped => 0,
+            Self::Died(_) => EXIT_DIED,
+        }
+    }
+}
+
+/// Runs until a signal comes or a part dies.
+///
+/// # Errors
+/// When it cannot start: an address in use, a probe that was asked for and cannot be had.
+pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
+    run_until(stop_signal, || {
+        let parts = parts(loaded)?;
+        announce(&parts);
+        Ok(parts)
+    })
+}
+
+/// Runs what `parts` gives until `stop` is done or one of them dies. `stop` is called first, so that a signal that comes
+/// while probes are being loaded is heard.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run_until<S: Future<Output = ()>>(
+    stop: impl FnOnce() -> anyhow::Result<S>,
+    parts: impl FnOnce() -> anyhow::Result<Parts>,
+) -> anyhow::Result<Outcome> {
+    System::new().block_on(async {
+        let stop = stop()?;
+        let mut pipeline = Pipeline::start(parts()?)?;
+        let outcome = tokio::select! {
+            () = stop => Outcome::Stopped,
+            name = pipeline.died() => Outcome::Died(name),
+        };
+        pipeline.stop().await;
+        tracing::info!(?outcome, "stopped");
+        Ok(outcome)
+    })
+}
+
+/// Done when SIGTERM or SIGINT comes.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        let name = tokio::select! {
+            () = came(&mut terminate) => "SIGTERM",
+            () = came(&mut interrupt) => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+    })
+}
+
+async fn came(signal: &mut Signal) {
+    signal.recv().await;
+}
+
+/// Opens everything that the configuration asks for. The sockets come first: a port that is taken is the likeliest
+/// reason not to start, and nothing else must have been touched then.
+fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let listeners = exporter::bind(&exporter.listen.addresses())?;
+    let root: Root = loaded.section("")?;
+    let idle: Idle = loaded.section("attribution.idle")?;
+    let sources: Sources = loaded.section("sources")?;
+    let probes: Probes = loaded.section("probes")?;
+    let machine = node::machine();
+    let roots = Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")?;
+    let usage = node::usage(probes.cpu_time, &machine, &roots)?;
+    let chosen = node::choose(&sources, power_sources::ALL, |name| section(loaded, name));
+    let estimator = node::estimator(&machine, &chosen.estimated);
+    let facts = node::facts(&chosen, estimator.as_ref(), usage.probes);
+    Ok(Parts {
+        tick: root.tick.0,
+        clock: clock::system(),
+        usage: usage.reader,
+        resolver: Box::new(CgroupResolver(Resolver::new(roots))),
+        meters: chosen.meters,
+        estimator,
+        rules: Settings {
+            floor: idle.floor.0,
+            idle_share: idle.share.into(),
+            processes_max: exporter.processes.max,
+            ended_keep: exporter.ended.keep.into(),
+        },
+        facts: Arc::new(facts),
+        render: Arc::new(RenderSettings::new(&exporter, build_info())),
+        listeners,
+    })
+}
+
+/// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.
+pub(crate) fn section(loaded: &Loaded, name: &str) -> serde_json::Value {
+    loaded
+        .value(&format!("sources.{name}"))
+        .cloned()
+        .unwrap_or(serde_json::Value::Null)
+}
+
+/// What this binary is.
+#[must_use]
+pub fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: option_env!("KEPLER_REVISION").unwrap_or("unknown"),
+        branch: option_env!("KEPLER_BRANCH").unwrap_or("unknown"),
+    }
+}
+
+/// One line per decision, once.
+fn announce(parts: &Parts) {
+    let NodeFacts {
+        selections,
+        probes,
+        sources,
+    } = parts.facts.as_ref();
+    for probe in probes {
+        tracing::info!(probe = probe.probe, up = probe.up, reason = probe.reason, "probe");
+    }
+    for selection in selections {
+        for passed in &selection.passed_over {
+            tracing::info!(
+                key = selection.key,
+                source = passed.name,
+                reason = passed.reason,
+                "source passed over"
+            );
+        }
+        if selection.chosen.is_empty() {
+            tracing::info!(key = selection.key, "no source: its metrics are absent");
+        }
+    }
+    for source in sources {
+        let components: Vec<_> = source
+            .components
+            .iter()
+            .map(|component| component.name())
+            .collect();
+        tracing::info!(
+            source = source.source.0,
+            components = components.join(","),
+            detail = source.detail,
+            "source"
+        );
+    }
+    for listener in &parts.listeners {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "listening");
+        }
+    }
+}

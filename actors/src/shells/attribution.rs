@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The attribution actor: opens a window at each tick, closes it when everybody is in or at the deadline, publishes.
+
+use super::Courier;
+use crate::clock::Clock;
+use crate::health::{Drops, Lifeline};
+use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use attribution::engine::Engine;
+use attribution::model::TickId;
+use std::sync::Arc;
+
+/// See the module's head.
+pub struct AttributionShell {
+    engine: Engine,
+    clock: Clock,
+    drops: Drops,
+    exporter: Courier<Publish>,
+    usage: Option<Courier<Paid>>,
+    open: Option<TickId>,
+    _lifeline: Lifeline,
+}
+
+impl AttributionShell {
+    /// A shell for an engine that knows its reporters.
+    #[must_use]
+    pub fn new(
+        engine: Engine,
+        clock: Clock,
+        drops: Drops,
+        exporter: Courier<Publish>,
+        lifeline: Lifeline,
+    ) -> Self {
+        Self {
+            engine,
+            clock,
+            drops,
+            exporter,
+            usage: None,
+            open: None,
+            _lifeline: lifeline,
+        }
+    }
+
+    fn close_if_complete(&mut self) {
+        if self.engine.complete() {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+        let Some(mut closed) = self.engine.close((self.clock)()) else {
+            return;
+        };
+        closed.snapshot.dropped = self.drops.totals();
+        if let (Some(usage), Some(tick)) = (&self.usage, closed.acked) {
+            usage.send(Paid(tick));
+        }
+        self.exporter.send(Publish(Arc::new(closed.snapshot)));
+    }
+}
+
+impl Actor for AttributionShell {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The bound is per sender. Each sends one message per tick; four let a sender be three windows ahead, which is
+        // when it counts as stale anyway.
+        ctx.set_mailbox_capacity(4);
+    }
+}
+
+/// The usage actor's address is known only after this actor was started, since that one reports to this one.
+#[derive(Clone)]
+pub struct PayTo(pub Courier<Paid>);
+
+impl actix::Message for PayTo {
+    type Result = ();
+}
+
+impl Handler<PayTo> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, PayTo(usage): PayTo, _: &mut Self::Context) {
+        self.usage = Some(usage);
+    }
+}
+
+impl Handler<Tick> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
+        if self.open.is_some() {
+            self.close();
+        }
+        self.engine.open(tick.id, tick.at, tick.deadline);
+        self.open = Some(tick.id);
+        let wait = tick.deadline.since((self.clock)());
+        ctx.run_later(wait, move |this, _| {
+            if this.open == Some(tick.id) {
+                this.close();
+            }
+        });
+    }
+}
+
+impl Handler<UsageReady> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, UsageReady(report): UsageReady, _: &mut Self::Context) {
+        self.engine.on_usage(report);
+        self.close_if_complete();
+    }
+}
+
+impl Handler<IdentityReady> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, IdentityReady(report): IdentityReady, _: &mut Self::Context) {
+        self.engine.on_identity(report);
+        self.close_if_complete();
+    }
+}
+
+impl Handler<EnergyReady> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, EnergyReady { source, report }: EnergyReady, _: &mut Self::Context) {
+        self.engine.on_energy(source, report);
+        self.close_if_complete();
+    }
+}
+
+impl Handler<CloseNow> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, _: CloseNow, _: &mut Self::Context) {
+        self.close();
+    }
+}
+
+impl Handler<Stop> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Ticker and attribution in virtual time: an hour of late, lost and mute reporters in a moment.
+//!
+//! All actors run on the test's own arbiter, because a paused clock is per thread. Asserts stand in the test body: one that
+//! fails inside a handler would take the actor away and leave the test green.
+
+use super::{AttributionShell, Courier, Ticker};
+use crate::clock::Clock;
+use crate::health::{Drops, Queue, Vitals};
+use crate::messages::{EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
+use crate::shells::PayTo;
+use actix::{Actor, Addr, AsyncContext, Context, Handler, System};
+use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, USAGE};
+use attribution::model::*;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const TICK: Duration = Duration::from_secs(1);
+const METER: SourceId = SourceId("rapl-sysfs");
+
+/// When a reporter answers a tick; `None` is never.
+type Plan = Box<dyn Fn(&str, u64) -> Option<Duration>>;
+
+/// Usage, resolver and meter in one: a task that is always busy and a meter that counts 10 W.
+struct Node {
+    plan: Plan,
+    to: Addr<AttributionShell>,
+    clock: Clock,
+    paid: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Actor for Node {
+    type Context = Context<Self>;
+}
+
+impl Node {
+    fn report<T>(&self, tick: TickId, reporter: &str, body: T) -> Report<T> {
+        let now = (self.clock)();
+        Report {
+            tick,
+            reporter: ReporterId::new(reporter),
+            section: Section {
+                began: now,
+                ended: now,
+            },
+            body,
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        let cpu = CpuNanos::from_nanos((self.clock)().as_nanos());
+        let task = TaskUsage {
+            task: Some(TaskKey {
+                tgid: 1,
+                start_ticks: 1,
+            }),
+            cgroup: CgroupId(10),
+            package: PackageId(0),
+            cpu,
+            comm: Comm::from_bytes(b"busy"),
+            kind: TaskKind::User,
+            ended: false,
+        };
+        let package = PackageTime {
+            package: PackageId(0),
+            cpus: 1,
+            busy: cpu,
+            idle: CpuNanos::ZERO,
+        };
+        Usage {
+            tasks: vec![task],
+            packages: vec![package],
+            lost: Vec::new(),
+        }
+    }
+
+    fn energy(&self) -> Energy {
+        let total = Microwatts::from_watts(10).energy_over((self.clock)().since(MonotonicNanos::ZERO));
+        let zone = Zone {
+            component: Component::Package,
+            place: Place::socket(PackageId(0)),
+        };
+        let reading = ZoneReading {
+            zone,
+            total,
+            idle: None,
+            provenance: Provenance::Counted,
+        };
+        Energy {
+            zones: vec![reading],
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl Handler<Tick> for Node {
+    type Result = ();
+
+    fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
+        for reporter in [USAGE, RESOLVER, METER.0] {
+            let Some(delay) = (self.plan)(reporter, tick.id.0) else {
+                continue;
+            };
+            ctx.run_later(delay, move |this, _| {
+                // As the pipeline does: a full mailbox loses the message.
+                let _sent = match reporter {
+                    USAGE => this
+                        .to
+                        .try_send(UsageReady(this.report(tick.id, USAGE, Arc::new(this.usage()))))
+                        .is_ok(),
+                    RESOLVER => {
+                        let identity = Arc::new(Identity::default());
+                        this.to
+                            .try_send(IdentityReady(this.report(tick.id, RESOLVER, identity)))
+                            .is_ok()
+                    }
+                    _ => {
+                        let report = this.report(tick.id, METER.0, this.energy());
+                        this.to
+                            .try_send(EnergyReady {
+                                source: METER,
+                                report,
+                            })
+                            .is_ok()
+                    }
+                };
+            });
+        }
+    }
+}
+
+impl Handler<Paid> for Node {
+    type Result = ();
+
+    fn handle(&mut self, Paid(tick): Paid, _: &mut Self::Context) {
+        self.paid.lock().expect("one thread").push(tick.0);
+    }
+}
+
+/// Keeps what is published.
+struct Listener(Arc<Mutex<Vec<Arc<Snapshot>>>>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<Publish> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, Publish(snapshot): Publish, _: &mut Self::Context) {
+        self.0.lock().expect("one thread").push(snapshot);
+    }
+}
+
+struct Ran {
+    snapshots: Vec<Arc<Snapshot>>,
+    paid: Vec<u64>,
+    deaths: Option<String>,
+}
+
+/// Runs the plan for `ticks`, with the whole arbiter stalled once after `stall.0` ticks for `stall.1`.
+fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
+    let paused = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+    };
+    System::with_tokio_rt(move || paused().expect("a runtime")).block_on(async move {
+        let zero = Instant::now();
+        let clock: Clock = Arc::new(move || {
+            MonotonicNanos::from_nanos(u64::try_from(zero.elapsed().as_nanos()).expect("a short test"))
+        });
+        let (vitals, mut heard) = Vitals::new();
+        let (drops, published) = (Drops::default(), Arc::new(Mutex::new(Vec::new())));
+        let listener = Listener(Arc::clone(&published)).start();
+        let settings = Settings {
+            floor: FloorPolicy::None,
+            idle_share: IdleShare::Node,
+            processes_max: 10,
+            ended_keep: Duration::from_secs(180),
+        };
+        let mut engine = Engine::new(settings, Arc::default());
+        engine.expect(&ReporterId::new(USAGE));
+        engine.expect(&ReporterId::new(RESOLVER));
+        engine.expect_source(METER);
+        let publish = Courier::new(&listener, Queue::Exporter, &drops);
+        let lifeline = vitals.lifeline("attribution");
+        let attribution =
+            AttributionShell::new(engine, Arc::clone(&clock), drops.clone(), publish, lifeline).start();
+        let paid = Arc::new(Mutex::new(Vec::new()));
+        let to = attribution.clone();
+        let node = Node {
+            plan,
+            to,
+            clock: Arc::clone(&clock),
+            paid: Arc::clone(&paid),
+        }
+        .start();
+        attribution
+            .send(PayTo(Courier::new(&node, Queue::Usage, &drops)))
+            .await
+            .expect("alive");
+        let listeners = vec![
+            Courier::new(&attribution, Queue::Attribution, &drops),
+            Courier::new(&node, Queue::Usage, &drops),
+        ];
+        let ticker = Ticker::new(TICK, clock, listeners, vitals.lifeline("ticker")).start();
+        if let Some((after, stalled)) = stall {
+            tokio::time::sleep(TICK * after + TICK / 2).await;
+            tokio::time::advance(stalled).await;
+        }
+        tokio::time::sleep(TICK * ticks - TICK / 20).await;
+        vitals.begin_shutdown();
+        ticker.send(Stop).await.expect("alive");
+        attribution.send(Stop).await.expect("alive");
+        let snapshots = published.lock().expect("one thread").clone();
+        let paid = paid.lock().expect("one thread").clone();
+        Ran {
+            snapshots,
+            paid,
+            deaths: heard.try_recv().ok(),
+        }
+    })
+}
+
+fn paid_energy(snapshot: &Snapshot) -> u64 {
+    snapshot
+        .zones
+        .iter()
+        .map(|zone| (zone.dynamic + zone.idle).as_micro())
+        .sum()
+}
+
+fn charged(snapshot: &Snapshot) -> u64 {
+    let charges = snapshot.containers.iter().flat_map(|row| &row.ledger.charges);
+    charges
+        .map(|charge| (charge.dynamic + charge.idle).as_micro())
+        .sum()
+}
+
+#[test]
+fn a_window_closes_as_soon_as_everybody_is_in() {
+    let ran = run(10, None, Box::new(|_, _| Some(Duration::from_millis(5))));
+    assert_eq!(ran.deaths, None);
+    assert_eq!(ran.snapshots.len(), 10);
+    for snapshot in &ran.snapshots {
+        let open = snapshot.window.ended.since(snapshot.window.began);
+        assert!(open < Duration::from_millis(10), "{open:?}");
+        assert!(snapshot.windows.late_now.is_empty());
+    }
+    // Ticks one second apart, 10 W: nine differences.
+    let last = ran.snapshots.last().expect("some");
+    assert_eq!(charged(last), 90_000_000);
+    assert_eq!(
+        last.zones.first().and_then(|zone| zone.power),
+        Some(Microwatts::from_watts(10))
+    );
+    assert_eq!(ran.paid, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_mute_reporter_is_waited_for_until_the_deadline_and_named_and_no_energy_is_lost() {
+    // rapl is mute in ticks 3 and 4: both are paid in tick 5
+    let mute = |reporter: &str, tick: u64| {
+        (reporter != METER.0 || !(3..=4).contains(&tick)).then_some(Duration::from_millis(5))
+    };
+    let ran = run(6, None, Box::new(mute));
+    let third = ran.snapshots.get(2).expect("a third window");
+    assert_eq!(
+        third.window.ended.since(third.window.began),
+        Duration::from_millis(800)
+    );
+    assert_eq!(third.windows.late_now, [ReporterId::new(METER.0)]);
+    let charges: Vec<_> = ran
+        .snapshots
+        .iter()
+        .map(|snapshot| charged(snapshot) / 1_000_000)
+        .collect();
+    assert_eq!(charges, [0, 10, 10, 10, 40, 50]);
+}
+
+#[test]
+fn a_stalled_machine_costs_beats_but_brings_no_burst_of_windows() {
+    let ran = run(3, Some((2, TICK * 5)), Box::new(|_, _| Some(Duration::ZERO)));
+    let times: Vec<_> = ran
+        .snapshots
+        .iter()
+        .map(|s| s.window.began.as_nanos() / 1_000_000_000)
+        .collect();
+    assert!(
+        times.windows(2).all(|pair| matches!(pair, [a, b] if b > a)),
+        "two windows in one second: {times:?}"
+    );
+    assert!(
+        times.windows(2).any(|pair| matches!(pair, [a, b] if b - a >= 5)),
+        "nothing was skipped: {times:?}"
+    );
+    let last = ran.snapshots.last().expect("some");
+    assert_eq!(
+        charged(last),
+        (times.last().expect("some") - times.first().expect("some")) * 10_000_000
+    );
+}
+
+#[test]
+fn whatever_is_late_or_lost_the_sum_is_exact_and_nothing_falls() {
+    for seed in 0..40_u64 {
+        let quiet_from = 60;
+        let ran = run(
+            64,
+            None,
+            Box::new(move |reporter, tick| {
+                let dice = scramble(seed ^ (tick << 8) ^ (reporter.len() as u64) << 40) % 100;
+                match dice {
+                    _ if tick >= quiet_from || tick == 1 => Some(Duration::from_millis(5)),
+                    0..20 => None,
+                    20..50 => Some(Duration::from_millis(dice * 60)), // up to three ticks late, out of order
+                    _ => Some(Duration::from_millis(dice)),
+                }
+            }),
+        );
+        assert_eq!(ran.deaths, None);
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        for snapshot in &ran.snapshots {
+            let unattributed: u64 = snapshot
+                .zones
+                .iter()
+                .map(|zone| zone.unattributed.as_micro())
+                .sum();
+            assert_eq!(
+                charged(snapshot) + unattributed,
+                paid_energy(snapshot),
+                "seed {seed}"
+            );
+            for (name, now) in [("paid", paid_energy(snapshot)), ("charged", charged(snapshot))] {
+                let before = seen.insert(name.to_owned(), now).unwrap_or(0);
+                assert!(now >= before, "seed {seed}: {name} fell from {before} to {now}");
+            }
+        }
+        // The first reading came 5 ms after the first tick, the last one 5 ms after tick 64: 63 s of 10 W.
+        assert_eq!(
+            ran.snapshots.last().map(|last| paid_energy(last)),
+            Some(630_000_000),
+            "seed {seed}"
+        );
+    }
+}
+
+/// SplitMix64's finaliser (Steele, Lea, Flood 2014): a die that is the same on every machine.
+fn scramble(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing on a Debian-like machine: `build`, `test` or `lint`. Without root it prints the command.
+set -euo pipefail
+
+case "${1:-}" in
+build) wanted="clang:clang llvm-strip:llvm cc:gcc pkg-config:pkg-config" ;;
+test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl" ;;
+lint) wanted="clang-format:clang-format" ;;
+*)
+    echo "usage: $0 build|test|lint" >&2
+    exit 2
+    ;;
+esac
+
+packages=()
+for pair in $wanted; do
+    command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+done
+
+if ((${#packages[@]})); then
+    install=(apt-get install -y --no-install-recommends "${packages[@]}")
+    if ! command -v apt-get >/dev/null; then
+        echo "please install with your package manager: ${packages[*]}" >&2
+        exit 1
+    elif ((EUID)); then
+        echo "please run: sudo apt-get update && sudo ${install[*]}" >&2
+        exit 1
+    fi
+    echo "installing: ${packages[*]}"
+    # Packages that start services on installation must not: tests start their own.
+    DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${install[@]}" >/dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "please install a Rust toolchain (1.95 or newer): https://rustup.rs" >&2
+    exit 1
+fi
+case "$1" in
+test) command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest ;;
+lint) command -v cargo-deny >/dev/null || cargo install --locked cargo-deny ;;
+esac

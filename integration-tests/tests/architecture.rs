@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The walls of the house, as ARCHITECTURE.md draws them, checked against what cargo and the tree say.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Who may depend on whom inside the workspace. Everybody else: on nothing but `attribution`'s model.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("attribution", &[]),
+    ("config", &[]),
+    ("probe-ebpf", &["attribution"]),
+    ("probe-workloads", &["attribution"]),
+    ("power-sources", &["attribution"]),
+    ("exporter", &["attribution"]),
+    (
+        "actors",
+        &[
+            "attribution",
+            "config",
+            "exporter",
+            "power-sources",
+            "probe-ebpf",
+            "probe-workloads",
+        ],
+    ),
+    ("integration-tests", &["actors"]),
+];
+
+/// Crates that only one room may name.
+const CONFINED: [(&str, &str); 6] = [
+    ("actix", "actors"),
+    ("crossbeam-channel", "actors"),
+    ("aya", "probe-ebpf"),
+    ("figment", "config"),
+    ("warp", "exporter"),
+    ("prometheus", "exporter"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
+}
+
+fn metadata() -> Value {
+    let cargo = env!("CARGO");
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--format-version", "1", "--locked"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
+}
+
+/// Normal and build dependencies of each package.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let names = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().expect("dependencies").clone();
+        let shipped = dependencies
+            .into_iter()
+            .filter(|dependency| dependency["kind"] != "dev");
+        shipped
+            .filter_map(|dependency| dependency["name"].as_str().map(str::to_owned))
+            .collect()
+    };
+    packages
+        .iter()
+        .map(|package| {
+            (
+                package["name"].as_str().expect("a name").to_owned(),
+                names(package),
+            )
+        })
+        .collect()
+}
+
+/// Files under version control whose name ends so.
+fn tracked(endings: &[&str]) -> Vec<PathBuf> {
+    let output = Command::new("git")
+        .arg("ls-files")
+        .current_dir(root())
+        .output()
+        .expect("git runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wanted = text
+        .lines()
+        .filter(|path| endings.iter().any(|ending| path.ends_with(ending)));
+    wanted
+        .map(|path| root().join(path))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+#[test]
+fn arrows_inside_the_house_go_only_where_they_are_drawn() {
+    let all = dependencies();
+    let rooms: BTreeSet<&str> = ARROWS.iter().map(|(room, _)| *room).collect();
+    assert_eq!(
+        all.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        rooms,
+        "a room that is not on the drawing"
+    );
+    for (room, allowed) in ARROWS {
+        let inside: BTreeSet<&str> = all[room]
+            .iter()
+            .map(String::as_str)
+            .filter(|name| rooms.contains(name))
+            .collect();
+        assert_eq!(inside, allowed.iter().copied().collect(), "arrows of {room}");
+    }
+}
+
+#[test]
+fn the_core_depends_on_the_standard_library_alone() {
+    assert_eq!(dependencies()["attribution"], BTreeSet::new());
+}
+
+#[test]
+fn frameworks_stay_in_their_rooms() {
+    for (room, names) in dependencies() {
+        for (framework, home) in CONFINED {
+            assert!(
+                room == home || !names.contains(framework),
+                "{room} names {framework}, which belongs to {home}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_wiring_drives_the_engine() {
+    for file in tracked(&[".rs"]) {
+        let path = file.strip_prefix(root()).expect("inside").to_owned();
+        if path.starts_with("attribution")
+            || path.starts_with("actors")
+            || path.starts_with("integration-tests")
+        {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("readable");
+        assert!(
+            !text.contains("attribution::engine"),
+            "{} imports the engine",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn every_source_file_names_its_licence() {
+    for file in tracked(&[".rs", ".c", ".h", ".sh", ".py", "Makefile", "Cargo.toml"]) {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let head: String = text.lines().take(3).collect::<Vec<_>>().join("\n");
+        let in_kernel = file.starts_with(root().join("probes/ebpf/bpf"));
+        let licence = if in_kernel {
+            "GPL-2.0-only OR BSD-2-Clause"
+        } else {
+            "Apache-2.0"
+        };
+        assert!(
+            head.contains(&format!("SPDX-License-Identifier: {licence}")),
+            "{}",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn files_stay_readable_in_one_sitting() {
+    for file in tracked(&[".rs"]) {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let production = text
+            .lines()
+            .take_while(|line| line.trim() != "#[cfg(test)]")
+            .count();
+        let is_test = file.components().any(|part| part.as_os_str() == "tests") || file.ends_with("tests.rs");
+        assert!(
+            is_test || production <= 400,
+            "{}: {production} lines before its tests",
+            file.display()
+        );
+    }
+}

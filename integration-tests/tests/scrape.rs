@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What Prometheus sees: the real server scrapes the real daemon, promtool reads it, and the sums hold to the last digit.
+
+use integration_tests::daemon::{Daemon, pause};
+use integration_tests::figures::{conserves, integer, nothing_fell, rows};
+use integration_tests::promtext::{Sample, of, parse};
+use integration_tests::{has_command, http, skip};
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+const COMPONENTS: [&str; 7] = ["package", "core", "uncore", "dram", "gpu", "other", "platform"];
+
+fn estimating() -> Daemon {
+    let daemon = Daemon::start(&[
+        "--tick",
+        "200ms",
+        "--set",
+        "sources.cpu=estimator",
+        "--set",
+        "sources.dram=estimator",
+    ]);
+    daemon.wait_for_tick(4);
+    daemon
+}
+
+/// Samples of one scrape.
+fn scrape(daemon: &Daemon) -> (String, Vec<Sample>) {
+    let response = daemon.get("/metrics");
+    assert_eq!(response.status, 200);
+    let text = response.text();
+    let samples = parse(&text);
+    (text, samples)
+}
+
+fn sum<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> u64 {
+    samples.into_iter().map(Sample::millionths).sum()
+}
+
+fn with_mode<'a>(samples: &'a [Sample], name: &str, mode: &str) -> Vec<&'a Sample> {
+    of(samples, name)
+        .into_iter()
+        .filter(|sample| sample.label("mode") == mode)
+        .collect()
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let daemon = estimating();
+    if !has_command("promtool") {
+        return skip("needs promtool (Debian package prometheus)");
+    }
+    let (text, _) = scrape(&daemon);
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    promtool
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(text.as_bytes())
+        .expect("it reads");
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&said).as_ref()),
+        (Some(0), "")
+    );
+}
+
+#[test]
+fn in_every_scrape_the_node_is_the_sum_of_its_parts_to_the_printed_digit() {
+    let daemon = estimating();
+    let mut earlier: Option<Vec<Sample>> = None;
+    for round in 1..=5_u64 {
+        daemon.wait_for_tick(4 + round * 2);
+        let (text, samples) = scrape(&daemon);
+        for mode in ["dynamic", "idle"] {
+            let parts = ["package", "dram", "gpu", "other"];
+            let parts: u64 = parts
+                .iter()
+                .map(|part| {
+                    sum(with_mode(
+                        &samples,
+                        &format!("kepler_node_{part}_joules_total"),
+                        mode,
+                    ))
+                })
+                .sum();
+            assert_eq!(
+                sum(with_mode(&samples, "kepler_node_joules_total", mode)),
+                parts,
+                "{mode}"
+            );
+            let nobody = if mode == "dynamic" {
+                "kepler_node_unattributed_joules_total"
+            } else {
+                "kepler_node_unreserved_idle_joules_total"
+            };
+            for component in COMPONENTS {
+                let node = sum(with_mode(
+                    &samples,
+                    &format!("kepler_node_{component}_joules_total"),
+                    mode,
+                ));
+                let nobody = sum(of(&samples, nobody)
+                    .into_iter()
+                    .filter(|sample| sample.label("component") == component));
+                for level in ["container", "process"] {
+                    let named = sum(with_mode(
+                        &samples,
+                        &format!("kepler_{level}_{component}_joules_total"),
+                        mode,
+                    ));
+                    assert_eq!(named + nobody, node, "{mode} {component} by {level}:\n{text}");
+                }
+            }
+        }
+        assert!(sum(of(&samples, "kepler_node_joules_total")) > 0);
+        if let Some(earlier) = earlier.replace(samples.clone()) {
+            for then in earlier.iter().filter(|sample| sample.name.ends_with("_total")) {
+                let now = samples
+                    .iter()
+                    .find(|now| now.name == then.name && now.labels == then.labels);
+                assert!(
+                    now.is_none_or(|now| now.float() >= then.float()),
+                    "{then:?} fell to {now:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn the_json_snapshot_conserves_to_the_microjoule_and_nothing_falls() {
+    let daemon = estimating();
+    let mut before: Option<Value> = None;
+    for round in 1..=5_u64 {
+        let snapshot = daemon.wait_for_tick(4 + round * 2);
+        conserves(&snapshot);
+        if let Some(before) = before.replace(snapshot.clone()) {
+            nothing_fell(&before, &snapshot);
+        }
+    }
+}
+
+#[test]
+fn gzip_is_the_same_page_smaller() {
+    let daemon = estimating();
+    let plain = daemon.get("/metrics");
+    let packed = http::get(daemon.address, "/metrics", &[("Accept-Encoding", "gzip")]).expect("an answer");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(
+        packed.body.len() * 3 < plain.body.len(),
+        "{} of {}",
+        packed.body.len(),
+        plain.body.len()
+    );
+    assert_eq!(packed.body.get(..2), Some([0x1f, 0x8b].as_slice()));
+}
+
+#[test]
+fn estimates_carry_no_meters_name_and_tell_their_error() {
+    let daemon = estimating();
+    let (_, samples) = scrape(&daemon);
+    for component in ["package", "dram", "platform"] {
+        let node = of(&samples, &format!("kepler_node_{component}_joules_total"))
+            .into_iter()
+            .cloned()
+            .collect::<Vec<_>>();
+        assert!(
+            !node.is_empty()
+                && node
+                    .iter()
+                    .all(|sample| sample.label("source") == "trained_power_model")
+        );
+        let error = of(&samples, "kepler_estimate_relative_error");
+        assert!(
+            error
+                .iter()
+                .any(|sample| sample.label("component") == component && sample.float() > 0.0)
+        );
+    }
+    let info = of(&samples, "kepler_source_info");
+    assert!(
+        info.iter()
+            .all(|sample| sample.label("provenance") == "estimated"),
+        "{info:?}"
+    );
+}
+
+#[test]
+fn the_observer_is_observed() {
+    let daemon = estimating();
+    let (_, samples) = scrape(&daemon);
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+    ] {
+        assert!(
+            of(&samples, name)
+                .first()
+                .is_some_and(|sample| sample.float() > 0.0),
+            "{name}"
+        );
+    }
+    assert!(
+        of(&samples, "kepler_windows_total")
+            .first()
+            .is_some_and(|sample| sample.float() >= 3.0)
+    );
+    assert!(!of(&samples, "kepler_window_lateness_seconds_bucket").is_empty());
+    let pid = daemon.pid().to_string();
+    daemon.wait_until("the daemon's own process", |_| {
+        let (_, samples) = scrape(&daemon);
+        let own = of(&samples, "kepler_process_joules_total");
+        own.into_iter()
+            .any(|sample| sample.label("pid") == pid && sample.label("command") == "kepler")
+            .then_some(())
+    });
+}
+
+#[test]
+fn health_routes_and_the_front_page_answer() {
+    let daemon = estimating();
+    assert_eq!(daemon.get("/livez").status, 200);
+    assert_eq!(daemon.get("/readyz").status, 200);
+    let page = daemon.get("/");
+    assert_eq!(page.status, 200);
+    for link in ["/metrics", "/livez", "/readyz", "/api/v1/snapshot"] {
+        assert!(page.text().contains(link), "{link}");
+    }
+    assert_eq!(daemon.get("/nothing").status, 404);
+    assert_eq!(
+        http::request(daemon.address, "POST", "/metrics", &[])
+            .expect("an answer")
+            .status,
+        405
+    );
+}
+
+#[test]
+fn why_each_other_source_was_passed_over_is_in_the_snapshot_and_in_the_log() {
+    let daemon = Daemon::start(&[
+        "--tick",
+        "100ms",
+        "--set",
+        "sources.rapl.root=/nonexistent",
+        "--set",
+        "sources.cpu=rapl,estimator",
+    ]);
+    let snapshot = daemon.wait_for_tick(2);
+    let cpu = rows(&snapshot["facts"], "selections")
+        .iter()
+        .find(|row| row["key"] == "cpu")
+        .expect("cpu")
+        .clone();
+    assert_eq!(cpu["chosen"], serde_json::json!(["estimator"]));
+    let reason = cpu["passed_over"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("/nonexistent"), "{reason}");
+    assert!(
+        daemon
+            .log()
+            .iter()
+            .any(|line| line.contains("passed over") && line.contains("/nonexistent"))
+    );
+}
+
+/// The server, killed when dropped.
+struct Prometheus(Child, std::net::SocketAddr);
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Prometheus {
+    fn start(folder: &TempDir, target: std::net::SocketAddr) -> Self {
+        let config = folder.path().join("prometheus.yml");
+        let text = format!(
+            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: kepler\n    static_configs:\n      - targets: ['{target}']\n"
+        );
+        fs::write(&config, text).expect("a file");
+        let free = TcpListener::bind("127.0.0.1:0")
+            .expect("a port")
+            .local_addr()
+            .expect("an address");
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.path().join("data").display()
+            ))
+            .arg(format!("--web.listen-address={free}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus starts");
+        Self(child, free)
+    }
+
+    /// Result of an instant query.
+    fn query(&self, expression: &str) -> Vec<Value> {
+        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let response = http::get(self.1, &format!("/api/v1/query?query={encoded}"), &[]);
+        let answer: Value = response
+            .ok()
+            .and_then(|r| serde_json::from_str(&r.text()).ok())
+            .unwrap_or_default();
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+
+    fn value(&self, expression: &str) -> Option<f64> {
+        self.query(expression).first()?["value"][1].as_str()?.parse().ok()
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it_and_its_sums_agree() {
+    if !has_command("prometheus") {
+        return skip("needs prometheus (Debian package prometheus)");
+    }
+    let daemon = estimating();
+    let folder = TempDir::new().expect("a folder");
+    let prometheus = Prometheus::start(&folder, daemon.address);
+    let patience = std::time::Instant::now() + integration_tests::daemon::PATIENCE;
+    while prometheus
+        .value("count_over_time(up{job=\"kepler\"}[1m]) >= 4")
+        .is_none()
+    {
+        assert!(std::time::Instant::now() < patience, "prometheus never scraped");
+        pause();
+    }
+    assert_eq!(
+        prometheus.value("min_over_time(up[1m])"),
+        Some(1.0),
+        "a scrape failed"
+    );
+    assert!(
+        prometheus
+            .value("sum(rate(kepler_node_joules_total[1m]))")
+            .is_some_and(|watts| watts > 0.0)
+    );
+    let gap = prometheus.value(
+        "abs(sum(kepler_node_package_joules_total) - sum(kepler_container_package_joules_total) \
+         - sum(kepler_node_unattributed_joules_total{component=\"package\"}) \
+         - sum(kepler_node_unreserved_idle_joules_total{component=\"package\"}))",
+    );
+    assert!(gap.is_some_and(|gap| gap < 1e-6), "{gap:?}");
+    assert!(prometheus.query("kepler_process_joules_total").len() > 1);
+    assert!(integer(&daemon.snapshot(), "tick") > 4);
+}
