@@ -11,6 +11,7 @@ use attribution::model::{
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
 use power_sources::{Entry, Opened, PowerSource};
 use probe_ebpf::Probe;
+use probe_workloads::procfs::ProcFs;
 use probe_workloads::{Machine, ProcReader, Resolver, Roots};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -161,9 +162,6 @@ pub struct UsageChoice {
     pub probes: Vec<ProbeState>,
 }
 
-/// Tasks that the probe has room for: as many as the machine may have threads, within bounds that the probe argues.
-const TASKS_PER_CPU: u32 = 1_024;
-
 /// Opens the probe that `setting` asks for; with `auto`, `/proc` when eBPF cannot be had.
 ///
 /// # Errors
@@ -171,7 +169,7 @@ const TASKS_PER_CPU: u32 = 1_024;
 pub fn usage(setting: CpuTime, machine: &Machine, roots: &Roots) -> anyhow::Result<UsageChoice> {
     let why_not_ebpf = match setting {
         CpuTime::Proc => "switched off by probes.cpu_time = \"proc\"".to_owned(),
-        CpuTime::Auto | CpuTime::Switch => match open_probe(machine) {
+        CpuTime::Auto | CpuTime::Switch => match open_probe(machine, roots) {
             Ok(probe) => {
                 let mut probes = probe.states();
                 probes.push(fallback_state(false, "not needed: eBPF works"));
@@ -214,10 +212,15 @@ fn fallback_state(up: bool, reason: &str) -> ProbeState {
     }
 }
 
-fn open_probe(machine: &Machine) -> Result<Probe, probe_ebpf::ProbeError> {
+fn open_probe(machine: &Machine, roots: &Roots) -> Result<Probe, probe_ebpf::ProbeError> {
+    // Where /proc cannot be listed the smallest size is taken; what does not fit is kept by cgroup.
+    let mut pids = Vec::new();
+    if let Err(error) = ProcFs::new(&roots.proc).pids(&mut pids) {
+        tracing::debug!(%error, "processes cannot be counted");
+    }
     Probe::open(&probe_ebpf::Settings {
         packages_of_cpu: machine.packages_of_cpu.clone(),
-        max_tasks: threads(machine).saturating_mul(TASKS_PER_CPU),
+        max_tasks: probe_ebpf::Settings::max_tasks_for(u32::try_from(pids.len()).unwrap_or(u32::MAX)),
     })
 }
 

@@ -64,7 +64,7 @@ impl Drop for Cgroup {
             .filter_map(|line| line.parse().ok())
             .filter_map(rustix::process::Pid::from_raw)
         {
-            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         // The kernel lets go of a cgroup only when its last process is reaped. Parents that others use stay.
         for _ in 0..100 {

