@@ -1,2 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who ran: the eBPF programs, their loader and the drain.
+//!
+//! [`Probe::open`] loads and attaches; [`Probe::drain`] reads everything that ran since. Owns what the kernel counts and
+//! its translation into the words of `attribution::model`; knows nothing of containers, energy or ticks' timing, starts
+//! no thread and keeps no history beyond the tasks that the kernel's own hash holds.
+
+mod abi;
+mod accounts;
+mod error;
+mod object;
+mod packages;
+pub mod preflight;
+mod probe;
+mod sys;
+
+pub use error::ProbeError;
+pub use object::{ProgramCost, StatsGuard, enable_stats};
+pub use probe::{Probe, Settings};

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// What every program here needs from the kernel, declared by hand: no vmlinux.h, no libbpf headers.
+// The structs list only the fields that are read; clang records each access (CO-RE) and the loader
+// puts the running kernel's offsets in.
+#ifndef KEPLER_H
+#define KEPLER_H
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef int s32;
+typedef unsigned long long u64;
+typedef long long s64;
+typedef _Bool bool;
+
+#define SEC(name)     __attribute__((section(name), used))
+#define inline_always static inline __attribute__((always_inline))
+
+// How a map is described in BTF: numbers as array lengths, types as pointers (kernel:
+// Documentation/bpf/btf.rst).
+#define MAP_NUMBER(name, number) int(*name)[number]
+#define MAP_TYPE(name, type)	 __typeof__(type) *name
+
+// Keeps the compiler from moving memory accesses across it.
+#define barrier() __asm__ volatile("" ::: "memory")
+
+// include/uapi/linux/bpf.h: enum bpf_map_type.
+#define BPF_MAP_TYPE_HASH	  1
+#define BPF_MAP_TYPE_PERCPU_ARRAY 6
+// Flag of bpf_map_update_elem: create only.
+#define BPF_NOEXIST 1
+
+// Helpers by their number in include/uapi/linux/bpf.h.
+static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static s64 (*const bpf_map_update_elem)(
+	void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
+static u64 (*const bpf_get_current_task)(void) = (void *)35;
+static u64 (*const bpf_get_current_cgroup_id)(void) = (void *)80;
+static s64 (*const bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+
+// include/linux/sched.h
+#define PF_EXITING    0x00000004
+#define PF_KTHREAD    0x00200000
+#define TASK_COMM_LEN 16
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	s32 counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; // threads of the group that have not begun to exit
+};
+
+struct task_struct {
+	u32 flags;
+	s32 pid;
+	s32 tgid;
+	u64 start_boottime;
+	struct task_struct *group_leader;
+	struct signal_struct *signal;
+	char comm[TASK_COMM_LEN];
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::*;
+use attribution::model::PackageId;
+
+fn slot(package: u32, busy_ns: u64, idle_ns: u64) -> Slot {
+    Slot {
+        busy_ns,
+        idle_ns,
+        package,
+        since: 1_000,
+        ..Slot::default()
+    }
+}
+
+fn report(cpus: &Cpus) -> Vec<(u16, u32, u64, u64)> {
+    let mut rows = Vec::new();
+    cpus.report(&mut rows);
+    rows.iter()
+        .map(|row| (row.package.0, row.cpus, row.busy.as_nanos(), row.idle.as_nanos()))
+        .collect()
+}
+
+#[test]
+fn cpus_of_a_package_are_added_and_cpus_that_never_were_are_left_out() {
+    let mut cpus = Cpus::default();
+    let slots = [slot(0, 10, 1), slot(1, 20, 2), slot(0, 30, 3), slot(7, 0, 0)];
+    cpus.record(&slots, &[0, 1, 2], 1_000);
+    assert_eq!(report(&cpus), [(0, 2, 40, 4), (1, 1, 20, 2)]);
+    assert_eq!(PackageId(1), package_id(1));
+}
+
+#[test]
+fn the_idle_slice_that_runs_is_counted_up_to_now() {
+    let mut cpus = Cpus::default();
+    let idle = Slot {
+        idle: 1,
+        ..slot(0, 5, 100)
+    };
+    cpus.record(&[idle], &[0], 1_250);
+    assert_eq!(report(&cpus), [(0, 1, 5, 350)]);
+    // A stamp that is newer than our reading of the clock: nothing runs yet.
+    let mut cpus = Cpus::default();
+    cpus.record(&[idle], &[0], 900);
+    assert_eq!(report(&cpus), [(0, 1, 5, 100)]);
+}
+
+#[test]
+fn a_running_task_and_an_unknown_start_add_no_idle_time() {
+    let mut cpus = Cpus::default();
+    let unknown = Slot {
+        idle: 1,
+        since: 0,
+        ..slot(0, 0, 0)
+    };
+    cpus.record(&[slot(0, 5, 100), unknown], &[0, 1], 1_250);
+    assert_eq!(report(&cpus), [(0, 2, 5, 100)]);
+}
+
+#[test]
+fn nothing_falls_when_a_cpu_goes_offline_or_a_copy_was_torn() {
+    let mut cpus = Cpus::default();
+    let idle = Slot {
+        idle: 1,
+        ..slot(0, 5, 100)
+    };
+    cpus.record(&[idle], &[0], 1_250);
+    cpus.record(&[idle], &[], 2_000);
+    assert_eq!(report(&cpus), [(0, 0, 5, 350)]);
+    // The slice that ended is not in idle_ns yet, but `since` is new.
+    cpus.record(&[Slot { since: 1_900, ..idle }], &[0], 2_000);
+    assert_eq!(report(&cpus), [(0, 1, 5, 350)]);
+}
+
+#[test]
+fn what_was_lost_is_added_over_all_cpus() {
+    let one = Slot {
+        map_full: 1,
+        overflow_full: 2,
+        implausible: 3,
+        ..slot(0, 0, 0)
+    };
+    let lost = Cpus::default().record(&[one, one], &[0, 1], 0);
+    assert_eq!(
+        lost,
+        Lost {
+            map_full: 2,
+            overflow_full: 4,
+            implausible: 6
+        }
+    );
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The probe on the running kernel, compared with what the kernel itself accounts. Needs root; says so and passes when
+//! it is not. One test at a time holds the machine, so that no test's load is another's noise.
+
+#[cfg(test)]
+mod rights;
+#[cfg(test)]
+mod storm;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tasks;

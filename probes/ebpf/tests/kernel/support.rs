@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures.
+
+use attribution::model::{CgroupId, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
+use probe_ebpf::{Probe, Settings};
+use rustix::fs::{FlockOperation, flock};
+use rustix::thread::{CpuSet, Timespec, nanosleep, sched_setaffinity};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Holds the machine for one test, over all test processes. `None`, with a word on stderr, when we are not root.
+pub(crate) fn machine() -> Option<File> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root (CAP_BPF, CAP_PERFMON)");
+        return None;
+    }
+    let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe-ebpf.lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    Some(lock)
+}
+
+pub(crate) fn pause(milliseconds: u32) {
+    let time = Timespec {
+        tv_sec: i64::from(milliseconds / 1_000),
+        tv_nsec: i64::from(milliseconds % 1_000) * 1_000_000,
+    };
+    // A signal may end it early; no test relies on the length.
+    drop(nanosleep(&time));
+}
+
+pub(crate) fn settings(max_tasks: u32) -> Settings {
+    let packages_of_cpu = aya::util::online_cpus()
+        .unwrap()
+        .into_iter()
+        .map(|cpu| (cpu, PackageId(0)))
+        .collect();
+    Settings {
+        packages_of_cpu,
+        max_tasks,
+    }
+}
+
+/// A row's name.
+type Name = (Option<TaskKey>, CgroupId, PackageId);
+
+/// Drains a probe and charges the rises, as the attribution engine would: a row that was not in the last report is new.
+pub(crate) struct Consumer {
+    pub(crate) probe: Probe,
+    pub(crate) usage: Usage,
+    pub(crate) section: Section,
+    /// The newest tick that is acknowledged at the next drain: the one before the last, as with a real window.
+    pub(crate) acks: bool,
+    tick: u64,
+    seen: HashMap<Name, u64>,
+    charged: HashMap<Name, u64>,
+}
+
+impl Consumer {
+    pub(crate) fn open(max_tasks: u32) -> Self {
+        Self {
+            probe: Probe::open(&settings(max_tasks)).unwrap(),
+            usage: Usage::default(),
+            section: Section::default(),
+            acks: true,
+            tick: 0,
+            seen: HashMap::new(),
+            charged: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.tick += 1;
+        let acked = TickId(if self.acks { self.tick - 1 } else { 0 });
+        let recycled = std::mem::take(&mut self.usage.tasks);
+        (self.section, self.usage) = self.probe.drain(TickId(self.tick), acked, recycled).unwrap();
+        let mut now = HashMap::new();
+        for row in &self.usage.tasks {
+            let name = (row.task, row.cgroup, row.package);
+            let cpu = row.cpu.as_nanos();
+            let before = self.seen.get(&name).copied().unwrap_or(0);
+            assert!(cpu >= before, "{row:?} fell from {before}");
+            assert!(now.insert(name, cpu).is_none(), "two rows of {name:?}");
+            *self.charged.entry(name).or_default() += cpu - before;
+        }
+        self.seen = now;
+    }
+
+    /// Charged so far to rows that `which` takes, in nanoseconds.
+    pub(crate) fn charged(&self, which: impl Fn(&Name) -> bool) -> u64 {
+        let rows = self.charged.iter().filter(|(name, _)| which(name));
+        rows.map(|(_, nanos)| nanos).sum()
+    }
+
+    pub(crate) fn charged_to(&self, task: TaskKey) -> u64 {
+        self.charged(|name| name.0 == Some(task))
+    }
+
+    /// Different tasks that were ever charged in a cgroup.
+    pub(crate) fn tasks_in(&self, cgroup: CgroupId) -> usize {
+        let names = self.charged.keys();
+        names.filter(|name| name.0.is_some() && name.1 == cgroup).count()
+    }
+
+    pub(crate) fn rows_of(&self, task: TaskKey) -> impl Iterator<Item = &TaskUsage> {
+        self.usage.tasks.iter().filter(move |row| row.task == Some(task))
+    }
+
+    pub(crate) fn busy(&self) -> u64 {
+        self.usage.packages.iter().map(|row| row.busy.as_nanos()).sum()
+    }
+
+    pub(crate) fn idle(&self) -> u64 {
+        self.usage.packages.iter().map(|row| row.idle.as_nanos()).sum()
+    }
+}
+
+/// A process that is killed at the end of its test.
+pub(crate) struct Guarded(pub(crate) Child);
+
+impl Guarded {
+    pub(crate) fn sh(script: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).args(arguments);
+        Self(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It may be dead already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Keeps the calling thread, and what it starts, on one CPU.
+pub(crate) fn pin(cpu: u32) {
+    let mut set = CpuSet::new();
+    set.set(usize::try_from(cpu).unwrap());
+    sched_setaffinity(None, &set).unwrap();
+}
+
+/// A cgroup in the unified hierarchy, removed at the end of its test.
+pub(crate) struct Cgroup {
+    pub(crate) path: PathBuf,
+}
+
+impl Cgroup {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = unified_mount().join(format!("kepler-test-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self { path }
+    }
+
+    pub(crate) fn id(&self) -> CgroupId {
+        CgroupId(fs::metadata(&self.path).unwrap().ino())
+    }
+
+    /// What the kernel charged to it, in nanoseconds.
+    pub(crate) fn cpu_stat(&self) -> u64 {
+        let text = fs::read_to_string(self.path.join("cpu.stat")).unwrap();
+        let usage = text
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "))
+            .unwrap();
+        usage.parse::<u64>().unwrap() * 1_000
+    }
+
+    /// Starts `count` short processes in it, one after the other, out of a shell that is in it, too.
+    pub(crate) fn storm(&self, count: u32) -> Guarded {
+        let script =
+            r#"echo $$ > "$1/cgroup.procs"; i=0; while [ $i -lt "$2" ]; do /bin/true; i=$((i+1)); done"#;
+        Guarded::sh(script, &[self.path.to_str().unwrap(), &count.to_string()])
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The last process may still be on its way out.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            pause(20);
+        }
+        eprintln!("left behind: {}", self.path.display());
+    }
+}
+
+fn unified_mount() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+    PathBuf::from(line.split(' ').nth(4).unwrap())
+}
+
+/// Field `number` of /proc/PID/stat, counted from 1 as in proc(5).
+fn stat_field(pid: u32, number: usize) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, after_comm) = text.rsplit_once(')').unwrap();
+    after_comm
+        .split_whitespace()
+        .nth(number - 3)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+pub(crate) fn task_of(pid: u32) -> TaskKey {
+    TaskKey {
+        tgid: pid,
+        start_ticks: stat_field(pid, 22),
+    }
+}
+
+pub(crate) fn comm_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// Time on CPU that the scheduler charged to all threads of a process, in nanoseconds. A running thread's figure is as
+/// old as its last scheduler tick, up to some milliseconds.
+pub(crate) fn schedstat(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .map(|thread| fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap())
+        .map(|text| text.split(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// Time that the hypervisor took from all CPUs since boot, in nanoseconds (proc(5): field `steal`, `USER_HZ` 100). The
+/// scheduler leaves it out of every task's time; by the clock, and so by the probe, the task that was on the CPU had it.
+pub(crate) fn stolen() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap();
+    let steal = text.lines().next().unwrap().split_whitespace().nth(8).unwrap();
+    steal.parse::<u64>().unwrap() * 10_000_000
+}
+
+/// Waits until `done`, for 20 s at most.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if done() {
+            return;
+        }
+        pause(10);
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// `part` in thousandths of `whole`.
+pub(crate) fn permille(part: u64, whole: u64) -> u64 {
+    part * 1_000 / whole.max(1)
+}
+
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap()
+}
