@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The `[exporter]` section: where to listen, which metrics to write and how many rows to keep.
+//!
+//! Everything is checked while it is read, so that a wrong value is named with its key before anything starts. Lists
+//! may be one string with commas, because environment variables have no lists.
+
+mod duration;
+mod lists;
+
+pub use duration::HumaneDuration;
+
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Most process rows that may be asked for: with two metered components that is
+/// four series each at some 150 bytes, a page of 60 MB, beyond any use.
+const MOST_PROCESSES: usize = 100_000;
+
+/// Longest time that an ended workload may stay visible.
+const LONGEST_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Port of the metrics contract.
+const DEFAULT_PORT: u16 = 28282;
+
+/// The `[exporter]` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExporterConfig {
+    /// Addresses to serve HTTP on. Default: `0.0.0.0:28282`.
+    pub listen: Listen,
+    /// Schemas of metric names to write, all of them side by side. Default: `kepler`.
+    #[serde(deserialize_with = "lists::schemas")]
+    pub schemas: Vec<Schema>,
+    /// Levels to write metrics for. The JSON snapshot always holds all. Default: every level.
+    #[serde(deserialize_with = "lists::levels")]
+    pub levels: Vec<Level>,
+    /// Bounds of the process level.
+    pub processes: ProcessesConfig,
+    /// What happens to workloads that ended.
+    pub ended: EndedConfig,
+}
+
+/// The addresses of `exporter.listen`: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Listen(#[serde(deserialize_with = "lists::addresses")] Vec<SocketAddr>);
+
+impl Listen {
+    /// Every address, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.clone()
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))])
+    }
+}
+
+/// `[exporter.processes]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProcessesConfig {
+    /// Processes with a row of their own, 0..=100000; all others share one. Default: 200.
+    #[serde(deserialize_with = "process_rows")]
+    pub max: usize,
+}
+
+/// `[exporter.ended]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndedConfig {
+    /// How long an ended workload stays visible with its final total, `0s` to `24h`. Default: `3m`.
+    #[serde(deserialize_with = "keep")]
+    pub keep: HumaneDuration,
+}
+
+/// A schema of metric names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schema {
+    /// The names of the eBPF-era Kepler, completed.
+    #[serde(rename = "kepler")]
+    Kepler,
+}
+
+/// A level of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The machine's zones and their totals.
+    Node,
+    /// Containers, and one row each for the system's and the kernel's processes.
+    Container,
+    /// Kubernetes pods.
+    Pod,
+    /// Virtual machines. Accepted; the snapshot has no such rows yet.
+    Vm,
+    /// systemd units.
+    Unit,
+    /// Processes.
+    Process,
+}
+
+impl Default for ExporterConfig {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            schemas: vec![Schema::Kepler],
+            levels: vec![
+                Level::Node,
+                Level::Container,
+                Level::Pod,
+                Level::Vm,
+                Level::Unit,
+                Level::Process,
+            ],
+            processes: ProcessesConfig::default(),
+            ended: EndedConfig::default(),
+        }
+    }
+}
+
+impl Default for ProcessesConfig {
+    fn default() -> Self {
+        Self { max: 200 }
+    }
+}
+
+impl Default for EndedConfig {
+    fn default() -> Self {
+        Self {
+            keep: HumaneDuration(Duration::from_secs(180)),
+        }
+    }
+}
+
+fn process_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    struct Rows;
+    impl Visitor<'_> for Rows {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an integer from 0 to {MOST_PROCESSES}")
+        }
+
+        fn visit_u64<E: Error>(self, rows: u64) -> Result<usize, E> {
+            usize::try_from(rows)
+                .ok()
+                .filter(|rows| *rows <= MOST_PROCESSES)
+                .ok_or_else(|| E::invalid_value(Unexpected::Unsigned(rows), &self))
+        }
+
+        fn visit_i64<E: Error>(self, rows: i64) -> Result<usize, E> {
+            match u64::try_from(rows) {
+                Ok(rows) => self.visit_u64(rows),
+                Err(_negative) => Err(E::invalid_value(Unexpected::Signed(rows), &self)),
+            }
+        }
+    }
+    deserializer.deserialize_u64(Rows)
+}
+
+fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HumaneDuration, D::Error> {
+    let keep = HumaneDuration::deserialize(deserializer)?;
+    if keep.0 > LONGEST_KEEP {
+        let found = keep.to_string();
+        return Err(D::Error::invalid_value(
+            Unexpected::Str(&found),
+            &"a duration from 0s to 24h",
+        ));
+    }
+    Ok(keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use figment::Figment;
+    use figment::providers::{Format, Toml};
+    use figment::value::Value;
+
+    /// As the config crate does it: figment reads the layers, the section becomes a serde_json value.
+    fn read(toml: &str) -> Result<ExporterConfig, String> {
+        let section: serde_json::Value = Figment::from(Toml::string(toml)).extract().unwrap();
+        serde_json::from_value(section).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_section_is_the_documented_default() {
+        let config = read("").unwrap();
+        assert_eq!(config, ExporterConfig::default());
+        assert_eq!(config.listen.0, ["0.0.0.0:28282".parse().unwrap()]);
+        assert_eq!(
+            (config.processes.max, config.ended.keep.0),
+            (200, Duration::from_secs(180))
+        );
+        assert_eq!(config.levels.len(), 6);
+    }
+
+    #[test]
+    fn one_address_a_list_and_a_string_with_commas_all_work() {
+        let two: Vec<SocketAddr> = vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
+        assert_eq!(read("listen = '127.0.0.1:1'").unwrap().listen.0, two[..1]);
+        assert_eq!(read("listen = ['127.0.0.1:1', '[::1]:2']").unwrap().listen.0, two);
+        assert_eq!(read("listen = '127.0.0.1:1, [::1]:2'").unwrap().listen.0, two);
+        assert_eq!(
+            read("levels = 'node, pod'").unwrap().levels,
+            [Level::Node, Level::Pod]
+        );
+    }
+
+    #[test]
+    fn an_address_from_the_environment_survives_the_layer_that_guesses_types() {
+        for (text, expected) in [("[::1]:2", "[::1]:2"), ("127.0.0.1:1", "127.0.0.1:1")] {
+            // What figment's `Env` does with a variable's text; it cannot fail.
+            let value: Value = text.parse().unwrap();
+            let config: ExporterConfig = Figment::from(("listen", value)).extract().unwrap();
+            assert_eq!(
+                config.listen.0,
+                [expected.parse::<SocketAddr>().unwrap()],
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_written_out_is_read_back_the_same() {
+        let config =
+            read("listen = '[::]:9'\nlevels = []\n[processes]\nmax = 0\n[ended]\nkeep = '24h'").unwrap();
+        let again: ExporterConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_what_is_allowed() {
+        for (toml, hint) in [
+            ("listen = ':28282'", "0.0.0.0:28282"),
+            ("listen = []", "expected at least one IP address"),
+            ("listen = ''", "expected at least one IP address"),
+            ("listen = 28282", "a list"),
+            ("listen = '1.1.1.1:1,1.1.1.1:1'", "expected every address once"),
+            ("schemas = ['kepler-9']", "expected `kepler`"),
+            ("schemas = []", "expected at least one schema"),
+            (
+                "levels = ['hosts']",
+                "expected one of `node`, `container`, `pod`, `vm`, `unit`, `process`",
+            ),
+            (
+                "[processes]\nmax = 100001",
+                "expected an integer from 0 to 100000",
+            ),
+            ("[processes]\nmax = -1", "expected an integer from 0 to 100000"),
+            (
+                "[processes]\nmax = 'many'",
+                "expected an integer from 0 to 100000",
+            ),
+            ("[ended]\nkeep = '25h'", "expected a duration from 0s to 24h"),
+            ("[ended]\nkeep = '3min'", "expected a duration such as"),
+            ("[ended]\nkeep = 180", "\"3m\""),
+            ("port = 1", "unknown field"),
+            ("[ended]\nkept = '1m'", "unknown field"),
+        ] {
+            let error = read(toml).unwrap_err();
+            assert!(error.contains(hint), "{toml}: {error}");
+        }
+    }
+}

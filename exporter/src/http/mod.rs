@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! HTTP over the newest page: routes, and the connections they come in by.
+//!
+//! A request reads the watch channel and shares the page's bytes; it sends no message and waits for nobody. Routes are a
+//! pure function of the request and the newest page, so that they are tested without a socket.
+
+mod connections;
+mod index;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use connections::{bind, serve};
+
+use crate::page::Page;
+use attribution::model::MonotonicNanos;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What the routes look at. Time is an argument.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The newest page; one of an empty snapshot before the first window has closed.
+    pub pages: watch::Receiver<Arc<Page>>,
+    /// `CLOCK_MONOTONIC`, the clock of the snapshots.
+    pub now: fn() -> MonotonicNanos,
+    /// The configured tick: a snapshot older than three of them is not ready.
+    pub tick: Duration,
+}
+
+impl Context {
+    fn page(&self) -> Arc<Page> {
+        Arc::clone(&self.pages.borrow())
+    }
+}

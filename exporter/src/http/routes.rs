@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What each path answers.
+
+use super::{Context, index};
+use crate::gzip;
+use crate::page::Page;
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use warp::Filter;
+use warp::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderName, HeaderValue, VARY,
+};
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::reply::{Reply, Response};
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+/// The page loads nothing and runs nothing.
+const HTML_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+
+/// Ticks after which a snapshot is too old to be ready.
+const READY_TICKS: u32 = 3;
+
+/// All routes as one filter.
+pub(super) fn filter(
+    context: Arc<Context>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .map(
+            move |method: Method, path: warp::path::FullPath, headers: HeaderMap| {
+                respond(&context, &method, path.as_str(), &headers)
+            },
+        )
+}
+
+/// The answer to one request. A `HEAD` gets the answer to its `GET`; hyper leaves the body away.
+pub(super) fn respond(context: &Context, method: &Method, path: &str, headers: &HeaderMap) -> Response {
+    let route: fn(&Context, &HeaderMap) -> Response = match path {
+        "/metrics" => metrics,
+        "/livez" => |_, _| text(StatusCode::OK, "ok\n"),
+        "/readyz" => |context, _| ready(context),
+        "/api/v1/snapshot" => |context, _| snapshot(&context.page()),
+        "/" => |context, _| front(&context.page()),
+        _ => return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
+    };
+    if *method != Method::GET && *method != Method::HEAD {
+        let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
+        return with(refusal, ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    route(context, headers)
+}
+
+fn metrics(context: &Context, headers: &HeaderMap) -> Response {
+    let began = (context.now)();
+    let page = context.page();
+    let page_text = page.text();
+    let lines = page.observer().lines(page_text.len());
+    let packed = if wants_gzip(headers) {
+        page.gzip_with(lines.as_bytes())
+    } else {
+        None
+    };
+    let response = match packed {
+        Some(parts) => with(body(parts), CONTENT_ENCODING, HeaderValue::from_static("gzip")),
+        None => body([page_text, Bytes::from(lines)]),
+    };
+    page.observer().scraped((context.now)().since(began));
+    let response = with(response, VARY, HeaderValue::from_static("accept-encoding"));
+    with(response, CONTENT_TYPE, EXPOSITION)
+}
+
+fn wants_gzip(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(ACCEPT_ENCODING).iter();
+    lines.any(|line| line.to_str().is_ok_and(gzip::accepted))
+}
+
+fn ready(context: &Context) -> Response {
+    let page = context.page();
+    let snapshot = page.snapshot();
+    if snapshot.tick.0 == 0 {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no snapshot yet: the first window has not closed\n",
+        );
+    }
+    let age = (context.now)().since(snapshot.window.ended);
+    let limit = context.tick.saturating_mul(READY_TICKS);
+    if age > limit {
+        let reason = format!("the newest snapshot is {age:.1?} old; {READY_TICKS} ticks are {limit:.1?}\n");
+        return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
+    let mut reason = String::from("ok\n");
+    for reporter in &snapshot.windows.stale {
+        // A dead meter is no reason to take the node's pods out of service; who asks shall know.
+        writeln!(reason, "stale: {reporter}").expect("writing into a string does not fail");
+    }
+    text(StatusCode::OK, reason)
+}
+
+fn snapshot(page: &Page) -> Response {
+    match page.json() {
+        Ok(json) => with(json_reply(json), CONTENT_TYPE, JSON),
+        Err(error) => {
+            tracing::error!(%error, "snapshot");
+            text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+        }
+    }
+}
+
+fn json_reply(json: Bytes) -> Response {
+    Response::new(json.into())
+}
+
+fn front(page: &Page) -> Response {
+    let response = with(
+        Response::new(index::html(page.snapshot()).into()),
+        CONTENT_TYPE,
+        HTML,
+    );
+    with(response, CONTENT_SECURITY_POLICY, HTML_POLICY)
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    let mut response = with(Response::new(body.into().into()), CONTENT_TYPE, TEXT);
+    *response.status_mut() = status;
+    response
+}
+
+fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
+    response.headers_mut().insert(name, value);
+    response
+}
+
+/// A body of two parts that are sent behind each other and never copied together: with many scrapers at once the page
+/// is in memory once.
+fn body(parts: [Bytes; 2]) -> Response {
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    let response = warp::reply::stream(Parts(parts.into_iter())).into_response();
+    with(response, CONTENT_LENGTH, HeaderValue::from(length))
+}
+
+struct Parts(std::array::IntoIter<Bytes, 2>);
+
+impl warp::Stream for Parts {
+    type Item = Result<Bytes, Box<dyn Error + Send + Sync>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+}

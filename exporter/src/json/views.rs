@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Borrowed views that say how each part of a snapshot looks in JSON. Their fields are documented in the parent; a list
+//! inside a view is written through [`Each`], so that nothing is collected on the way.
+
+use super::health::{DroppedView, Facts, LostView, SourceView, Windows, dropped, lost, source};
+use attribution::model::snapshot::{
+    Charge, ContainerKey, GroupRow, Ledger, ProcessRow, Retired, SourceAccount, UnitKey, ZoneAccount,
+};
+use attribution::model::{
+    CgroupOwner, LostEvents, PackageTime, Place, Provenance, Section, Snapshot, TaskKind,
+};
+use serde::{Serialize, Serializer};
+use std::time::Duration;
+
+/// A list whose items are looked at through `V` while it is written.
+pub(super) struct Each<'a, T, V>(pub(super) &'a [T], pub(super) fn(&'a T) -> V);
+
+impl<T, V: Serialize> Serialize for Each<'_, T, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(self.1))
+    }
+}
+
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[derive(Serialize)]
+pub(super) struct SnapshotView<'a> {
+    schema: u8,
+    tick: u64,
+    window: Window,
+    zones: Each<'a, ZoneAccount, ZoneView<'a>>,
+    packages: Each<'a, PackageTime, PackageView>,
+    processes: Each<'a, ProcessRow, ProcessView<'a>>,
+    other_processes: LedgerView<'a>,
+    containers: Each<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
+    pods: Each<'a, GroupRow<String>, PodView<'a>>,
+    units: Each<'a, GroupRow<UnitKey>, UnitView<'a>>,
+    retired: RetiredView<'a>,
+    coverage_permille: Option<u32>,
+    sources: Each<'a, SourceAccount, SourceView<'a>>,
+    facts: Facts<'a>,
+    windows: Windows<'a>,
+    lost: Each<'a, LostEvents, LostView>,
+    dropped: Each<'a, (&'static str, u64), DroppedView>,
+}
+
+pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
+    SnapshotView {
+        schema: 1,
+        tick: snapshot.tick.0,
+        window: window(snapshot.window),
+        zones: Each(&snapshot.zones, zone),
+        packages: Each(&snapshot.packages, package),
+        processes: Each(&snapshot.processes, process),
+        other_processes: ledger(&snapshot.other_processes),
+        containers: Each(&snapshot.containers, container),
+        pods: Each(&snapshot.pods, pod),
+        units: Each(&snapshot.units, unit),
+        retired: retired(&snapshot.retired),
+        coverage_permille: snapshot.coverage.map(|ratio| ratio.0),
+        sources: Each(&snapshot.sources, source),
+        facts: Facts::of(&snapshot.facts),
+        windows: Windows::of(&snapshot.windows),
+        lost: Each(&snapshot.lost, lost),
+        dropped: Each(&snapshot.dropped, dropped),
+    }
+}
+
+#[derive(Serialize)]
+struct Window {
+    began_ns: u64,
+    ended_ns: u64,
+}
+
+const fn window(section: Section) -> Window {
+    Window {
+        began_ns: section.began.as_nanos(),
+        ended_ns: section.ended.as_nanos(),
+    }
+}
+
+#[derive(Serialize)]
+struct ZoneView<'a> {
+    component: &'static str,
+    place: Text<'a, Place>,
+    source: &'static str,
+    provenance: &'static str,
+    relative_error_p90_permille: Option<u32>,
+    dynamic_uj: u64,
+    idle_uj: u64,
+    unattributed_uj: u64,
+    unreserved_idle_uj: u64,
+    power_uw: Option<u64>,
+    floor_uw: Option<u64>,
+    age_ns: u64,
+    up: bool,
+}
+
+/// Something that has a text of its own.
+pub(super) struct Text<'a, T>(pub(super) &'a T);
+
+impl<T: std::fmt::Display> Serialize for Text<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+fn zone(account: &ZoneAccount) -> ZoneView<'_> {
+    ZoneView {
+        component: account.zone.component.name(),
+        place: Text(&account.zone.place),
+        source: account.source.0,
+        provenance: account.provenance.name(),
+        relative_error_p90_permille: match account.provenance {
+            Provenance::Estimated { relative_error_p90 } => Some(relative_error_p90.0),
+            Provenance::Counted | Provenance::Integrated => None,
+        },
+        dynamic_uj: account.dynamic.as_micro(),
+        idle_uj: account.idle.as_micro(),
+        unattributed_uj: account.unattributed.as_micro(),
+        unreserved_idle_uj: account.unreserved_idle.as_micro(),
+        power_uw: account.power.map(|power| power.as_micro()),
+        floor_uw: account.floor.map(|power| power.as_micro()),
+        age_ns: nanos(account.age),
+        up: account.up,
+    }
+}
+
+#[derive(Serialize)]
+struct PackageView {
+    package: u16,
+    cpus: u32,
+    busy_ns: u64,
+    idle_ns: u64,
+}
+
+const fn package(time: &PackageTime) -> PackageView {
+    PackageView {
+        package: time.package.0,
+        cpus: time.cpus,
+        busy_ns: time.busy.as_nanos(),
+        idle_ns: time.idle.as_nanos(),
+    }
+}
+
+/// The charges of a ledger, without the empty ones.
+struct Charges<'a>(&'a [Charge]);
+
+impl Serialize for Charges<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct ChargeView {
+            zone: usize,
+            dynamic_uj: u64,
+            idle_uj: u64,
+        }
+        let positions = self.0.iter().enumerate();
+        let paid = positions.filter(|(_, charge)| **charge != Charge::default());
+        serializer.collect_seq(paid.map(|(zone, charge)| ChargeView {
+            zone,
+            dynamic_uj: charge.dynamic.as_micro(),
+            idle_uj: charge.idle.as_micro(),
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct LedgerView<'a> {
+    cpu_ns: u64,
+    charges: Charges<'a>,
+}
+
+fn ledger(ledger: &Ledger) -> LedgerView<'_> {
+    LedgerView {
+        cpu_ns: ledger.cpu.as_nanos(),
+        charges: Charges(&ledger.charges),
+    }
+}
+
+#[derive(Serialize)]
+struct RetiredView<'a> {
+    processes: LedgerView<'a>,
+    containers: LedgerView<'a>,
+    pods: LedgerView<'a>,
+    units: LedgerView<'a>,
+}
+
+fn retired(retired: &Retired) -> RetiredView<'_> {
+    RetiredView {
+        processes: ledger(&retired.processes),
+        containers: ledger(&retired.containers),
+        pods: ledger(&retired.pods),
+        units: ledger(&retired.units),
+    }
+}
+
+#[derive(Serialize)]
+struct OwnerView<'a> {
+    path: &'a str,
+    container: Option<&'a str>,
+    runtime: &'static str,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+    slice: Option<&'a str>,
+}
+
+fn owner(owner: &CgroupOwner) -> OwnerView<'_> {
+    OwnerView {
+        path: &owner.path,
+        container: owner.container.as_ref().map(|id| id.as_str()),
+        runtime: owner.runtime,
+        pod: owner.pod.as_ref().map(|uid| uid.as_str()),
+        unit: owner.unit.as_deref(),
+        slice: owner.slice.as_deref(),
+    }
+}
+
+#[derive(Serialize)]
+struct ProcessView<'a> {
+    pid: u32,
+    start_ticks: u64,
+    command: String,
+    kind: &'static str,
+    cgroup: u64,
+    owner: Option<OwnerView<'a>>,
+    ended: bool,
+    cpu_ns: u64,
+    charges: Charges<'a>,
+}
+
+fn process(row: &ProcessRow) -> ProcessView<'_> {
+    ProcessView {
+        pid: row.task.tgid,
+        start_ticks: row.task.start_ticks,
+        command: row.comm.to_text(),
+        kind: match row.kind {
+            TaskKind::User => "user",
+            TaskKind::Kernel => "kernel",
+        },
+        cgroup: row.cgroup.0,
+        owner: row.owner.as_deref().map(owner),
+        ended: row.ended,
+        cpu_ns: row.ledger.cpu.as_nanos(),
+        charges: Charges(&row.ledger.charges),
+    }
+}
+
+#[derive(Serialize)]
+struct ContainerView<'a> {
+    kind: &'static str,
+    id: Option<&'a str>,
+    owner: Option<OwnerView<'a>>,
+    ended: bool,
+    cpu_ns: u64,
+    charges: Charges<'a>,
+}
+
+fn container(row: &GroupRow<ContainerKey>) -> ContainerView<'_> {
+    let (kind, id) = match &row.key {
+        ContainerKey::Container(id) => ("container", Some(id.as_str())),
+        ContainerKey::System => ("system", None),
+        ContainerKey::Kernel => ("kernel", None),
+    };
+    ContainerView {
+        kind,
+        id,
+        owner: row.owner.as_deref().map(owner),
+        ended: row.ended,
+        cpu_ns: row.ledger.cpu.as_nanos(),
+        charges: Charges(&row.ledger.charges),
+    }
+}
+
+#[derive(Serialize)]
+struct PodView<'a> {
+    uid: &'a str,
+    owner: Option<OwnerView<'a>>,
+    ended: bool,
+    cpu_ns: u64,
+    charges: Charges<'a>,
+}
+
+fn pod(row: &GroupRow<String>) -> PodView<'_> {
+    PodView {
+        uid: &row.key,
+        owner: row.owner.as_deref().map(owner),
+        ended: row.ended,
+        cpu_ns: row.ledger.cpu.as_nanos(),
+        charges: Charges(&row.ledger.charges),
+    }
+}
+
+#[derive(Serialize)]
+struct UnitView<'a> {
+    unit: &'a str,
+    slice: &'a str,
+    owner: Option<OwnerView<'a>>,
+    ended: bool,
+    cpu_ns: u64,
+    charges: Charges<'a>,
+}
+
+fn unit(row: &GroupRow<UnitKey>) -> UnitView<'_> {
+    UnitView {
+        unit: &row.key.unit,
+        slice: &row.key.slice,
+        owner: row.owner.as_deref().map(owner),
+        ended: row.ended,
+        cpu_ns: row.ledger.cpu.as_nanos(),
+        charges: Charges(&row.ledger.charges),
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What changes with every scrape: our own process, and the scrapes themselves.
+//!
+//! Reads `/proc/self` at scrape time, below a root that is an argument. The prometheus crate's own process collector is
+//! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
+//! cannot be read costs its own metrics.
+
+use crate::text::writer::{Decimal, Family, Kind, Labels};
+use prometheus::{Histogram, HistogramOpts, Registry, TextEncoder};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Upper bounds of the scrape histogram in seconds. A scrape of a page that is already rendered takes microseconds, a
+/// first one of ten thousand series some milliseconds, on a throttled core ten times that.
+const BUCKETS: [f64; 9] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
+
+/// Counts scrapes and looks at our own process.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    proc_root: PathBuf,
+    /// Computed once: it does not change, and `/proc/stat` is long on large machines.
+    start_time: OnceLock<Option<Decimal>>,
+    registry: Registry,
+    duration: Histogram,
+}
+
+impl Observer {
+    /// An observer that reads below `proc_root` (`/proc`).
+    pub(crate) fn new(proc_root: PathBuf) -> Self {
+        let options = HistogramOpts::new(
+            "kepler_scrape_duration_seconds",
+            "Time to answer a scrape, from the request to the whole body.",
+        );
+        let duration = Histogram::with_opts(options.buckets(BUCKETS.to_vec()))
+            .expect("the name is valid and the buckets rise");
+        let registry = Registry::new();
+        registry
+            .register(Box::new(duration.clone()))
+            .expect("a new registry holds no metric of that name");
+        Self {
+            proc_root,
+            start_time: OnceLock::new(),
+            registry,
+            duration,
+        }
+    }
+
+    /// A scrape was answered.
+    pub(crate) fn scraped(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// The lines that go behind a page's text, which has `page_bytes`.
+    pub(crate) fn lines(&self, page_bytes: usize) -> String {
+        let mut out = String::with_capacity(3_000);
+        self.write_process(&mut out);
+        gauge(
+            &mut out,
+            "kepler_scrape_bytes",
+            "Size of the newest page as text, without the lines that are added at each scrape.",
+            Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX)),
+        );
+        let scrapes = TextEncoder::new().encode_to_string(&self.registry.gather());
+        out.push_str(&scrapes.unwrap_or_default());
+        out
+    }
+
+    fn write_process(&self, out: &mut String) {
+        let stat = self.read("self/stat").and_then(|text| parse_stat(&text));
+        if let Some(stat) = stat {
+            Family::new(
+                out,
+                "process_cpu_seconds_total",
+                Kind::Counter,
+                "User and system CPU time of this process.",
+            )
+            .sample(&Labels::none(), Decimal::centi(stat.cpu_ticks));
+            let started = self.start_time.get_or_init(|| {
+                let boot = self.read("stat").and_then(|text| parse_boot_seconds(&text))?;
+                Some(Decimal::centi(
+                    boot.checked_mul(100)?.checked_add(stat.start_ticks)?,
+                ))
+            });
+            if let Some(started) = started {
+                let help = "Start of this process since the Unix epoch.";
+                gauge(out, "process_start_time_seconds", help, *started);
+            }
+        }
+        if let Some(status) = self.read("self/status") {
+            for (key, name, help) in [
+                (
+                    "VmRSS:",
+                    "process_resident_memory_bytes",
+                    "Resident memory of this process.",
+                ),
+                (
+                    "VmSize:",
+                    "process_virtual_memory_bytes",
+                    "Virtual memory of this process.",
+                ),
+            ] {
+                if let Some(kibibytes) = parse_kibibytes(&status, key) {
+                    gauge(out, name, help, Decimal::whole(kibibytes.saturating_mul(1024)));
+                }
+            }
+        }
+        if let Ok(entries) = fs::read_dir(self.proc_root.join("self/fd")) {
+            // One of them is this directory, open for as long as we count.
+            let count = u64::try_from(entries.count().saturating_sub(1)).unwrap_or(u64::MAX);
+            gauge(
+                out,
+                "process_open_fds",
+                "Open file descriptors of this process.",
+                Decimal::whole(count),
+            );
+        }
+        let limits = self.read("self/limits");
+        if let Some(most) = limits.and_then(|text| parse_max_fds(&text)) {
+            let help = "Most file descriptors that this process may open.";
+            gauge(out, "process_max_fds", help, Decimal::whole(most));
+        }
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        // A process may choose a command name that is no UTF-8, and `stat` shows it.
+        fs::read(self.proc_root.join(path))
+            .ok()
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+fn gauge(out: &mut String, name: &str, help: &str, value: Decimal) {
+    Family::new(out, name, Kind::Gauge, help).sample(&Labels::none(), value);
+}
+
+/// What we need of `/proc/PID/stat`, in clock ticks of 1/100 s (`USER_HZ`, the same on all our architectures).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    /// User and system time.
+    cpu_ticks: u64,
+    /// Start after boot.
+    start_ticks: u64,
+}
+
+/// Fields 14, 15 and 22 of proc_pid_stat(5). The command name (field 2) may hold blanks and brackets, so counting begins
+/// behind its last bracket.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    // The first of these is field 3; `nth` counts on from where it stopped.
+    let user: u64 = fields.nth(11)?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(6)?.parse().ok()?;
+    Some(Stat {
+        cpu_ticks: user.checked_add(system)?,
+        start_ticks,
+    })
+}
+
+/// `btime` of proc_stat(5): the boot in seconds since the Unix epoch.
+fn parse_boot_seconds(text: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// A size out of proc_pid_status(5); its "kB" are 1024 bytes.
+fn parse_kibibytes(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    value.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// The soft limit out of `/proc/PID/limits`; `None` also for `unlimited`.
+fn parse_max_fds(text: &str) -> Option<u64> {
+    let limits = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    limits.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const STAT: &str = "42 (a) R (b) S 1 42 42 0 -1 4194560 900 0 3 0 150 7 0 0 20 0 9 0 12345 2 3 4";
+
+    fn fake_proc() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("stat", "cpu 1 2 3\nbtime 1700000000\nprocesses 9\n");
+        write("self/stat", STAT);
+        write(
+            "self/status",
+            "Name:\tkepler\nVmSize:\t  2048 kB\nVmRSS:\t  1024 kB\n",
+        );
+        write(
+            "self/limits",
+            "Limit  Soft Hard Units\nMax open files            1024    4096    files\n",
+        );
+        for fd in 0..4 {
+            write(&format!("self/fd/{fd}"), "");
+        }
+        root
+    }
+
+    #[test]
+    fn our_own_process_is_read_from_the_given_root() {
+        let root = fake_proc();
+        let lines = Observer::new(root.path().to_owned()).lines(77);
+        for expected in [
+            "process_cpu_seconds_total 1.57\n",
+            "process_start_time_seconds 1700000123.45\n",
+            "process_resident_memory_bytes 1048576\n",
+            "process_virtual_memory_bytes 2097152\n",
+            "process_open_fds 3\n",
+            "process_max_fds 1024\n",
+            "kepler_scrape_bytes 77\n",
+        ] {
+            assert!(lines.contains(expected), "{expected} is not in\n{lines}");
+        }
+    }
+
+    #[test]
+    fn a_command_name_full_of_brackets_moves_no_field() {
+        let expected = Stat {
+            cpu_ticks: 157,
+            start_ticks: 12_345,
+        };
+        assert_eq!(parse_stat(STAT), Some(expected));
+        assert_eq!(parse_stat("42 (short) S 1"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn a_proc_that_is_not_there_costs_only_its_own_lines() {
+        let lines = Observer::new("/nonexistent".into()).lines(0);
+        assert!(!lines.contains("process_"));
+        assert!(lines.contains("kepler_scrape_duration_seconds_count 0\n"));
+    }
+
+    #[test]
+    fn the_real_proc_answers_all_of_them() {
+        let lines = Observer::new(Path::new("/proc").to_owned()).lines(0);
+        let samples = lines.lines().filter(|line| line.starts_with("process_"));
+        assert_eq!(samples.count(), 6, "{lines}");
+    }
+
+    #[test]
+    fn scrapes_are_counted_with_their_duration() {
+        let observer = Observer::new("/nonexistent".into());
+        observer.scraped(Duration::from_millis(2));
+        let lines = observer.lines(0);
+        for expected in [
+            "kepler_scrape_duration_seconds_bucket{le=\"0.001\"} 0\n",
+            "kepler_scrape_duration_seconds_bucket{le=\"0.005\"} 1\n",
+            "kepler_scrape_duration_seconds_sum 0.002\n",
+            "kepler_scrape_duration_seconds_count 1\n",
+        ] {
+            assert!(lines.contains(expected), "{expected} is not in\n{lines}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The levels of workloads: container, pod, unit and process, all written the same way from rows and columns.
+//!
+//! A row is a workload with its labels made once; a column is a component as one source meters it, and sums the zones
+//! of both. Every row has a dynamic series in every column, also while it is 0: any workload may be charged for any
+//! zone, and `rate()` needs the point before the first joule. An idle series begins with the first idle joule, since by
+//! default most workloads never pay any. Rows with the same labels (a pid used again while its ended row is still
+//! kept, two names that differ only beyond the cut) are added up.
+
+use super::node::{describe, joules};
+use super::writer::{Decimal, Family, Kind, Labels};
+use attribution::model::snapshot::{ContainerKey, Ledger, ProcessRow};
+use attribution::model::{Component, Microjoules, Snapshot, SourceId, TaskKind};
+use std::borrow::Cow;
+
+/// Kepler's name for what runs outside of every container.
+const SYSTEM: &str = "system_processes";
+/// Kepler's name for kernel threads.
+const KERNEL: &str = "kernel_processes";
+
+/// A workload.
+pub(super) struct Row<'a> {
+    labels: Labels,
+    ledger: Cow<'a, Ledger>,
+}
+
+impl<'a> Row<'a> {
+    const fn new(labels: Labels, ledger: &'a Ledger) -> Self {
+        Self {
+            labels,
+            ledger: Cow::Borrowed(ledger),
+        }
+    }
+}
+
+/// One component as one source meters it.
+struct Column {
+    component: Component,
+    source: SourceId,
+    /// Positions in [`Snapshot::zones`].
+    zones: Vec<usize>,
+    dynamic: Labels,
+    idle: Labels,
+}
+
+/// All columns, by component and then source.
+pub(super) struct Columns(Vec<Column>);
+
+impl Columns {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let mut columns: Vec<Column> = Vec::new();
+        for (position, account) in snapshot.zones.iter().enumerate() {
+            let (component, source) = (account.zone.component, account.source);
+            let same = |column: &&mut Column| column.component == component && column.source == source;
+            match columns.iter_mut().find(same) {
+                Some(column) => column.zones.push(position),
+                None => columns.push(Column {
+                    component,
+                    source,
+                    zones: vec![position],
+                    dynamic: mode("dynamic").with("source", source.0),
+                    idle: mode("idle").with("source", source.0),
+                }),
+            }
+        }
+        columns.sort_by_key(|column| (column.component, column.source));
+        Self(columns)
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Positions of all zones that count into a total.
+    fn total(&self) -> Vec<usize> {
+        let counted = self
+            .0
+            .iter()
+            .filter(|column| column.component.counts_into_total());
+        counted.flat_map(|column| column.zones.iter().copied()).collect()
+    }
+}
+
+fn mode(mode: &str) -> Labels {
+    Labels::none().with("mode", mode)
+}
+
+/// What a ledger holds in `zones`: dynamic and idle.
+fn charged(ledger: &Ledger, zones: &[usize]) -> (Microjoules, Microjoules) {
+    let charges = || zones.iter().filter_map(|zone| ledger.charges.get(*zone));
+    (
+        charges().map(|charge| charge.dynamic).sum(),
+        charges().map(|charge| charge.idle).sum(),
+    )
+}
+
+/// Writes one level.
+pub(super) fn write(out: &mut String, level: &str, rows: Vec<Row<'_>>, columns: &Columns) {
+    let rows = unique(rows);
+    for component in Component::ALL {
+        let columns = columns.0.iter().filter(|column| column.component == component);
+        let name = format!("kepler_{level}_{}_joules_total", component.name());
+        let help = format!("Energy of {} charged to this {level}.", describe(component));
+        let mut family = Family::new(out, &name, Kind::Counter, &help);
+        for column in columns {
+            for row in &rows {
+                write_cell(&mut family, row, &column.zones, &column.dynamic, &column.idle);
+            }
+        }
+    }
+    write_total(out, level, &rows, &columns.total());
+    let name = format!("kepler_{level}_bpf_cpu_time_ms_total");
+    let help = format!("CPU time of this {level} in milliseconds.");
+    let mut family = Family::new(out, &name, Kind::Counter, &help);
+    for row in &rows {
+        family.sample(&row.labels, Decimal::micro(row.ledger.cpu.as_nanos()));
+    }
+}
+
+fn write_total(out: &mut String, level: &str, rows: &[Row<'_>], zones: &[usize]) {
+    if zones.is_empty() {
+        // Nothing that would count is metered; a row of zeros would claim that nothing was used.
+        return;
+    }
+    let name = format!("kepler_{level}_joules_total");
+    let help = format!("Energy of packages, memory, accelerators and other parts charged to this {level}.");
+    let mut family = Family::new(out, &name, Kind::Counter, &help);
+    let (dynamic, idle) = (mode("dynamic"), mode("idle"));
+    for row in rows {
+        write_cell(&mut family, row, zones, &dynamic, &idle);
+    }
+}
+
+fn write_cell(family: &mut Family<'_>, row: &Row<'_>, zones: &[usize], dynamic: &Labels, idle: &Labels) {
+    let (dynamic_energy, idle_energy) = charged(&row.ledger, zones);
+    family.cell(&row.labels, dynamic, joules(dynamic_energy));
+    if !idle_energy.is_zero() {
+        family.cell(&row.labels, idle, joules(idle_energy));
+    }
+}
+
+/// Rows by their labels, each label set once.
+fn unique(mut rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
+    rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+    rows.dedup_by(|next, kept| {
+        let same = next.labels == kept.labels;
+        if same {
+            absorb(kept.ledger.to_mut(), &next.ledger);
+        }
+        same
+    });
+    rows
+}
+
+fn absorb(into: &mut Ledger, from: &Ledger) {
+    into.cpu += from.cpu;
+    if into.charges.len() < from.charges.len() {
+        into.charges.resize(from.charges.len(), Default::default());
+    }
+    for (to, from) in into.charges.iter_mut().zip(&from.charges) {
+        to.dynamic += from.dynamic;
+        to.idle += from.idle;
+    }
+}
+
+pub(super) fn containers(snapshot: &Snapshot) -> Vec<Row<'_>> {
+    let labels = |key: &ContainerKey| {
+        // Kepler gave these two rows the same text as id, name and pod name.
+        let (id, name, namespace) = match key {
+            ContainerKey::Container(id) => (id.as_str(), "", ""),
+            ContainerKey::System => (SYSTEM, SYSTEM, "system"),
+            ContainerKey::Kernel => (KERNEL, KERNEL, "kernel"),
+        };
+        Labels::none()
+            .with("container_id", id)
+            .with("container_name", name)
+            .with("pod_name", name)
+            .with("container_namespace", namespace)
+    };
+    let rows = snapshot.containers.iter();
+    rows.map(|row| Row::new(labels(&row.key), &row.ledger)).collect()
+}
+
+pub(super) fn pods(snapshot: &Snapshot) -> Vec<Row<'_>> {
+    let labels = |uid: &str| {
+        Labels::none()
+            .with("pod_id", uid)
+            .with("pod_name", "")
+            .with("pod_namespace", "")
+    };
+    let rows = snapshot.pods.iter();
+    rows.map(|row| Row::new(labels(&row.key), &row.ledger)).collect()
+}
+
+pub(super) fn units(snapshot: &Snapshot) -> Vec<Row<'_>> {
+    let rows = snapshot.units.iter();
+    rows.map(|row| {
+        let labels = Labels::none()
+            .with("unit", &row.key.unit)
+            .with("slice", &row.key.slice);
+        Row::new(labels, &row.ledger)
+    })
+    .collect()
+}
+
+pub(super) fn processes(snapshot: &Snapshot) -> Vec<Row<'_>> {
+    let rows = snapshot.processes.iter().map(|row| {
+        let pid = row.task.tgid.to_string();
+        Row::new(
+            process_labels(&pid, &row.comm.to_text(), container_of(row)),
+            &row.ledger,
+        )
+    });
+    let other = Row::new(process_labels("other", "", ""), &snapshot.other_processes);
+    rows.chain([other]).collect()
+}
+
+fn process_labels(pid: &str, command: &str, container: &str) -> Labels {
+    Labels::none()
+        .with("pid", pid)
+        .with("command", command)
+        .with("container_id", container)
+        .with("vm_id", "")
+}
+
+/// The container row that holds the process.
+fn container_of(row: &ProcessRow) -> &str {
+    let container = row.owner.as_ref().and_then(|owner| owner.container.as_ref());
+    match (container, row.kind) {
+        (_, TaskKind::Kernel) => KERNEL,
+        (Some(container), TaskKind::User) => container.as_str(),
+        (None, TaskKind::User) => SYSTEM,
+    }
+}
