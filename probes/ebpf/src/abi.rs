@@ -7,9 +7,9 @@
 /// The compiled programs. All ELF64 headers are 8-byte aligned, which the parser relies on.
 pub(crate) const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu_time.bpf.o"));
 
-/// Flag of [`TaskValue`]: a kernel thread.
+/// Flag of [`TaskMapValue`]: a kernel thread.
 pub(crate) const TASK_KTHREAD: u32 = 1;
-/// Flag of [`TaskValue`]: every thread of the group has begun to exit.
+/// Flag of [`TaskMapValue`]: every thread of the group has begun to exit.
 pub(crate) const TASK_ENDED: u32 = 2;
 
 /// Key of map `tasks`.
