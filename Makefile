@@ -8,8 +8,9 @@ CARGO ?= cargo
 SHARED ?= ../shared
 ARGS ?=
 
-export KEPLER_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-export KEPLER_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
+# Not KEPLER_...: those are settings, and the daemon refuses unknown ones.
+export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help run test lint fmt build bench train setup-build setup-test setup-lint
 

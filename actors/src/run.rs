@@ -135,8 +135,8 @@ pub(crate) fn section(loaded: &Loaded, name: &str) -> serde_json::Value {
 pub fn build_info() -> BuildInfo {
     BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
-        revision: option_env!("KEPLER_REVISION").unwrap_or("unknown"),
-        branch: option_env!("KEPLER_BRANCH").unwrap_or("unknown"),
+        revision: option_env!("BUILD_REVISION").unwrap_or("unknown"),
+        branch: option_env!("BUILD_BRANCH").unwrap_or("unknown"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::http::{self, Response};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,13 @@ fn build() -> PathBuf {
 /// A command for the binary, without any configuration from this machine.
 #[must_use]
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    bare(binary())
+}
+
+/// A command for any program, without any configuration of ours from this machine.
+#[must_use]
+pub fn bare(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KEPLER_") {
             command.env_remove(name);

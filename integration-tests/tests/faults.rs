@@ -191,7 +191,7 @@ fn without_privilege_it_names_the_missing_capability_falls_back_and_still_gives_
 }
 
 fn command_like(binary: &std::path::Path) -> std::process::Command {
-    let mut command = std::process::Command::new("setpriv");
+    let mut command = integration_tests::daemon::bare("setpriv");
     command.args([
         "--reuid",
         "65534",
