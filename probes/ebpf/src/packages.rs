@@ -6,7 +6,7 @@
 
 use crate::abi::Slot;
 use crate::accounts::package_id;
-use attribution::model::{CpuNanos, PackageTime};
+use attribution::model::{CgroupId, Comm, CpuNanos, PackageId, PackageTime, TaskKind, TaskUsage};
 
 /// Every possible CPU, by its number.
 #[derive(Debug, Default)]
@@ -81,6 +81,33 @@ impl Cpus {
                     idle,
                 }),
             }
+        }
+    }
+}
+
+/// A row without a process. Whose code it was is not kept; most of what finds no room is of user space.
+pub(crate) fn unnamed(cgroup: CgroupId, package: PackageId, cpu_ns: u64) -> TaskUsage {
+    TaskUsage {
+        task: None,
+        cgroup,
+        package,
+        cpu: CpuNanos::from_nanos(cpu_ns),
+        comm: Comm::default(),
+        kind: TaskKind::User,
+        ended: false,
+    }
+}
+
+/// Gives the time that found room in neither hash to the root cgroup. `rows` holds rows without a process only.
+pub(crate) fn unplaced(slots: &[Slot], rows: &mut Vec<TaskUsage>) {
+    for slot in slots.iter().filter(|slot| slot.unplaced_ns > 0) {
+        let package = package_id(slot.package);
+        match rows
+            .iter_mut()
+            .find(|row| row.cgroup == CgroupId::ROOT && row.package == package)
+        {
+            Some(row) => row.cpu += CpuNanos::from_nanos(slot.unplaced_ns),
+            None => rows.push(unnamed(CgroupId::ROOT, package, slot.unplaced_ns)),
         }
     }
 }

@@ -8,11 +8,10 @@ use crate::abi::TaskMapKey;
 use crate::accounts::{Accounts, package_id};
 use crate::error::ProbeError;
 use crate::object::{Object, ProgramCost, RENAME, SWITCH};
-use crate::packages::{Cpus, Lost};
+use crate::packages::{Cpus, Lost, unnamed, unplaced};
 use crate::preflight;
 use attribution::model::{
-    CgroupId, Comm, CpuNanos, LostEvents, MonotonicNanos, PackageId, ProbeState, Section, TaskKey, TaskKind,
-    TaskUsage, TickId, Usage,
+    CgroupId, LostEvents, MonotonicNanos, PackageId, ProbeState, Section, TaskKey, TaskUsage, TickId, Usage,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -217,17 +216,7 @@ impl Probe {
         let slots = self.object.slots()?;
         let lost = self.cpus.record(&slots, &self.online, now.as_nanos());
         self.cpus.report(&mut usage.packages);
-        for slot in slots.iter().filter(|slot| slot.unplaced_ns > 0) {
-            let package = package_id(slot.package);
-            let cpu = CpuNanos::from_nanos(slot.unplaced_ns);
-            match rows
-                .iter_mut()
-                .find(|row| row.cgroup == CgroupId::ROOT && row.package == package)
-            {
-                Some(row) => row.cpu += cpu,
-                None => rows.push(unnamed(CgroupId::ROOT, package, slot.unplaced_ns)),
-            }
-        }
+        unplaced(&slots, rows);
         if lost.map_full > self.lost.map_full {
             self.bury_silent();
         }
@@ -260,19 +249,6 @@ impl Probe {
     fn read_online(&mut self) -> Result<(), ProbeError> {
         self.online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
         Ok(())
-    }
-}
-
-/// A row without a process. Whose code it was is not kept; most time that is short of room is of user space.
-fn unnamed(cgroup: CgroupId, package: PackageId, cpu_ns: u64) -> TaskUsage {
-    TaskUsage {
-        task: None,
-        cgroup,
-        package,
-        cpu: CpuNanos::from_nanos(cpu_ns),
-        comm: Comm::default(),
-        kind: TaskKind::User,
-        ended: false,
     }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use attribution::model::PackageId;
 
 fn slot(package: u32, busy_ns: u64, idle_ns: u64) -> Slot {
     Slot {
@@ -89,4 +88,22 @@ fn what_was_lost_is_added_over_all_cpus() {
             implausible: 6
         }
     );
+}
+
+#[test]
+fn time_without_room_goes_to_the_root_cgroup_of_its_package() {
+    let with = |package, unplaced_ns| Slot {
+        unplaced_ns,
+        ..slot(package, 0, 0)
+    };
+    let mut rows = vec![
+        unnamed(CgroupId::ROOT, PackageId(0), 100),
+        unnamed(CgroupId(40), PackageId(1), 7),
+    ];
+    unplaced(&[with(0, 3), with(1, 5), with(1, 6), with(2, 0)], &mut rows);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (row.task, row.cgroup.0, row.package.0, row.cpu.as_nanos()))
+        .collect();
+    assert_eq!(rows, [(None, 1, 0, 103), (None, 40, 1, 7), (None, 1, 1, 11)]);
 }
