@@ -6,7 +6,8 @@ use crate::settings::{CpuTime, ESTIMATOR, Sources};
 use crate::shells::{Resolve, UsageReader};
 use attribution::model::facts::SourceFacts;
 use attribution::model::{
-    Component, Identity, NodeFacts, PassedOver, ProbeState, Section, Selection, TaskUsage, TickId, Usage,
+    Accounting, Component, Identity, NodeFacts, PassedOver, ProbeState, Section, Selection, TaskUsage,
+    TickId, Usage,
 };
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
 use power_sources::{Entry, Opened, PowerSource};
@@ -160,6 +161,8 @@ pub struct UsageChoice {
     pub reader: Box<dyn UsageReader>,
     /// For `kepler_probe_up`.
     pub probes: Vec<ProbeState>,
+    /// Which accountant it is, and why.
+    pub accounting: Accounting,
 }
 
 /// Opens the probe that `setting` asks for; with `auto`, `/proc` when eBPF cannot be had.
@@ -176,6 +179,7 @@ pub fn usage(setting: CpuTime, machine: &Machine, roots: &Roots) -> anyhow::Resu
                 return Ok(UsageChoice {
                     reader: Box::new(EbpfReader(probe)),
                     probes,
+                    accounting: accounting("switch", "eBPF works"),
                 });
             }
             Err(error) if setting == CpuTime::Switch => return Err(error.into()),
@@ -190,6 +194,7 @@ pub fn usage(setting: CpuTime, machine: &Machine, roots: &Roots) -> anyhow::Resu
         },
     };
     let reader = ProcReader::open(roots, machine)?;
+    let accounting = accounting("proc", &why_not_ebpf);
     let probes = vec![
         ProbeState {
             probe: "sched_switch",
@@ -200,6 +205,7 @@ pub fn usage(setting: CpuTime, machine: &Machine, roots: &Roots) -> anyhow::Resu
     ];
     Ok(UsageChoice {
         reader: Box::new(FallbackReader(reader)),
+        accounting,
         probes,
     })
 }
@@ -208,6 +214,13 @@ fn fallback_state(up: bool, reason: &str) -> ProbeState {
     ProbeState {
         probe: "proc_fallback",
         up,
+        reason: reason.to_owned(),
+    }
+}
+
+fn accounting(chosen: &'static str, reason: &str) -> Accounting {
+    Accounting {
+        chosen,
         reason: reason.to_owned(),
     }
 }
@@ -260,7 +273,12 @@ impl Resolve for CgroupResolver {
 }
 
 /// Facts for every snapshot.
-pub fn facts(chosen: &Chosen, estimator: Option<&Estimator>, probes: Vec<ProbeState>) -> NodeFacts {
+pub fn facts(
+    chosen: &Chosen,
+    estimator: Option<&Estimator>,
+    probes: Vec<ProbeState>,
+    accounting: Accounting,
+) -> NodeFacts {
     let mut sources: Vec<SourceFacts> = chosen
         .meters
         .iter()
@@ -278,6 +296,7 @@ pub fn facts(chosen: &Chosen, estimator: Option<&Estimator>, probes: Vec<ProbeSt
     NodeFacts {
         selections: chosen.selections.clone(),
         probes,
+        accounting,
         sources,
     }
 }

@@ -102,7 +102,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let usage = node::usage(probes.cpu_time, &machine, &roots)?;
     let chosen = node::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     let estimator = node::estimator(&machine, &chosen.estimated);
-    let facts = node::facts(&chosen, estimator.as_ref(), usage.probes);
+    let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);
     Ok(Parts {
         tick: root.tick.0,
         clock: clock::system(),
@@ -145,8 +145,14 @@ fn announce(parts: &Parts) {
     let NodeFacts {
         selections,
         probes,
+        accounting,
         sources,
     } = parts.facts.as_ref();
+    tracing::info!(
+        accountant = accounting.chosen,
+        reason = accounting.reason,
+        "CPU time"
+    );
     for probe in probes {
         tracing::info!(probe = probe.probe, up = probe.up, reason = probe.reason, "probe");
     }

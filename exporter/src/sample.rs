@@ -20,10 +20,10 @@ use attribution::model::snapshot::{
     WindowCounters, ZoneAccount,
 };
 use attribution::model::{
-    CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, ErrorReason, LostEvents, Microjoules,
-    Microwatts, MonotonicNanos, NodeFacts, PackageId, PackageTime, PassedOver, Permille, Place, PodUid,
-    ProbeState, Provenance, ReporterId, Section, Selection, Snapshot, SourceError, SourceId, TaskKey,
-    TaskKind, TickId, Zone,
+    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, ErrorReason, EventCounts,
+    EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, NodeFacts, PackageId, PackageTime,
+    PassedOver, Permille, Place, PodUid, ProbeState, Provenance, ReporterId, Section, Selection, Snapshot,
+    SourceError, SourceId, TaskKey, TaskKind, TickId, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,7 @@ pub(crate) fn ledger(cpu_ns: u64, dynamic_and_idle: &[(u64, u64)]) -> Ledger {
     Ledger {
         charges: charges(dynamic_and_idle),
         cpu: CpuNanos::from_nanos(cpu_ns),
+        events: EventCounts::ZERO,
     }
 }
 
@@ -129,6 +130,9 @@ pub(crate) fn snapshot() -> Snapshot {
             busy: CpuNanos::from_nanos(9_000_000_000),
             idle: CpuNanos::from_nanos(70_000_000_000),
         }],
+        cpus: Vec::new(),
+        softirqs: Vec::new(),
+        counted: EventSet::NONE,
         processes: processes(),
         other_processes: ledger(1, &[(4_000_000, 0)]),
         containers: vec![
@@ -287,6 +291,10 @@ fn facts() -> NodeFacts {
             probe("proc_fallback", true, ""),
             probe("sched_switch", false, "kernel has no \"BTF\""),
         ],
+        accounting: Accounting {
+            chosen: "proc",
+            reason: "kernel has no \"BTF\"".into(),
+        },
         sources: vec![
             source(
                 RAPL,

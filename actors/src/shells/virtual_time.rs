@@ -59,6 +59,7 @@ impl Node {
             cgroup: CgroupId(10),
             package: PackageId(0),
             cpu,
+            events: EventCounts::ZERO,
             comm: Comm::from_bytes(b"busy"),
             kind: TaskKind::User,
             ended: false,
@@ -73,6 +74,7 @@ impl Node {
             tasks: vec![task],
             packages: vec![package],
             lost: Vec::new(),
+            ..Usage::default()
         }
     }
 

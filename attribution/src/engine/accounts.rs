@@ -6,7 +6,9 @@
 //! its process is gone and everything it owes is paid.
 
 use super::groups::RowId;
-use crate::model::{CgroupId, CgroupOwner, Comm, CpuNanos, PackageId, TaskKey, TaskKind, TaskUsage};
+use crate::model::{
+    CgroupId, CgroupOwner, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,6 +41,7 @@ pub(crate) struct Account {
     pub(crate) owner: Option<Arc<CgroupOwner>>,
     pub(crate) rows: Option<Rows>,
     booked: CpuNanos,
+    booked_events: EventCounts,
     seen: u64,
 }
 
@@ -68,9 +71,16 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Books a usage report: fills `deltas` with the CPU time that is new, and marks what is not listed any more.
-    pub(crate) fn book(&mut self, tasks: &[TaskUsage], deltas: &mut Vec<Delta>) {
+    /// Books a usage report: fills `deltas` with the CPU time that is new and `counts` with the events, and marks what is
+    /// not listed any more.
+    pub(crate) fn book(
+        &mut self,
+        tasks: &[TaskUsage],
+        deltas: &mut Vec<Delta>,
+        counts: &mut Vec<(AccountId, EventCounts)>,
+    ) {
         deltas.clear();
+        counts.clear();
         self.round += 1;
         for row in tasks {
             let id = self.find_or_open(row);
@@ -82,6 +92,11 @@ impl Accounts {
             // A total that went back was dropped by the probe and began again at zero: all of it is new.
             let time = row.cpu.checked_sub(account.booked).unwrap_or(row.cpu);
             account.booked = row.cpu;
+            let events = row.events.since(&account.booked_events);
+            if !events.is_zero() {
+                account.booked_events = row.events;
+                counts.push((id, events));
+            }
             if !time.is_zero() {
                 deltas.push(Delta {
                     id,
@@ -112,6 +127,7 @@ impl Accounts {
             owner: None,
             rows: None,
             booked: CpuNanos::ZERO,
+            booked_events: EventCounts::ZERO,
             seen: self.round,
         };
         let id = self.place(account);

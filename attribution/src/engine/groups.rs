@@ -5,7 +5,7 @@
 //! shelf. A key that comes back from the shelf goes on where it stopped, so its counters do not fall.
 
 use crate::model::snapshot::{Charge, GroupRow, Ledger};
-use crate::model::{CgroupOwner, CpuNanos, MonotonicNanos};
+use crate::model::{CgroupOwner, CpuNanos, EventCounts, MonotonicNanos};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -114,6 +114,13 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     pub(crate) fn ran(&mut self, id: RowId, time: CpuNanos) {
         if let Some(row) = self.rows.get_mut(&id) {
             row.ledger.ran(time);
+        }
+    }
+
+    /// Books events on a row.
+    pub(crate) fn counted(&mut self, id: RowId, events: &EventCounts) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.ledger.counted(events);
         }
     }
 

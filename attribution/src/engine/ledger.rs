@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Arithmetic on ledgers: adding a charge, folding one ledger into another. Nothing is ever taken out but whole.
 
-use crate::model::CpuNanos;
 use crate::model::snapshot::{Charge, Ledger};
+use crate::model::{CpuNanos, EventCounts};
 
 impl Ledger {
     /// Adds energy in one zone.
@@ -21,12 +21,18 @@ impl Ledger {
         self.cpu += time;
     }
 
+    /// Adds events.
+    pub(crate) fn counted(&mut self, events: &EventCounts) {
+        self.events.absorb(events);
+    }
+
     /// Adds all of `other`.
     pub(crate) fn absorb(&mut self, other: &Self) {
         for (zone, charge) in other.charges.iter().enumerate() {
             self.charge(zone, *charge);
         }
         self.cpu += other.cpu;
+        self.events.absorb(&other.events);
     }
 
     /// Takes out what was absorbed before.
@@ -36,5 +42,6 @@ impl Ledger {
             total.idle = total.idle.saturating_sub(charge.idle);
         }
         self.cpu = self.cpu.saturating_sub(other.cpu);
+        self.events.release(&other.events);
     }
 }

@@ -23,8 +23,8 @@ pub use idle::FloorPolicy;
 
 use crate::model::snapshot::{ContainerKey, SourceAccount, UnitKey};
 use crate::model::{
-    Energy, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts, PackageTime, Permille, Report,
-    ReporterId, Snapshot, SourceId, TickId, Usage,
+    CpuTime, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
+    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
 };
 use accounts::{AccountId, Accounts, Delta};
 use groups::Level;
@@ -93,6 +93,9 @@ pub struct Engine {
     identity_is_new: bool,
     usage: Option<Report<Arc<Usage>>>,
     packages: Vec<PackageTime>,
+    cpus: Vec<CpuTime>,
+    softirqs: Vec<SoftirqTime>,
+    counted: EventSet,
     lost: Vec<LostEvents>,
     coverage: Option<Permille>,
     acked: Option<TickId>,
@@ -103,6 +106,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Work {
     deltas: Vec<Delta>,
+    counts: Vec<(AccountId, EventCounts)>,
     ids: Vec<AccountId>,
     weights: Vec<u64>,
     parts: Vec<u64>,
@@ -138,6 +142,9 @@ impl Engine {
             identity_is_new: false,
             usage: None,
             packages: Vec::new(),
+            cpus: Vec::new(),
+            softirqs: Vec::new(),
+            counted: EventSet::NONE,
             lost: Vec::new(),
             coverage: None,
             acked: None,

@@ -6,7 +6,7 @@
 //! the level adds up, its size is bounded, and no counter falls.
 
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
-use crate::model::{CpuNanos, MonotonicNanos, TaskKey};
+use crate::model::{CpuNanos, EventCounts, MonotonicNanos, TaskKey};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -77,6 +77,11 @@ impl Processes {
     /// Books CPU time on a process, or on `other`.
     pub(crate) fn ran(&mut self, task: Option<TaskKey>, time: CpuNanos) {
         self.ledger(task).ran(time);
+    }
+
+    /// Books events on a process, or on `other`.
+    pub(crate) fn counted(&mut self, task: Option<TaskKey>, events: &EventCounts) {
+        self.ledger(task).counted(events);
     }
 
     fn ledger(&mut self, task: Option<TaskKey>) -> &mut Ledger {

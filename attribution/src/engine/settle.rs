@@ -20,10 +20,16 @@ const ROOT_SLICE: &str = "-.slice";
 impl Engine {
     /// Books a usage report's CPU time on the accounts and finds the rows that they pay into.
     pub(super) fn book(&mut self, usage: &Usage, now: MonotonicNanos) {
-        self.accounts.book(&usage.tasks, &mut self.work.deltas);
+        let work = &mut self.work;
+        self.accounts
+            .book(&usage.tasks, &mut work.deltas, &mut work.counts);
         let charged: CpuNanos = self.work.deltas.iter().map(|delta| delta.time).sum();
         self.coverage = coverage(charged, &self.packages, &usage.packages);
         self.packages.clone_from(&usage.packages);
+        self.cpus.clone_from(&usage.cpus);
+        self.softirqs.clone_from(&usage.softirqs);
+        // What was counted once stays a series, also when the probe that counted it is gone.
+        self.counted = self.counted.union(usage.counted);
         self.lost.clone_from(&usage.lost);
         self.assign(now);
     }
@@ -125,6 +131,25 @@ impl Engine {
         self.processes.promote(&mut candidates);
     }
 
+    /// Books events on the rows of every level.
+    fn count(&mut self) {
+        for (id, events) in self.work.counts.drain(..) {
+            let Some(account) = self.accounts.get(id) else {
+                continue;
+            };
+            self.processes.counted(account.task, &events);
+            if let Some(rows) = account.rows {
+                self.containers.counted(rows.container, &events);
+                rows.pod
+                    .into_iter()
+                    .for_each(|pod| self.pods.counted(pod, &events));
+                rows.unit
+                    .into_iter()
+                    .for_each(|unit| self.units.counted(unit, &events));
+            }
+        }
+    }
+
     /// Books CPU time and bills on the rows of every level.
     pub(super) fn apply(&mut self) {
         for delta in &self.work.deltas {
@@ -148,6 +173,7 @@ impl Engine {
             }
         }
         self.work.deltas.clear();
+        self.count();
         for bill in &self.work.charges {
             let charge = Charge {
                 dynamic: bill.dynamic,

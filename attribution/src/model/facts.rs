@@ -11,8 +11,19 @@ pub struct NodeFacts {
     pub selections: Vec<Selection>,
     /// Every probe with its state.
     pub probes: Vec<ProbeState>,
+    /// Who accounts CPU time, and why this one.
+    pub accounting: Accounting,
     /// Sources in use, for `kepler_source_info` and `kepler_source_up`, also before their first reading.
     pub sources: Vec<SourceFacts>,
+}
+
+/// The accountant of CPU time that was chosen at start-up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// As in `probes.cpu_time`: `switch`, `scheduler` or `proc`.
+    pub chosen: &'static str,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// One source in use.

@@ -22,6 +22,13 @@ impl TaskKey {
     /// Nanoseconds in one clock tick. `USER_HZ` is 100 on every Linux architecture that this daemon runs on.
     const NANOS_PER_TICK: u64 = 10_000_000;
 
+    /// The row of softirqs, under the pid that no process has: time that interrupts took from whoever was on the CPU, and
+    /// that is charged to the kernel instead of them.
+    pub const SOFTIRQ: Self = Self {
+        tgid: 0,
+        start_ticks: 0,
+    };
+
     /// From the kernel's own stamp (`task_struct.start_boottime`, nanoseconds).
     #[must_use]
     pub const fn from_boot_nanos(tgid: u32, start_boottime_ns: u64) -> Self {

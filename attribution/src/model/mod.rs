@@ -4,6 +4,7 @@
 //! Types here carry meaning and nothing else: no arithmetic that could invent or lose energy, no formatting for a
 //! particular output, no floating-point joules (those exist only where text is written).
 
+pub mod events;
 pub mod facts;
 pub mod ids;
 pub mod report;
@@ -11,11 +12,12 @@ pub mod snapshot;
 pub mod units;
 pub mod zone;
 
-pub use facts::{NodeFacts, PassedOver, ProbeState, Selection};
+pub use events::{Event, EventCounts, EventSet};
+pub use facts::{Accounting, NodeFacts, PassedOver, ProbeState, Selection};
 pub use ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 pub use report::{
-    CgroupOwner, Energy, ErrorReason, Identity, LostEvents, PackageTime, Report, Section, SourceError,
-    TaskKind, TaskUsage, Usage, ZoneReading,
+    CgroupOwner, CpuTime, Energy, ErrorReason, Identity, LostEvents, PackageTime, Report, Section,
+    SoftirqTime, SourceError, TaskKind, TaskUsage, Usage, ZoneReading,
 };
 pub use snapshot::Snapshot;
 pub use units::{CpuNanos, Microjoules, Microwatts, MonotonicNanos};

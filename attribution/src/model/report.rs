@@ -4,6 +4,7 @@
 //! All totals are **cumulative** since the reporter began, and every report is whole: what it does not list does not
 //! exist any more. So a report that is lost or late costs resolution and never energy; the next one says it all again.
 
+use super::events::{EventCounts, EventSet};
 use super::ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, TaskKey, TickId};
 use super::units::{CpuNanos, Microjoules, MonotonicNanos};
 use super::zone::{Provenance, Zone};
@@ -39,6 +40,12 @@ pub struct Usage {
     pub tasks: Vec<TaskUsage>,
     /// Busy and idle time of each package, all its CPUs together, from the clock that also charged the tasks.
     pub packages: Vec<PackageTime>,
+    /// The same for each CPU that is or was online, where the probe tells CPUs apart.
+    pub cpus: Vec<CpuTime>,
+    /// Softirqs by package and vector, where they are counted.
+    pub softirqs: Vec<SoftirqTime>,
+    /// Which events the rows count.
+    pub counted: EventSet,
     /// What the probe had to drop or fold, cumulative, by reason.
     pub lost: Vec<LostEvents>,
 }
@@ -55,6 +62,8 @@ pub struct TaskUsage {
     pub package: PackageId,
     /// Time on that package's CPUs since the probe began.
     pub cpu: CpuNanos,
+    /// Events since the probe began, as far as [`Usage::counted`] says that they are counted.
+    pub events: EventCounts,
     /// The newest command name that the probe saw.
     pub comm: Comm,
     /// Whose code it runs.
@@ -79,10 +88,41 @@ pub struct PackageTime {
     pub package: PackageId,
     /// Online CPUs (hardware threads) of it.
     pub cpus: u32,
-    /// Time its CPUs ran tasks.
+    /// Time its CPUs ran tasks or softirqs.
     pub busy: CpuNanos,
     /// Time its CPUs ran the idle task.
     pub idle: CpuNanos,
+}
+
+/// Busy and idle time of one CPU (hardware thread) since the probe began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuTime {
+    /// The kernel's number of it.
+    pub cpu: u32,
+    /// The package that it is on.
+    pub package: PackageId,
+    /// Whether it is online now.
+    pub online: bool,
+    /// Time it ran tasks or softirqs.
+    pub busy: CpuNanos,
+    /// Time it ran the idle task.
+    pub idle: CpuNanos,
+    /// Time a hypervisor took from it, in a guest whose hypervisor tells. It is in `busy` or `idle`, too: who ran when the
+    /// CPU was taken away had it by the clock.
+    pub steal: Option<CpuNanos>,
+}
+
+/// Softirqs of one vector on one package since the probe began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoftirqTime {
+    /// The package.
+    pub package: PackageId,
+    /// The kernel's name of the vector: `net_rx`, `timer` (`softirq_to_name` in kernel/softirq.c, in lower case).
+    pub vector: &'static str,
+    /// How often it ran.
+    pub count: u64,
+    /// Time inside.
+    pub time: CpuNanos,
 }
 
 /// Something that a probe could not account where it belongs.

@@ -4,9 +4,12 @@
 //! A snapshot is immutable and complete; whoever writes it as text or JSON adds nothing and leaves nothing out. At
 //! every level the rows (with `retired` and, for processes, `other`) add up to the zones' own totals, to the microjoule.
 
+use super::events::{EventCounts, EventSet};
 use super::facts::NodeFacts;
 use super::ids::{CgroupId, Comm, ReporterId, SourceId, TaskKey, TickId};
-use super::report::{CgroupOwner, LostEvents, PackageTime, Section, SourceError, TaskKind};
+use super::report::{
+    CgroupOwner, CpuTime, LostEvents, PackageTime, Section, SoftirqTime, SourceError, TaskKind,
+};
 use super::units::{CpuNanos, Microjoules, Microwatts};
 use super::zone::{Permille, Provenance, Zone};
 use std::sync::Arc;
@@ -23,6 +26,12 @@ pub struct Snapshot {
     pub zones: Vec<ZoneAccount>,
     /// Busy and idle time of each package.
     pub packages: Vec<PackageTime>,
+    /// Busy and idle time of each CPU, where the probe tells CPUs apart.
+    pub cpus: Vec<CpuTime>,
+    /// Softirqs by package and vector, where they are counted.
+    pub softirqs: Vec<SoftirqTime>,
+    /// Which events the ledgers count.
+    pub counted: EventSet,
     /// Processes with a row of their own.
     pub processes: Vec<ProcessRow>,
     /// All other processes, living and dead, as one row (`pid="other"`).
@@ -69,6 +78,8 @@ pub struct Ledger {
     pub charges: Charges,
     /// CPU time.
     pub cpu: CpuNanos,
+    /// Events, as far as [`Snapshot::counted`] says that they are counted.
+    pub events: EventCounts,
 }
 
 /// One zone's totals. `dynamic` + `idle` is all that was paid; of it, `unattributed` and `unreserved_idle` were

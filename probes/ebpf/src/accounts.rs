@@ -5,7 +5,9 @@
 //! listed. Memory is bounded by the hash: whatever is kept here has an entry there.
 
 use crate::abi::{TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
-use attribution::model::{CgroupId, Comm, CpuNanos, PackageId, TaskKey, TaskKind, TaskUsage, TickId};
+use attribution::model::{
+    CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
+};
 use std::collections::HashMap;
 
 /// All tasks that have entries in the kernel.
@@ -149,6 +151,7 @@ impl Task {
             cgroup: CgroupId(row.cgroup),
             package: package_id(row.package),
             cpu: row.total,
+            events: EventCounts::ZERO,
             comm: self.comm,
             kind: self.kind,
             ended: self.ended,

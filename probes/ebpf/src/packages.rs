@@ -6,7 +6,9 @@
 
 use crate::abi::Slot;
 use crate::accounts::package_id;
-use attribution::model::{CgroupId, Comm, CpuNanos, PackageId, PackageTime, TaskKind, TaskUsage};
+use attribution::model::{
+    CgroupId, Comm, CpuNanos, EventCounts, PackageId, PackageTime, TaskKind, TaskUsage,
+};
 
 /// Every possible CPU, by its number.
 #[derive(Debug, Default)]
@@ -92,6 +94,7 @@ pub(crate) fn unnamed(cgroup: CgroupId, package: PackageId, cpu_ns: u64) -> Task
         cgroup,
         package,
         cpu: CpuNanos::from_nanos(cpu_ns),
+        events: EventCounts::ZERO,
         comm: Comm::default(),
         kind: TaskKind::User,
         ended: false,

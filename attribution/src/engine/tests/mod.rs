@@ -103,6 +103,7 @@ impl Node {
                 cgroup: CgroupId(cgroup),
                 package: PackageId(socket),
                 cpu: CpuNanos::ZERO,
+                events: EventCounts::ZERO,
                 comm: Comm::from_bytes(b"work"),
                 kind: if cgroup == 1 {
                     TaskKind::Kernel
@@ -167,6 +168,7 @@ impl Node {
                 tasks,
                 packages: packages.collect(),
                 lost: Vec::new(),
+                ..Usage::default()
             }),
         )
     }

@@ -10,7 +10,7 @@
 use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy, WalkOutcome};
 use crate::error::WorkloadError;
 use crate::files::{read_into, vanished};
-use attribution::model::{CgroupId, Comm, CpuNanos, PackageId, TaskKind, TaskUsage};
+use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKind, TaskUsage};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::ops::ControlFlow;
@@ -56,6 +56,7 @@ impl Group {
             cgroup: id,
             package: *package,
             cpu: *cpu,
+            events: EventCounts::ZERO,
             comm: Comm::default(),
             kind: TaskKind::User,
             ended,

@@ -2,7 +2,7 @@
 //! One process between scans: what it counted, and where that was charged. Reads no file.
 
 use crate::procfs::{PidStat, ticks_to_nanos};
-use attribution::model::{CgroupId, Comm, CpuNanos, PackageId, TaskKey, TaskKind, TaskUsage};
+use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage};
 
 /// Rows of one process: packages times the cgroups it was in. A process that wanders further charges its last row.
 const ROWS: usize = 64;
@@ -102,6 +102,7 @@ impl Process {
             cgroup: row.cgroup,
             package: row.package,
             cpu: row.cpu,
+            events: EventCounts::ZERO,
             comm: self.comm,
             kind: self.kind,
             ended,

@@ -247,6 +247,7 @@ impl ProcReader {
                     count,
                 })
                 .collect(),
+            ..Usage::default()
         }
     }
 }

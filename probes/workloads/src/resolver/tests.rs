@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::cgroup::{CgroupMount, CgroupMounts, Version1Mount};
-use attribution::model::{Comm, ContainerId, CpuNanos, PackageId};
+use attribution::model::{Comm, ContainerId, CpuNanos, EventCounts, PackageId};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -77,6 +77,7 @@ fn row(task: Option<TaskKey>, cgroup: CgroupId) -> TaskUsage {
         cgroup,
         package: PackageId(0),
         cpu: CpuNanos::from_nanos(1),
+        events: EventCounts::ZERO,
         comm: Comm::default(),
         kind: TaskKind::User,
         ended: false,

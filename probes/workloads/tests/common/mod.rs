@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tests on a real kernel share.
 
-use attribution::model::{CgroupId, Comm, CpuNanos, PackageId, TaskKey, TaskKind, TaskUsage, Usage};
+use attribution::model::{
+    CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, Usage,
+};
 use probe_workloads::cgroup::CgroupMount;
 use probe_workloads::procfs::ProcFs;
 use std::os::unix::fs::MetadataExt as _;
@@ -42,6 +44,7 @@ pub(crate) fn report(task: TaskKey, cgroup: CgroupId) -> Usage {
             cgroup,
             package: PackageId(0),
             cpu: CpuNanos::from_nanos(1),
+            events: EventCounts::ZERO,
             comm: Comm::default(),
             kind: TaskKind::User,
             ended: false,
