@@ -234,6 +234,7 @@ fn open_probe(machine: &Machine, roots: &Roots) -> Result<Probe, probe_ebpf::Pro
     Probe::open(&probe_ebpf::Settings {
         packages_of_cpu: machine.packages_of_cpu.clone(),
         max_tasks: probe_ebpf::Settings::max_tasks_for(u32::try_from(pids.len()).unwrap_or(u32::MAX)),
+        ..probe_ebpf::Settings::default()
     })
 }
 

@@ -25,8 +25,10 @@ typedef _Bool bool;
 #define barrier() __asm__ volatile("" ::: "memory")
 
 // include/uapi/linux/bpf.h: enum bpf_map_type.
-#define BPF_MAP_TYPE_HASH	  1
-#define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_HASH	      1
+#define BPF_MAP_TYPE_ARRAY	      2
+#define BPF_MAP_TYPE_PERF_EVENT_ARRAY 4
+#define BPF_MAP_TYPE_PERCPU_ARRAY     6
 // Flag of bpf_map_update_elem: create only.
 #define BPF_NOEXIST 1
 
@@ -35,7 +37,10 @@ static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)
 static s64 (*const bpf_map_update_elem)(
 	void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
+static u32 (*const bpf_get_smp_processor_id)(void) = (void *)8;
 static u64 (*const bpf_get_current_task)(void) = (void *)35;
+static s64 (*const bpf_perf_event_read_value)(
+	void *map, u64 index, void *value, u32 size) = (void *)55;
 static u64 (*const bpf_get_current_cgroup_id)(void) = (void *)80;
 static s64 (*const bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 

@@ -4,16 +4,32 @@
 //! Pure: no system call, no clock. Entries of the kernel go away and come back; rows here never fall while they are
 //! listed. Memory is bounded by the hash: whatever is kept here has an entry there.
 
-use crate::abi::{TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
+use crate::abi::{COUNTERS, HardwareValue, TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
+use crate::counters::{self, Counter as Hardware, Tally};
 use attribution::model::{
     CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
 };
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// All tasks that have entries in the kernel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Accounts {
     tasks: HashMap<TaskKey, Task>,
+    /// The most that one row can have run since it was last read.
+    most_ns: u64,
+    /// Rises that were refused because they were more.
+    refused: u64,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            tasks: HashMap::new(),
+            most_ns: u64::MAX,
+            refused: 0,
+        }
+    }
 }
 
 /// A thread group.
@@ -37,6 +53,7 @@ struct Row {
     cgroup: u64,
     package: u32,
     total: CpuNanos,
+    events: EventCounts,
     counter: Counter,
     /// Entries that differ from `counter` in nothing but nanoseconds of the same clock tick: a pid that was used twice
     /// within 10 ms. To everyone else it is one task.
@@ -44,29 +61,83 @@ struct Row {
 }
 
 /// One entry of the kernel's hash, as last read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Counter {
     started_ns: u64,
     cpu_ns: u64,
+    events: EventCounts,
+    /// Only where there are hardware counters.
+    hardware: Option<Box<Tally>>,
+}
+
+/// What an entry rose by.
+#[derive(Clone, Copy, Debug)]
+struct Rise {
+    cpu_ns: u64,
+    events: EventCounts,
 }
 
 impl Counter {
+    const fn new(started_ns: u64) -> Self {
+        Self {
+            started_ns,
+            cpu_ns: 0,
+            events: EventCounts::ZERO,
+            hardware: None,
+        }
+    }
+
     /// What was added since the last reading. An entry that holds less than before was deleted and made again.
-    fn advance(&mut self, cpu_ns: u64) -> u64 {
-        let added = cpu_ns.checked_sub(self.cpu_ns).unwrap_or(cpu_ns);
-        self.cpu_ns = cpu_ns;
-        added
+    fn advance(&mut self, value: &TaskMapValue) -> Rise {
+        let events = value.events.counts();
+        let rise = Rise {
+            cpu_ns: value.cpu_ns.checked_sub(self.cpu_ns).unwrap_or(value.cpu_ns),
+            events: events.since(&self.events),
+        };
+        self.cpu_ns = value.cpu_ns;
+        self.events = events;
+        rise
     }
 }
 
 impl Accounts {
+    /// Says how long one row can have run at most since it was last read: the time that passed, on every CPU.
+    pub(crate) fn expect_at_most(&mut self, most: Duration) {
+        self.most_ns = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Rises that were refused so far, because nothing can have run for that long.
+    pub(crate) const fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// Takes in one entry. To be called for every entry, each once, before [`Accounts::report`].
     pub(crate) fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue) {
         let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
-        self.tasks
-            .entry(name)
-            .or_insert_with(|| Task::new(value))
-            .record(key, value);
+        let plausible =
+            self.tasks
+                .entry(name)
+                .or_insert_with(|| Task::new(value))
+                .record(key, value, self.most_ns);
+        self.refused = self.refused.saturating_add(u64::from(!plausible));
+    }
+
+    /// Takes in the hardware counts of one entry, after the entry itself. What came into being between the two readings
+    /// is passed over; its counts are cumulative.
+    pub(crate) fn record_hardware(
+        &mut self,
+        key: &TaskMapKey,
+        value: &HardwareValue,
+        open: &[Option<Hardware>; COUNTERS],
+    ) {
+        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
+        let row = self.tasks.get_mut(&name).and_then(|task| task.row(key));
+        let Some(row) = row else { return };
+        let Some(counter) = row.counter(key.started_ns) else {
+            return;
+        };
+        let rises = counter.hardware.get_or_insert_default().advance(value);
+        row.events.absorb(&counters::counts(open, rises));
     }
 
     /// Takes tasks as dead that did not run since the last report and for which `alive` says no. For when the kernel's
@@ -125,24 +196,35 @@ impl Task {
         }
     }
 
-    fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue) {
+    /// `false` when the rise is refused.
+    fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue, most_ns: u64) -> bool {
         if value.comm_stamp_ns > self.comm_stamp_ns {
             self.comm = Comm::from_bytes(&value.comm);
             self.comm_stamp_ns = value.comm_stamp_ns;
         }
         self.ended |= value.flags & TASK_ENDED != 0;
-        let added = match self
-            .rows
-            .iter_mut()
-            .find(|row| row.cgroup == key.cgroup_id && row.package == key.package)
-        {
-            Some(row) => row.record(key.started_ns, value.cpu_ns),
+        let at = match self.rows.iter().position(|row| row.is_of(key)) {
+            Some(at) => at,
             None => {
-                self.rows.push(Row::new(key, value.cpu_ns));
-                value.cpu_ns
+                self.rows.push(Row::new(key));
+                self.rows.len() - 1
             }
         };
-        self.ran |= added > 0;
+        let Some(row) = self.rows.get_mut(at) else {
+            return true;
+        };
+        let rise = row.counter_or_new(key.started_ns).advance(value);
+        self.ran |= rise.cpu_ns > 0;
+        if rise.cpu_ns > most_ns {
+            return false;
+        }
+        row.total += CpuNanos::from_nanos(rise.cpu_ns);
+        row.events.absorb(&rise.events);
+        true
+    }
+
+    fn row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
+        self.rows.iter_mut().find(|row| row.is_of(key))
     }
 
     fn usage(&self, key: TaskKey, row: &Row) -> TaskUsage {
@@ -151,7 +233,7 @@ impl Task {
             cgroup: CgroupId(row.cgroup),
             package: package_id(row.package),
             cpu: row.total,
-            events: EventCounts::ZERO,
+            events: row.events,
             comm: self.comm,
             kind: self.kind,
             ended: self.ended,
@@ -173,33 +255,39 @@ impl Task {
 }
 
 impl Row {
-    fn new(key: &TaskMapKey, cpu_ns: u64) -> Self {
+    fn new(key: &TaskMapKey) -> Self {
         Self {
             cgroup: key.cgroup_id,
             package: key.package,
-            total: CpuNanos::from_nanos(cpu_ns),
-            counter: Counter {
-                started_ns: key.started_ns,
-                cpu_ns,
-            },
+            total: CpuNanos::ZERO,
+            events: EventCounts::ZERO,
+            counter: Counter::new(key.started_ns),
             twins: Vec::new(),
         }
     }
 
-    /// Returns the nanoseconds that were added.
-    fn record(&mut self, started_ns: u64, cpu_ns: u64) -> u64 {
-        let known = std::iter::once(&mut self.counter)
+    const fn is_of(&self, key: &TaskMapKey) -> bool {
+        self.cgroup == key.cgroup_id && self.package == key.package
+    }
+
+    fn counter(&mut self, started_ns: u64) -> Option<&mut Counter> {
+        std::iter::once(&mut self.counter)
             .chain(&mut self.twins)
-            .find(|counter| counter.started_ns == started_ns);
-        let added = match known {
-            Some(counter) => counter.advance(cpu_ns),
+            .find(|counter| counter.started_ns == started_ns)
+    }
+
+    fn counter_or_new(&mut self, started_ns: u64) -> &mut Counter {
+        if self.counter.started_ns == started_ns {
+            return &mut self.counter;
+        }
+        let at = match self.twins.iter().position(|twin| twin.started_ns == started_ns) {
+            Some(at) => at,
             None => {
-                self.twins.push(Counter { started_ns, cpu_ns });
-                cpu_ns
+                self.twins.push(Counter::new(started_ns));
+                self.twins.len() - 1
             }
         };
-        self.total += CpuNanos::from_nanos(added);
-        added
+        self.twins.get_mut(at).unwrap_or(&mut self.counter)
     }
 }
 

@@ -7,13 +7,16 @@
 
 mod abi;
 mod accounts;
+pub mod counters;
+mod cpus;
 mod error;
 mod object;
-mod packages;
+mod perf;
 pub mod preflight;
 mod probe;
 mod sys;
 
 pub use error::ProbeError;
 pub use object::{ProgramCost, StatsGuard, enable_stats};
+pub use perf::PerfEvent;
 pub use probe::{Probe, Settings};

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The object in the kernel: loading, attaching, flushing, and what it costs. Knows names, not meanings.
 
-use crate::abi::{OBJECT, OverflowKey, OverflowValue, Slot, TaskMapKey, TaskMapValue};
+use crate::abi::{
+    HardwareValue, OBJECT, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey, TaskMapValue,
+};
 use crate::error::ProbeError;
 use crate::preflight;
 use crate::sys::BatchMap;
 use attribution::model::PackageId;
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
-use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use aya::programs::{
+    BtfTracePoint, FEntry, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _,
+};
 use aya::sys::{Stats, SyscallError};
-use aya::{Btf, Ebpf, EbpfLoader};
-use std::os::fd::OwnedFd;
+use aya::{Btf, Ebpf, EbpfLoader, Pod};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The program without which there is no probe.
@@ -19,13 +23,55 @@ pub(crate) const SWITCH: &str = "sched_switch";
 pub(crate) const RENAME: &str = "task_rename";
 /// Charges the task that runs on a CPU.
 const FLUSH: &str = "flush";
+/// Softirqs: both, or neither.
+const SOFTIRQ_ENTRY: &str = "softirq_entry";
+const SOFTIRQ_EXIT: &str = "softirq_exit";
+/// Pages found in the page cache, and what they are attached to, newest kernels first.
+const PAGE_ACCESSED: &str = "page_accessed";
+const ACCESSED: [&str; 2] = ["folio_mark_accessed", "mark_page_accessed"];
+/// Pages dirtied there, likewise.
+const PAGE_DIRTIED: &str = "page_dirtied";
+const DIRTIED: [&str; 2] = ["writeback_dirty_folio", "writeback_dirty_page"];
+
+/// All programs, for their cost.
+const PROGRAMS: [&str; 7] = [
+    SWITCH,
+    RENAME,
+    FLUSH,
+    SOFTIRQ_ENTRY,
+    SOFTIRQ_EXIT,
+    PAGE_ACCESSED,
+    PAGE_DIRTIED,
+];
+
+/// Elements of `perf_events` for each CPU.
+const COUNTERS_OF_A_CPU: u32 = 4;
+
+/// Rows of `overflow` (see its declaration): each may need one of `hardware`.
+const OVERFLOW_ROWS: u32 = 4096;
+
+/// What is decided before loading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Size of `tasks`.
+    pub(crate) max_tasks: u32,
+    /// Which hardware counters are open: bit by place.
+    pub(crate) counters: u32,
+    /// Whether cores have two hardware threads.
+    pub(crate) smt: bool,
+}
 
 /// The loaded object. Dropping it detaches everything.
 pub(crate) struct Object {
     ebpf: Ebpf,
+    btf: Btf,
     pub(crate) tasks: BatchMap<TaskMapKey, TaskMapValue>,
     pub(crate) overflow: BatchMap<OverflowKey, OverflowValue>,
+    pub(crate) hardware: BatchMap<TaskMapKey, HardwareValue>,
     slots: PerCpuArray<MapData, Slot>,
+    softirqs: PerCpuArray<MapData, Softirqs>,
+    readings: PerCpuArray<MapData, Readings>,
+    perf_events: MapData,
 }
 
 /// What the kernel counted for one program while statistics were on.
@@ -59,51 +105,107 @@ pub fn enable_stats() -> Result<StatsGuard, ProbeError> {
 }
 
 impl Object {
-    /// Creates the maps and loads the programs; attaches nothing. `renames` says whether the optional program loaded.
-    pub(crate) fn load(max_tasks: u32) -> Result<(Self, Result<(), ProbeError>), ProbeError> {
+    /// Creates the maps and loads the programs that are needed; attaches nothing.
+    pub(crate) fn load(plan: Plan) -> Result<Self, ProbeError> {
         // First of all: without BTF aya would skip the relocations in silence and load wrong offsets.
         let btf = Btf::from_sys_fs().map_err(|source| ProbeError::NoBtf {
             path: preflight::btf_path(),
             source,
         })?;
+        let cpus = aya::util::nr_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let per_cpu = |wanted: bool, each: u32| if wanted { cpus.saturating_mul(each) } else { 1 };
+        let counted = plan.counters != 0;
+        let rows = if counted {
+            plan.max_tasks.saturating_add(OVERFLOW_ROWS)
+        } else {
+            1
+        };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
-            .map_max_entries("tasks", max_tasks)
+            .override_global("counters", &plan.counters, true)
+            .override_global("smt", &u32::from(plan.smt), true)
+            .map_max_entries("tasks", plan.max_tasks)
+            .map_max_entries("hardware", rows)
+            .map_max_entries("perf_events", per_cpu(counted, COUNTERS_OF_A_CPU))
+            .map_max_entries("busy_words", per_cpu(plan.smt, 1))
             .load(OBJECT)
             .map_err(ProbeError::Object)?;
-        let tasks = BatchMap::new(hash(&mut ebpf, "tasks")?).map_err(in_map("tasks"))?;
-        let overflow = BatchMap::new(hash(&mut ebpf, "overflow")?).map_err(in_map("overflow"))?;
-        let slots = ebpf
-            .take_map("slots")
-            .ok_or(ProbeError::Mismatch { what: "map slots" })?;
-        let slots = PerCpuArray::try_from(slots).map_err(in_map("slots"))?;
         let mut object = Self {
+            tasks: batch(&mut ebpf, "tasks")?,
+            overflow: batch(&mut ebpf, "overflow")?,
+            hardware: batch(&mut ebpf, "hardware")?,
+            slots: per_cpu_array(&mut ebpf, "slots")?,
+            softirqs: per_cpu_array(&mut ebpf, "softirqs")?,
+            readings: per_cpu_array(&mut ebpf, "readings")?,
+            perf_events: match ebpf.take_map("perf_events") {
+                Some(Map::PerfEventArray(map)) => map,
+                _ => return Err(ProbeError::Mismatch { what: "perf_events" }),
+            },
             ebpf,
-            tasks,
-            overflow,
-            slots,
+            btf,
         };
         object.flusher()?.load().map_err(in_program(FLUSH))?;
-        object
-            .tracepoint(SWITCH)?
-            .load(SWITCH, &btf)
-            .map_err(in_program(SWITCH))?;
-        let renames = object
-            .tracepoint(RENAME)
-            .and_then(|program| program.load(RENAME, &btf).map_err(in_program(RENAME)));
-        Ok((object, renames))
+        object.load_tracepoint(SWITCH, SWITCH)?;
+        Ok(object)
     }
 
-    /// Tells each CPU its package. CPUs that are not listed (offline, or plugged in later) count to the first one's.
-    pub(crate) fn place(&mut self, packages: &[(u32, PackageId)]) -> Result<(), ProbeError> {
+    fn load_tracepoint(&mut self, program: &'static str, on: &str) -> Result<(), ProbeError> {
+        let tracepoint: &mut BtfTracePoint = self
+            .ebpf
+            .program_mut(program)
+            .ok_or(ProbeError::Mismatch { what: program })?
+            .try_into()
+            .map_err(in_program(program))?;
+        tracepoint.load(on, &self.btf).map_err(in_program(program))
+    }
+
+    /// Loads and attaches the program that keeps names fresh.
+    pub(crate) fn attach_renames(&mut self) -> Result<(), ProbeError> {
+        self.load_tracepoint(RENAME, RENAME)?;
+        self.attach(RENAME)
+    }
+
+    /// Loads and attaches the two programs of softirqs. An entry without an exit would never end: the exit goes first.
+    pub(crate) fn attach_softirqs(&mut self) -> Result<(), ProbeError> {
+        self.load_tracepoint(SOFTIRQ_ENTRY, SOFTIRQ_ENTRY)?;
+        self.load_tracepoint(SOFTIRQ_EXIT, SOFTIRQ_EXIT)?;
+        self.attach(SOFTIRQ_EXIT)?;
+        self.attach(SOFTIRQ_ENTRY)
+    }
+
+    /// Loads and attaches the two programs of the page cache.
+    pub(crate) fn attach_page_cache(&mut self) -> Result<(), ProbeError> {
+        let dirtied = first_that_is_there(&DIRTIED, |name| self.load_tracepoint(PAGE_DIRTIED, name));
+        dirtied?;
+        let btf = &self.btf;
+        let program: &mut FEntry = self
+            .ebpf
+            .program_mut(PAGE_ACCESSED)
+            .ok_or(ProbeError::Mismatch { what: PAGE_ACCESSED })?
+            .try_into()
+            .map_err(in_program(PAGE_ACCESSED))?;
+        first_that_is_there(&ACCESSED, |name| {
+            program.load(name, btf).map_err(in_program(PAGE_ACCESSED))
+        })?;
+        program.attach().map_err(in_program(PAGE_ACCESSED))?;
+        self.attach(PAGE_DIRTIED)
+    }
+
+    /// Tells each CPU its package and its sibling. CPUs that are not listed (offline, or plugged in later) count to the
+    /// first one's package.
+    pub(crate) fn place(
+        &mut self,
+        packages: &[(u32, PackageId)],
+        siblings: &[(u32, u32)],
+    ) -> Result<(), ProbeError> {
         let mut slots = self.slots()?.to_vec();
         let first = packages.first().map_or(0, |(_, package)| package.0);
         for slot in &mut slots {
             slot.package = u32::from(first);
         }
         for (cpu, package) in packages {
-            let slot = usize::try_from(*cpu).ok().and_then(|cpu| slots.get_mut(cpu));
-            match slot {
+            match slot_of(&mut slots, *cpu) {
                 Some(slot) => slot.package = u32::from(package.0),
                 None => tracing::warn!(
                     cpu,
@@ -111,11 +213,23 @@ impl Object {
                 ),
             }
         }
+        for (one, other) in siblings {
+            for (cpu, sibling) in [(*one, *other), (*other, *one)] {
+                if let Some(slot) = slot_of(&mut slots, cpu) {
+                    slot.sibling = sibling.saturating_add(1);
+                }
+            }
+        }
         let values = PerCpuValues::try_from(slots).map_err(|source| ProbeError::Map {
             map: "slots",
             source: MapError::IoError(source),
         })?;
         self.slots.set(0, values, 0).map_err(in_map("slots"))
+    }
+
+    /// Where perf events are put.
+    pub(crate) fn perf_events(&self) -> BorrowedFd<'_> {
+        self.perf_events.fd().as_fd()
     }
 
     /// Attaches one of the tracepoint programs.
@@ -130,6 +244,17 @@ impl Object {
     /// The slots of all possible CPUs.
     pub(crate) fn slots(&self) -> Result<PerCpuValues<Slot>, ProbeError> {
         self.slots.get(&0, 0).map_err(in_map("slots"))
+    }
+
+    /// Softirqs of all possible CPUs.
+    pub(crate) fn softirqs(&self) -> Result<PerCpuValues<Softirqs>, ProbeError> {
+        self.softirqs.get(&0, 0).map_err(in_map("softirqs"))
+    }
+
+    /// How many readings of a hardware counter the kernel refused, and softirqs that ended elsewhere.
+    pub(crate) fn failed_readings(&self) -> Result<u64, ProbeError> {
+        let readings = self.readings.get(&0, 0).map_err(in_map("readings"))?;
+        Ok(readings.iter().map(|reading| reading.failed).sum())
     }
 
     /// Charges what runs on `cpu` up to now, by an interrupt there. `false`: that CPU is not there any more.
@@ -150,9 +275,9 @@ impl Object {
         }
     }
 
-    /// What the kernel counted while its statistics were on; programs that did not load are left out.
+    /// What the kernel counted while its statistics were on; programs that are not loaded are left out.
     pub(crate) fn cost(&self) -> Vec<ProgramCost> {
-        [SWITCH, RENAME, FLUSH]
+        PROGRAMS
             .into_iter()
             .filter_map(|name| {
                 let info = self.ebpf.program(name)?.info().ok()?;
@@ -182,11 +307,38 @@ impl Object {
     }
 }
 
-fn hash(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, ProbeError> {
+fn batch<K: Pod + Default, V: Pod + Default>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<BatchMap<K, V>, ProbeError> {
     match ebpf.take_map(name) {
-        Some(Map::HashMap(map)) => Ok(map),
+        Some(Map::HashMap(map)) => BatchMap::new(map).map_err(in_map(name)),
         _ => Err(ProbeError::Mismatch { what: name }),
     }
+}
+
+fn per_cpu_array<V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<PerCpuArray<MapData, V>, ProbeError> {
+    let map = ebpf.take_map(name).ok_or(ProbeError::Mismatch { what: name })?;
+    PerCpuArray::try_from(map).map_err(in_map(name))
+}
+
+fn slot_of(slots: &mut [Slot], cpu: u32) -> Option<&mut Slot> {
+    slots.get_mut(usize::try_from(cpu).ok()?)
+}
+
+/// Tries names until one works; the error is the first one's, which newer kernels have.
+fn first_that_is_there(
+    names: &[&str],
+    mut load: impl FnMut(&str) -> Result<(), ProbeError>,
+) -> Result<(), ProbeError> {
+    let mut first = None;
+    for name in names {
+        match load(name) {
+            Ok(()) => return Ok(()),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 fn in_map(map: &'static str) -> impl FnOnce(MapError) -> ProbeError {

@@ -4,41 +4,85 @@
 //! Puts the pure parts ([`Accounts`], [`Cpus`]) and the kernel's object together, and reads the clock. What it reads
 //! is cumulative since [`Probe::open`]; a drain that fails loses nothing, the next one says it all.
 
-use crate::abi::TaskMapKey;
+use crate::abi::{HardwareValue, TaskMapKey};
 use crate::accounts::{Accounts, package_id};
+use crate::counters::{self, Counter, Open, Tally};
+use crate::cpus::{Cpus, Lost, softirq_times, unnamed, unplaced};
 use crate::error::ProbeError;
-use crate::object::{Object, ProgramCost, RENAME, SWITCH};
-use crate::packages::{Cpus, Lost, unnamed, unplaced};
+use crate::object::{Object, Plan, ProgramCost, SWITCH};
 use crate::preflight;
 use attribution::model::{
-    CgroupId, LostEvents, MonotonicNanos, PackageId, ProbeState, Section, TaskKey, TaskUsage, TickId, Usage,
+    CgroupId, Event, EventCounts, EventSet, LostEvents, MonotonicNanos, PackageId, ProbeState, Section,
+    TaskKey, TaskUsage, TickId, Usage,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// What the probe must be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Package of each CPU that is online (`/sys/devices/system/cpu/cpuN/topology/physical_package_id`).
     pub packages_of_cpu: Vec<(u32, PackageId)>,
     /// Size of the kernel's hash: rows of process, cgroup and package. See [`Settings::max_tasks_for`].
     pub max_tasks: u32,
+    /// Pairs of hardware threads that share a core; empty where cores have one thread, or more than two.
+    pub siblings: Vec<(u32, u32)>,
+    /// Hardware counters to look for ([`counters::GENERIC`]); empty for none.
+    pub counters: Vec<Counter>,
+    /// Whether to count softirqs and take their time out of tasks.
+    pub softirqs: bool,
+    /// Whether to count pages found in the page cache.
+    pub page_cache: bool,
 }
 
 impl Settings {
     /// A size for a machine that has `processes` now: four rows for each, so that forks between two drains, several
     /// packages and growth find room. 16,384 at least, 65,536 at most.
     ///
-    /// The hash is allocated at once: 112 bytes an entry and 16 a bucket (as many buckets as entries, rounded up to a
-    /// power of two), so 2 MiB to 8 MiB. Beyond that, time is kept by cgroup (map `overflow`) and not by process.
+    /// The hash is allocated at once: 160 bytes an entry and 16 a bucket (as many buckets as entries, rounded up to a
+    /// power of two), so 2.8 MiB to 11 MiB, and as much again where there are hardware counters. Beyond that, time is kept by cgroup (map `overflow`) and not by process.
     #[must_use]
     pub const fn max_tasks_for(processes: u32) -> u32 {
         match processes.saturating_mul(4) {
             ..16_384 => 16_384,
             65_536.. => 65_536,
             wanted => wanted,
+        }
+    }
+}
+
+/// An optional part: there, not wanted, or missing for a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Up,
+    Off,
+    Missing(String),
+}
+
+impl Part {
+    fn of(wanted: bool, open: impl FnOnce() -> Result<(), ProbeError>) -> Self {
+        if !wanted {
+            return Self::Off;
+        }
+        match open() {
+            Ok(()) => Self::Up,
+            Err(error) => Self::Missing(in_words(&error)),
+        }
+    }
+
+    fn state(&self, probe: &'static str) -> ProbeState {
+        ProbeState {
+            probe,
+            up: *self == Self::Up,
+            reason: match self {
+                Self::Up => String::new(),
+                Self::Off => "switched off by the configuration".to_owned(),
+                Self::Missing(reason) => reason.clone(),
+            },
         }
     }
 }
@@ -53,20 +97,32 @@ pub struct Probe {
     flush_failures: u64,
     /// Whether a pid of the kernel is a pid to us.
     host_pids: bool,
-    /// Why the optional program is missing; empty when it is there.
+    /// Why command names may be old; empty when they are not.
     without_renames: String,
+    softirqs: Part,
+    page_cache: Part,
+    counters: Open,
+    /// Hardware counts of rows without a process, by cgroup and package: as many as `overflow` has entries.
+    unnamed_counts: HashMap<(u64, u32), (Tally, EventCounts)>,
+    counted: EventSet,
+    /// Until when everything was read, and so from when the next rise counts.
+    read_at: MonotonicNanos,
     /// Entries in the hash `tasks` at the last drain.
     entries: u32,
     /// Reused from drain to drain.
     forgotten: Vec<TaskMapKey>,
 }
 
+/// What clocks and copies that are not taken at one moment may add to a rise.
+const SLACK: Duration = Duration::from_millis(100);
+
 impl Probe {
     /// Loads and attaches the programs and begins to count.
     ///
     /// # Errors
     /// [`ProbeError::NoBtf`] when the kernel has no types, [`ProbeError::NotPermitted`] with the capability's name when
-    /// it refuses, and others when a map or a program that is needed does not load.
+    /// it refuses, and others when a map or a program that is needed does not load. What is optional and missing is in
+    /// [`Probe::states`].
     pub fn open(settings: &Settings) -> Result<Self, ProbeError> {
         let root = Path::new("/");
         let opened = Self::open_any(settings);
@@ -76,19 +132,40 @@ impl Probe {
     }
 
     fn open_any(settings: &Settings) -> Result<Self, ProbeError> {
-        let (mut object, renames) = Object::load(settings.max_tasks.max(1))?;
-        object.place(&settings.packages_of_cpu)?;
+        let read_at = monotonic();
+        let online: Vec<u32> = settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect();
+        let mut counters = Open::on(&settings.counters, &online);
+        let mut object = load(settings, &mut counters)?;
+        object.place(&settings.packages_of_cpu, &settings.siblings)?;
+        if let Err(error) = counters.place(object.perf_events()) {
+            return Err(ProbeError::Batch {
+                doing: "fill",
+                map: "perf_events",
+                source: error,
+            });
+        }
+        let softirqs = Part::of(settings.softirqs, || object.attach_softirqs());
+        let page_cache = Part::of(settings.page_cache, || object.attach_page_cache());
+        let renames = object.attach_renames();
         object.attach(SWITCH)?;
-        let renames = renames.and_then(|()| object.attach(RENAME));
         let mut probe = Self {
+            counted: counted(&softirqs, &page_cache, &counters, !settings.siblings.is_empty()),
             object,
             accounts: Accounts::default(),
             cpus: Cpus::default(),
-            online: settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect(),
+            online,
             lost: Lost::default(),
             flush_failures: 0,
             host_pids: preflight::inspect(Path::new("/")).host_pids,
-            without_renames: renames.err().map(|error| reason(&error)).unwrap_or_default(),
+            without_renames: renames
+                .err()
+                .map(|error| format!("command names may be old: {}", in_words(&error)))
+                .unwrap_or_default(),
+            softirqs,
+            page_cache,
+            counters,
+            unnamed_counts: HashMap::new(),
+            read_at,
             entries: 0,
             forgotten: Vec::new(),
         };
@@ -118,26 +195,25 @@ impl Probe {
     ) -> Result<(Section, Usage), ProbeError> {
         let began = monotonic();
         self.flush_running()?;
-        let mut entries = 0_u32;
-        let accounts = &mut self.accounts;
-        self.object
-            .tasks
-            .for_each(|key, value| {
-                entries = entries.saturating_add(1);
-                accounts.record(key, value);
-            })
-            .map_err(batch("read", "tasks"))?;
-        self.entries = entries;
+        let most = monotonic().since(self.read_at) + SLACK;
+        let cpus = u32::try_from(self.online.len()).unwrap_or(u32::MAX).max(1);
+        self.accounts.expect_at_most(most.saturating_mul(cpus));
+        self.read_tasks()?;
+        self.read_hardware()?;
 
         let mut tasks = recycled;
         tasks.clear();
-        let mut usage = Usage::default();
+        let mut usage = Usage {
+            counted: self.counted,
+            ..Usage::default()
+        };
         self.read_unnamed(&mut tasks)?;
-        self.read_packages(&mut usage, &mut tasks)?;
+        self.read_cpus(&mut usage, &mut tasks, most)?;
         let section = Section {
             began,
             ended: monotonic(),
         };
+        self.read_at = began;
 
         self.accounts.report(tick, acked, &mut tasks, &mut self.forgotten);
         // A task that is forgotten did nothing for a whole tick after its last thread began to exit, so nobody adds to
@@ -153,11 +229,26 @@ impl Probe {
     /// Whether it measures, and what it does without.
     #[must_use]
     pub fn states(&self) -> Vec<ProbeState> {
-        vec![ProbeState {
-            probe: SWITCH,
-            up: true,
-            reason: self.without_renames.clone(),
-        }]
+        let counters = match (self.counters.mask() != 0, self.counters.missing.join("; ")) {
+            (false, missing) if missing.is_empty() => Part::Off,
+            (false, missing) => Part::Missing(missing),
+            (true, _) => Part::Up,
+        };
+        let mut hardware = counters.state("hw_counters");
+        if hardware.up {
+            // Some of them count; what the others lack is worth a remark.
+            hardware.reason = self.counters.missing.join("; ");
+        }
+        vec![
+            ProbeState {
+                probe: SWITCH,
+                up: true,
+                reason: self.without_renames.clone(),
+            },
+            self.softirqs.state("softirq"),
+            self.page_cache.state("page_cache"),
+            hardware,
+        ]
     }
 
     /// What the programs cost so far, by program. Zeros unless the kernel's statistics are on ([`crate::enable_stats`]).
@@ -195,46 +286,107 @@ impl Probe {
         Ok(())
     }
 
+    fn read_tasks(&mut self) -> Result<(), ProbeError> {
+        let mut entries = 0_u32;
+        let accounts = &mut self.accounts;
+        self.object
+            .tasks
+            .for_each(|key, value| {
+                entries = entries.saturating_add(1);
+                accounts.record(key, value);
+            })
+            .map_err(batch("read", "tasks"))?;
+        self.entries = entries;
+        Ok(())
+    }
+
+    /// Hardware counts, which have a hash of their own.
+    fn read_hardware(&mut self) -> Result<(), ProbeError> {
+        if self.counters.mask() == 0 {
+            return Ok(());
+        }
+        let (accounts, unnamed, open) = (
+            &mut self.accounts,
+            &mut self.unnamed_counts,
+            &self.counters.counters,
+        );
+        self.object
+            .hardware
+            .for_each(|key, value: &HardwareValue| {
+                if key.tgid != 0 {
+                    accounts.record_hardware(key, value, open);
+                    return;
+                }
+                let (tally, total) = unnamed.entry((key.cgroup_id, key.package)).or_default();
+                total.absorb(&counters::counts(open, tally.advance(value)));
+            })
+            .map_err(batch("read", "hardware"))
+    }
+
     /// Rows for time that has a cgroup and no process.
     fn read_unnamed(&mut self, rows: &mut Vec<TaskUsage>) -> Result<(), ProbeError> {
+        let hardware = &self.unnamed_counts;
         self.object
             .overflow
             .for_each(|key, value| {
+                let mut events = value.events.counts();
+                if let Some((_, counts)) = hardware.get(&(key.cgroup_id, key.package)) {
+                    events.absorb(counts);
+                }
                 rows.push(unnamed(
                     CgroupId(key.cgroup_id),
                     package_id(key.package),
                     value.cpu_ns,
+                    events,
                 ));
             })
             .map_err(batch("read", "overflow"))
     }
 
-    /// Busy and idle time, what was lost, and rows for time that has not even a cgroup.
-    fn read_packages(&mut self, usage: &mut Usage, rows: &mut Vec<TaskUsage>) -> Result<(), ProbeError> {
+    /// Busy and idle time, softirqs, what was lost, and rows for time that has not even a cgroup.
+    fn read_cpus(
+        &mut self,
+        usage: &mut Usage,
+        rows: &mut Vec<TaskUsage>,
+        most: Duration,
+    ) -> Result<(), ProbeError> {
         // Before the slots: an idle slice that began after this reading adds nothing yet.
         let now = monotonic();
         let slots = self.object.slots()?;
-        let lost = self.cpus.record(&slots, &self.online, now.as_nanos());
-        self.cpus.report(&mut usage.packages);
+        let lost = self.cpus.record(&slots, &self.online, now.as_nanos(), most);
+        self.cpus.packages(&mut usage.packages);
+        usage.cpus.extend(self.cpus.cpus());
         unplaced(&slots, rows);
+        let mut unmeasured = 0;
+        if self.softirqs == Part::Up {
+            self.cpus.softirq_rows(rows);
+            let softirqs = self.object.softirqs()?;
+            softirq_times(&slots, &softirqs, &mut usage.softirqs);
+            unmeasured = softirqs.iter().map(|cpu| cpu.unmeasured).sum();
+        }
         if lost.map_full > self.lost.map_full {
             self.bury_silent();
         }
         self.lost = lost;
+        let refused_readings = if self.counters.mask() == 0 {
+            0
+        } else {
+            self.object.failed_readings()?
+        };
+        let implausible = lost.implausible.saturating_add(self.accounts.refused());
         usage.lost.extend(
             [
-                ("map_full", lost.map_full),
-                ("overflow_full", lost.overflow_full),
-                ("implausible_slice", lost.implausible),
-                ("flush_failed", self.flush_failures),
+                (SWITCH, "map_full", lost.map_full),
+                (SWITCH, "overflow_full", lost.overflow_full),
+                (SWITCH, "implausible_slice", implausible),
+                (SWITCH, "flush_failed", self.flush_failures),
+                ("softirq", "unmeasured", unmeasured),
+                ("hw_counters", "map_full", lost.counters_full),
+                ("hw_counters", "reading_refused", refused_readings),
             ]
             .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(reason, count)| LostEvents {
-                probe: SWITCH,
-                reason,
-                count,
-            }),
+            .filter(|(.., count)| *count > 0)
+            .map(|(probe, reason, count)| LostEvents { probe, reason, count }),
         );
         Ok(())
     }
@@ -246,10 +398,57 @@ impl Probe {
         }
     }
 
+    /// Takes the list of CPUs that are online. One that came back has lost its perf events.
     fn read_online(&mut self) -> Result<(), ProbeError> {
-        self.online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        let online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        for cpu in online.iter().filter(|cpu| !self.online.contains(cpu)) {
+            if let Err(error) = self.counters.place_again(self.object.perf_events(), *cpu) {
+                tracing::warn!(cpu, %error, "hardware counters are missing on a CPU that came online");
+            }
+        }
+        self.online = online;
         Ok(())
     }
+}
+
+/// Loads the object; without hardware counters where the kernel does not let its programs read them (before 5.12).
+fn load(settings: &Settings, counters: &mut Open) -> Result<Object, ProbeError> {
+    // Reading the kernel's types is work enough for a counter to move.
+    let plan = |counters| Plan {
+        max_tasks: settings.max_tasks.max(1),
+        counters,
+        smt: !settings.siblings.is_empty(),
+    };
+    let first = Object::load(plan(counters.mask()));
+    let before = counters.mask();
+    counters.drop_dead();
+    match first {
+        Ok(object) if counters.mask() == before => Ok(object),
+        Ok(_) => Object::load(plan(counters.mask())),
+        Err(error) if before == 0 => Err(error),
+        Err(error) => {
+            let object = Object::load(plan(0))?;
+            counters.give_up(&format!("eBPF cannot read them here: {}", in_words(&error)));
+            Ok(object)
+        }
+    }
+}
+
+fn counted(softirqs: &Part, page_cache: &Part, counters: &Open, smt: bool) -> EventSet {
+    let mut set = counters.events().with(Event::Switches);
+    if *softirqs == Part::Up {
+        set = set
+            .with(Event::NetTxIrqs)
+            .with(Event::NetRxIrqs)
+            .with(Event::BlockIrqs);
+    }
+    if *page_cache == Part::Up {
+        set = set.with(Event::PageCacheHits);
+    }
+    if smt {
+        set = set.with(Event::SmtOverlap);
+    }
+    set
 }
 
 /// Whether there is a process with this pid. One that took the pid over counts as well: then the row stays a while.
@@ -264,12 +463,11 @@ fn batch(doing: &'static str, map: &'static str) -> impl FnOnce(std::io::Error) 
     move |source| ProbeError::Batch { doing, map, source }
 }
 
-fn reason(error: &ProbeError) -> String {
+/// An error and its cause, in one line: a verifier's log has thousands.
+fn in_words(error: &ProbeError) -> String {
     let cause = std::error::Error::source(error).map(ToString::to_string);
-    format!(
-        "command names may be old: {error}: {}",
-        cause.unwrap_or_default().lines().next().unwrap_or_default()
-    )
+    let cause = cause.unwrap_or_default();
+    format!("{error}: {}", cause.lines().next().unwrap_or_default())
 }
 
 /// CLOCK_MONOTONIC: the clock of bpf_ktime_get_ns.

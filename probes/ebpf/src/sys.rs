@@ -9,7 +9,9 @@
     reason = "bpf(2) has no safe wrapper for batches, malloc_trim has none at all, and Pod is an unsafe trait"
 )]
 
-use crate::abi::{OverflowKey, OverflowValue, Slot, TaskMapKey, TaskMapValue};
+use crate::abi::{
+    HardwareValue, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey, TaskMapValue,
+};
 use aya::Pod;
 use aya::maps::{MapData, MapError};
 use std::io;
@@ -28,6 +30,12 @@ unsafe impl Pod for OverflowKey {}
 unsafe impl Pod for OverflowValue {}
 // SAFETY: as above.
 unsafe impl Pod for Slot {}
+// SAFETY: as above.
+unsafe impl Pod for HardwareValue {}
+// SAFETY: as above.
+unsafe impl Pod for Readings {}
+// SAFETY: as above.
+unsafe impl Pod for Softirqs {}
 
 /// Gives freed memory back to the kernel. Loading parses all of the kernel's types, some 15 MB on the heap that nothing
 /// needs afterwards and that glibc would keep for good.

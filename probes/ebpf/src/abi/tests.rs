@@ -89,12 +89,23 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
             }),
         ),
         (
+            "events",
+            layout!(Events {
+                switches,
+                smt_ns,
+                page_cache,
+                net_tx,
+                net_rx,
+                block
+            }),
+        ),
+        (
             "task_value",
             layout!(TaskMapValue {
                 cpu_ns,
                 comm_stamp_ns,
                 flags,
-                pad,
+                events,
                 comm
             }),
         ),
@@ -106,17 +117,55 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
                 pad
             }),
         ),
-        ("overflow_value", layout!(OverflowValue { cpu_ns })),
+        ("overflow_value", layout!(OverflowValue { cpu_ns, events })),
+        (
+            "hardware",
+            layout!(HardwareValue {
+                ran_ns,
+                count,
+                missed_ns
+            }),
+        ),
+        (
+            "readings",
+            layout!(Readings {
+                count,
+                missed_ns,
+                known,
+                failed
+            }),
+        ),
+        (
+            "softirqs",
+            layout!(Softirqs {
+                count,
+                ns,
+                unmeasured
+            }),
+        ),
         (
             "slot",
             layout!(Slot {
-                busy_ns,
-                idle_ns,
                 unplaced_ns,
                 map_full,
                 overflow_full,
                 implausible,
+                counters_full,
+                clock_busy_ns,
+                sibling_busy_ns,
+                happened,
+                seen,
+                events,
+                events_seen,
+                idled,
                 package,
+                sibling,
+                softirq_total_ns,
+                softirq_since,
+                softirq_seen_ns,
+                softirq_ns,
+                busy_ns,
+                idle_ns,
                 idle,
                 since
             }),

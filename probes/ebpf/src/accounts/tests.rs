@@ -2,6 +2,7 @@
 //! The tables are drawn as: what the hash holds at each tick -> what the report says.
 
 use super::*;
+use crate::abi::Events;
 use proptest::prelude::*;
 
 const NS_PER_TICK: u64 = 10_000_000;
@@ -15,16 +16,16 @@ fn key(tgid: u32, started_ns: u64, cgroup_id: u64) -> TaskMapKey {
     }
 }
 
-fn value(cpu_ns: u64, flags: u32) -> TaskMapValue {
+fn value(cpu_ns: u64, flags: u64) -> TaskMapValue {
     named(cpu_ns, flags, 1, b"task")
 }
 
-fn named(cpu_ns: u64, flags: u32, comm_stamp_ns: u64, name: &[u8]) -> TaskMapValue {
+fn named(cpu_ns: u64, flags: u64, comm_stamp_ns: u64, name: &[u8]) -> TaskMapValue {
     TaskMapValue {
         cpu_ns,
         comm_stamp_ns,
         flags,
-        pad: 0,
+        events: Events::default(),
         comm: Comm::from_bytes(name).0,
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn settings(max_tasks: u32) -> Settings {
     Settings {
         packages_of_cpu,
         max_tasks,
+        ..Settings::default()
     }
 }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// More than any step here.
+const MOST: Duration = Duration::from_secs(1);
+
 fn slot(package: u32, busy_ns: u64, idle_ns: u64) -> Slot {
     Slot {
         busy_ns,
@@ -14,9 +17,9 @@ fn slot(package: u32, busy_ns: u64, idle_ns: u64) -> Slot {
 
 fn report(cpus: &Cpus) -> Vec<(u16, u32, u64, u64)> {
     let mut rows = Vec::new();
-    cpus.report(&mut rows);
+    cpus.packages(&mut rows);
     rows.iter()
-        .map(|row| (row.package.0, row.cpus, row.busy.as_nanos(), row.idle.as_nanos()))
+        .map(|row: &PackageTime| (row.package.0, row.cpus, row.busy.as_nanos(), row.idle.as_nanos()))
         .collect()
 }
 
@@ -24,7 +27,7 @@ fn report(cpus: &Cpus) -> Vec<(u16, u32, u64, u64)> {
 fn cpus_of_a_package_are_added_and_cpus_that_never_were_are_left_out() {
     let mut cpus = Cpus::default();
     let slots = [slot(0, 10, 1), slot(1, 20, 2), slot(0, 30, 3), slot(7, 0, 0)];
-    cpus.record(&slots, &[0, 1, 2], 1_000);
+    cpus.record(&slots, &[0, 1, 2], 1_000, MOST);
     assert_eq!(report(&cpus), [(0, 2, 40, 4), (1, 1, 20, 2)]);
     assert_eq!(PackageId(1), package_id(1));
 }
@@ -36,11 +39,11 @@ fn the_idle_slice_that_runs_is_counted_up_to_now() {
         idle: 1,
         ..slot(0, 5, 100)
     };
-    cpus.record(&[idle], &[0], 1_250);
+    cpus.record(&[idle], &[0], 1_250, MOST);
     assert_eq!(report(&cpus), [(0, 1, 5, 350)]);
     // A stamp that is newer than our reading of the clock: nothing runs yet.
     let mut cpus = Cpus::default();
-    cpus.record(&[idle], &[0], 900);
+    cpus.record(&[idle], &[0], 900, MOST);
     assert_eq!(report(&cpus), [(0, 1, 5, 100)]);
 }
 
@@ -52,7 +55,7 @@ fn a_running_task_and_an_unknown_start_add_no_idle_time() {
         since: 0,
         ..slot(0, 0, 0)
     };
-    cpus.record(&[slot(0, 5, 100), unknown], &[0, 1], 1_250);
+    cpus.record(&[slot(0, 5, 100), unknown], &[0, 1], 1_250, MOST);
     assert_eq!(report(&cpus), [(0, 2, 5, 100)]);
 }
 
@@ -63,11 +66,11 @@ fn nothing_falls_when_a_cpu_goes_offline_or_a_copy_was_torn() {
         idle: 1,
         ..slot(0, 5, 100)
     };
-    cpus.record(&[idle], &[0], 1_250);
-    cpus.record(&[idle], &[], 2_000);
+    cpus.record(&[idle], &[0], 1_250, MOST);
+    cpus.record(&[idle], &[], 2_000, MOST);
     assert_eq!(report(&cpus), [(0, 0, 5, 350)]);
     // The slice that ended is not in idle_ns yet, but `since` is new.
-    cpus.record(&[Slot { since: 1_900, ..idle }], &[0], 2_000);
+    cpus.record(&[Slot { since: 1_900, ..idle }], &[0], 2_000, MOST);
     assert_eq!(report(&cpus), [(0, 1, 5, 350)]);
 }
 
@@ -79,12 +82,13 @@ fn what_was_lost_is_added_over_all_cpus() {
         implausible: 3,
         ..slot(0, 0, 0)
     };
-    let lost = Cpus::default().record(&[one, one], &[0, 1], 0);
+    let lost = Cpus::default().record(&[one, one], &[0, 1], 0, MOST);
     assert_eq!(
         lost,
         Lost {
             map_full: 2,
             overflow_full: 4,
+            counters_full: 0,
             implausible: 6
         }
     );
@@ -97,8 +101,8 @@ fn time_without_room_goes_to_the_root_cgroup_of_its_package() {
         ..slot(package, 0, 0)
     };
     let mut rows = vec![
-        unnamed(CgroupId::ROOT, PackageId(0), 100),
-        unnamed(CgroupId(40), PackageId(1), 7),
+        unnamed(CgroupId::ROOT, PackageId(0), 100, EventCounts::ZERO),
+        unnamed(CgroupId(40), PackageId(1), 7, EventCounts::ZERO),
     ];
     unplaced(&[with(0, 3), with(1, 5), with(1, 6), with(2, 0)], &mut rows);
     let rows: Vec<_> = rows

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// The end of a slice, and the rows that it is charged to.
+#ifndef KEPLER_CHARGE_H
+#define KEPLER_CHARGE_H
+
+#include "counters.h"
+#include "slot.h"
+#include "smt.h"
+
+#define TASK_KTHREAD 1
+#define TASK_ENDED   2
+
+// No slice is longer than a day: user space flushes every running CPU at each tick (60 s at most),
+// so only a stamp that is broken can say so. An idle CPU is not flushed, and no kernel leaves one
+// without a timer for a day. User space holds each drain against the time that really passed.
+#define SLICE_MAX_NS (24ULL * 3600 * 1000000000)
+
+struct task_key {
+	u64 started_ns; // start of the group leader (CLOCK_BOOTTIME): pids are reused
+	u64 cgroup_id;
+	u32 tgid;
+	u32 package;
+};
+
+struct task_value {
+	u64 cpu_ns;
+	u64 comm_stamp_ns; // when comm was read: several rows of a task may disagree
+	u64 flags;
+	struct events events;
+	char comm[TASK_COMM_LEN];
+};
+
+struct overflow_key {
+	u64 cgroup_id;
+	u32 package;
+	u32 pad;
+};
+
+struct overflow_value {
+	u64 cpu_ns;
+	struct events events;
+};
+
+// Preallocated: an allocation under the run queue's lock may fail or recurse. The loader sets the
+// size.
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+	MAP_NUMBER(max_entries, 16384);
+	MAP_TYPE(key, struct task_key);
+	MAP_TYPE(value, struct task_value);
+} tasks SEC(".maps");
+
+// Cgroups of a node times its packages, when `tasks` is full: 4096 entries of 128 bytes are 512 KB.
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+	MAP_NUMBER(max_entries, 4096);
+	MAP_TYPE(key, struct overflow_key);
+	MAP_TYPE(value, struct overflow_value);
+} overflow SEC(".maps");
+
+// By the keys of `tasks`, and for rows of `overflow` by a key without a process. A map of its own,
+// because most virtual machines count none of it: the loader sets the size where `counters` is set.
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+	MAP_NUMBER(max_entries, 1);
+	MAP_TYPE(key, struct task_key);
+	MAP_TYPE(value, struct hardware);
+} hardware SEC(".maps");
+
+// Who is charged, as far as the kernel structs tell.
+struct runner {
+	struct task_struct *leader;
+	u64 started_ns;
+	u32 tgid;
+	u32 flags;
+};
+
+// What there is to charge. Filled piece by piece: on this path, stores of zeros are a cost.
+struct slice {
+	u64 ran_ns; // without softirqs
+	struct events events;
+	struct hardware hardware;
+};
+
+// Time that softirqs took out of the slice of `ran`. What does not fit, because a flush came in the
+// middle of one, waits for the next slice.
+inline_always u64 softirq_share(struct slot *slot, u64 now, u64 ran)
+{
+	u64 since = slot->softirq_since;
+	u64 taken = slot->softirq_total_ns + (since ? now - since : 0) - slot->softirq_seen_ns;
+
+	if ((s64)taken <= 0)
+		return 0;
+	if (taken > ran)
+		taken = ran;
+	slot->softirq_seen_ns += taken;
+	slot->softirq_ns += taken;
+	return taken;
+}
+
+// Only a kernel that preempts softirqs (PREEMPT_RT) switches inside of one. What comes after the
+// switch is not the softirq's.
+inline_always void leave_softirq(struct slot *slot)
+{
+	if (slot->softirq_since) {
+		slot->softirq_total_ns += bpf_ktime_get_ns() - slot->softirq_since;
+		slot->softirq_since = 0;
+	}
+}
+
+// Ends the slice that runs on this CPU, says what there is to charge, and begins the next one.
+inline_always void end_slice(
+	struct slot *slot, struct slice *slice, u64 will_idle, const u64 switches)
+{
+	u64 now = bpf_ktime_get_ns();
+	u64 since = slot->since;
+	u64 ran = now - since;
+
+	if (!since) {
+		// Whatever runs began at a time nobody knows.
+		ran = 0;
+	} else if (ran > SLICE_MAX_NS) {
+		slot->implausible++;
+		ran = 0;
+		// A start ahead of now: time up to it is charged already, so it stays.
+		if ((s64)(now - since) < 0)
+			now = since;
+	}
+	slot->since = now;
+	barrier();
+	slice->events.switches = switches;
+	if (counters)
+		read_counters(&slice->hardware, ran);
+	if (smt)
+		slice->events.smt_ns = sibling_overlap(slot, now, ran, will_idle);
+	slot->idle = will_idle;
+	slice->ran_ns = ran - softirq_share(slot, now, ran);
+}
+
+inline_always void read_comm(struct task_value *value, struct task_struct *leader, u64 stamp)
+{
+	bpf_probe_read_kernel(value->comm, sizeof(value->comm), leader->comm);
+	value->comm_stamp_ns = stamp;
+}
+
+// Counted events become the task's that is on the CPU. Seldom: most slices have none.
+inline_always void collect_events(struct slot *slot, struct events *events)
+{
+	slot->events_seen = slot->events;
+	barrier();
+	events->page_cache = slot->happened.page_cache - slot->seen.page_cache;
+	events->net_tx = slot->happened.net_tx - slot->seen.net_tx;
+	events->net_rx = slot->happened.net_rx - slot->seen.net_rx;
+	events->block = slot->happened.block - slot->seen.block;
+	slot->seen = slot->happened;
+}
+
+inline_always void charge_idle(struct slot *slot, struct slice *slice)
+{
+	slot->idle_ns += slice->ran_ns;
+	if (slot->events == slot->events_seen)
+		return;
+	collect_events(slot, &slice->events);
+	slot->idled.net_tx += slice->events.net_tx;
+	slot->idled.net_rx += slice->events.net_rx;
+	slot->idled.block += slice->events.block;
+}
+
+// Rows are shared by all CPUs of a package, so everything is added atomically.
+inline_always void add_slice(
+	u64 *cpu_ns, struct events *to, const struct slice *slice, bool collected)
+{
+	__sync_fetch_and_add(cpu_ns, slice->ran_ns);
+	if (slice->events.switches)
+		__sync_fetch_and_add(&to->switches, 1);
+	if (smt && slice->events.smt_ns)
+		__sync_fetch_and_add(&to->smt_ns, slice->events.smt_ns);
+	if (!collected)
+		return;
+	__sync_fetch_and_add(&to->page_cache, slice->events.page_cache);
+	__sync_fetch_and_add(&to->net_tx, slice->events.net_tx);
+	__sync_fetch_and_add(&to->net_rx, slice->events.net_rx);
+	__sync_fetch_and_add(&to->block, slice->events.block);
+}
+
+inline_always void add_hardware(
+	struct slot *slot, const struct task_key *key, const struct hardware *rise)
+{
+	struct hardware fresh = {};
+	struct hardware *row = bpf_map_lookup_elem(&hardware, key);
+
+	if (!row) {
+		bpf_map_update_elem(&hardware, key, &fresh, BPF_NOEXIST);
+		row = bpf_map_lookup_elem(&hardware, key);
+	}
+	if (!row) {
+		slot->counters_full++;
+		return;
+	}
+	__sync_fetch_and_add(&row->ran_ns, rise->ran_ns);
+#pragma unroll
+	for (u32 i = 0; i < COUNTERS; i++) {
+		if (!(counters & 1U << i))
+			continue;
+		__sync_fetch_and_add(&row->count[i], rise->count[i]);
+		if (rise->missed_ns[i])
+			__sync_fetch_and_add(&row->missed_ns[i], rise->missed_ns[i]);
+	}
+}
+
+// `tasks` is full: the time keeps its cgroup, or at least its CPU.
+inline_always void charge_overflow(
+	struct slot *slot, u64 cgroup_id, const struct slice *slice, bool collected)
+{
+	struct overflow_key key = {.cgroup_id = cgroup_id, .package = slot->package};
+	struct task_key nobody = {.cgroup_id = cgroup_id, .package = slot->package};
+	struct overflow_value fresh = {};
+	struct overflow_value *value;
+
+	slot->map_full++;
+	value = bpf_map_lookup_elem(&overflow, &key);
+	if (!value) {
+		bpf_map_update_elem(&overflow, &key, &fresh, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&overflow, &key);
+	}
+	if (!value) {
+		slot->overflow_full++;
+		slot->unplaced_ns += slice->ran_ns;
+		return;
+	}
+	add_slice(&value->cpu_ns, &value->events, slice, collected);
+	if (counters)
+		add_hardware(slot, &nobody, &slice->hardware);
+}
+
+inline_always struct task_value *new_entry(
+	const struct task_key *key, const struct runner *runner, u64 now)
+{
+	struct task_value fresh = {.flags = runner->flags};
+
+	read_comm(&fresh, runner->leader, now);
+	// Another CPU may be faster, then its entry is as good.
+	bpf_map_update_elem(&tasks, key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&tasks, key);
+}
+
+// Charges the slice that has ended to the current task, which is not idle. `renew_comm` is for
+// callers that are rare.
+inline_always void charge(
+	struct slot *slot, const struct runner *runner, struct slice *slice, const bool renew_comm)
+{
+	struct task_key key = {
+		.started_ns = runner->started_ns,
+		.cgroup_id = bpf_get_current_cgroup_id(),
+		.tgid = runner->tgid,
+		.package = slot->package,
+	};
+	bool collected = slot->events != slot->events_seen;
+	struct task_value *value;
+
+	slot->busy_ns += slice->ran_ns;
+	if (collected)
+		collect_events(slot, &slice->events);
+	value = bpf_map_lookup_elem(&tasks, &key);
+	if (!value)
+		value = new_entry(&key, runner, slot->since);
+	if (!value) {
+		charge_overflow(slot, key.cgroup_id, slice, collected);
+		return;
+	}
+	add_slice(&value->cpu_ns, &value->events, slice, collected);
+	if (counters)
+		add_hardware(slot, &key, &slice->hardware);
+
+	// The last switch of every thread passes here with PF_EXITING, so the mark needs no hook of
+	// its own and is on an entry that the dead task's last slice creates, too. Bits are only
+	// ever set, so a plain store will do.
+	if (runner->flags & TASK_ENDED && !(value->flags & TASK_ENDED)) {
+		read_comm(value, runner->leader, slot->since);
+		value->flags |= TASK_ENDED;
+	} else if (renew_comm) {
+		read_comm(value, runner->leader, slot->since);
+	}
+}
+
+#endif

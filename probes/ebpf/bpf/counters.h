@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+//
+// Hardware counters at the end of a slice. Events are open on every CPU and count whatever runs;
+// the rise since the last slice belongs to the task that ran.
+//
+// A PMU with fewer counters than events takes turns. Then an event ran for less time than it was
+// enabled; the difference is kept with the count, and user space scales the rise of each drain.
+#ifndef KEPLER_COUNTERS_H
+#define KEPLER_COUNTERS_H
+
+#include "slot.h"
+
+// Filled by user space: element cpu * COUNTERS + counter. The loader sets the size.
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	MAP_NUMBER(max_entries, 1);
+	MAP_NUMBER(key_size, 4);
+	MAP_NUMBER(value_size, 4);
+} perf_events SEC(".maps");
+
+// include/uapi/linux/bpf.h: struct bpf_perf_event_value
+struct perf_value {
+	u64 counter;
+	u64 enabled;
+	u64 running;
+};
+
+// What one task did.
+struct hardware {
+	u64 ran_ns; // time of its slices, softirqs in them included: the events count these, too
+	u64 count[COUNTERS];
+	u64 missed_ns[COUNTERS]; // of ran_ns, the event was waiting for its turn
+};
+
+// The last reading on a CPU.
+struct readings {
+	u64 count[COUNTERS];
+	u64 missed_ns[COUNTERS];
+	u64 known; // bit by counter: there is a last reading
+	u64 failed; // readings that the kernel refused
+};
+
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	MAP_NUMBER(max_entries, 1);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct readings);
+} readings SEC(".maps");
+
+inline_always void read_counter(
+	struct readings *last, struct hardware *rise, u32 cpu, const u32 which)
+{
+	struct perf_value value = {};
+	u64 missed;
+
+	if (!(counters & 1U << which))
+		return;
+	if (bpf_perf_event_read_value(
+		    &perf_events, cpu * COUNTERS + which, &value, sizeof(value))) {
+		// After a gap nobody knows whose the rise is.
+		last->known &= ~(1ULL << which);
+		last->failed++;
+		return;
+	}
+	missed = value.enabled - value.running;
+	// An event that was opened anew, because its CPU had been offline, begins at zero.
+	if (last->known & 1ULL << which && value.counter >= last->count[which] &&
+		missed >= last->missed_ns[which]) {
+		rise->count[which] = value.counter - last->count[which];
+		rise->missed_ns[which] = missed - last->missed_ns[which];
+	}
+	last->count[which] = value.counter;
+	last->missed_ns[which] = missed;
+	last->known |= 1ULL << which;
+}
+
+// Takes new readings and says what was added during the slice of `ran`.
+inline_always void read_counters(struct hardware *rise, u64 ran)
+{
+	u32 zero = 0, cpu = bpf_get_smp_processor_id();
+	struct readings *last = bpf_map_lookup_elem(&readings, &zero);
+
+	*rise = (struct hardware){.ran_ns = ran};
+	if (!last)
+		return;
+	read_counter(last, rise, cpu, 0);
+	read_counter(last, rise, cpu, 1);
+	read_counter(last, rise, cpu, 2);
+	read_counter(last, rise, cpu, 3);
+}
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Scaling, and the words for what is missing.
+
+use super::*;
+
+fn reading(ran_ns: u64, count: u64, missed_ns: u64) -> HardwareValue {
+    HardwareValue {
+        ran_ns,
+        count: [count, 0, 0, 0],
+        missed_ns: [missed_ns, 0, 0, 0],
+    }
+}
+
+/// What the first counter rose by at each reading.
+fn rises<const N: usize>(readings: [HardwareValue; N]) -> [u64; N] {
+    let mut tally = Tally::default();
+    readings.map(|reading| tally.advance(&reading)[0])
+}
+
+#[test]
+fn a_counter_that_always_ran_is_taken_as_it_is() {
+    assert_eq!(rises([reading(100, 7, 0), reading(300, 8, 0)]), [7, 1]);
+}
+
+#[test]
+fn a_counter_that_took_turns_speaks_for_the_time_it_missed() {
+    // ran 100, of it 75 missed: 10 in a quarter of the time; then 100 more with nothing missed
+    assert_eq!(rises([reading(100, 10, 75), reading(200, 20, 75)]), [40, 10]);
+}
+
+#[test]
+fn a_counter_without_a_turn_waits_and_is_paid_with_the_next() {
+    // 100 ns without a turn, then 100 ns of which half
+    assert_eq!(
+        rises([reading(100, 0, 100), reading(200, 5, 150), reading(300, 6, 150)]),
+        [0, 20, 1]
+    );
+    // one part in a hundred is too little to speak for the rest
+    assert_eq!(rises([reading(10_000, 1, 9_900)]), [0]);
+}
+
+#[test]
+fn a_row_that_began_again_counts_whole() {
+    assert_eq!(rises([reading(100, 7, 0), reading(50, 3, 0)]), [7, 3]);
+}
+
+#[test]
+fn a_place_without_a_counter_counts_nothing() {
+    let mut counters = [None; COUNTERS];
+    counters[2] = Some(GENERIC[2]);
+    let counts = counts(&counters, [1, 2, 3, 4]);
+    assert_eq!(counts, EventCounts::ZERO.with(Event::Instructions, 3));
+}
+
+#[test]
+fn a_refusal_says_what_to_do() {
+    let text = |code| explain(&io::Error::from_raw_os_error(code));
+    assert!(text(libc::EACCES).contains("perf_event_paranoid"));
+    assert!(text(libc::ENOENT).contains("virtual machine"));
+    assert!(text(libc::EMFILE).contains("LimitNOFILE"));
+}
+
+#[test]
+fn a_machine_without_a_pmu_has_no_counter_and_says_so() {
+    // No PMU has an event of this number, so that it is refused everywhere.
+    let never = Counter {
+        event: Event::CpuCycles,
+        source: PerfEvent {
+            kind: HARDWARE,
+            config: 0xffff,
+        },
+    };
+    let open = Open::on(&[never], &[0]);
+    assert_eq!((open.mask(), open.events()), (0, EventSet::NONE));
+    assert!(open.missing[0].starts_with("cpu_cycles: "), "{:?}", open.missing);
+}
