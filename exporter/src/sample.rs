@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A hand-made snapshot for tests: two sockets with meters, memory, an estimated platform, a GPU; one container in a
-//! pod, the system and kernel rows, an ended pid that was used again, and something of every self-metric.
+//! pod, the system and kernel rows, softirqs, an ended pid that was used again, and something of every self-metric.
 //!
 //! ```text
 //! dynamic µJ         zone 0       1     2     3     4
@@ -10,6 +10,12 @@
 //! retired               2       0     0     0     0
 //! unattributed          2       0     3     0     5
 //! zone         60_000_005       7     4     4     5
+//!
+//! events       instructions  page cache  net rx  switches
+//! container   9_000_000_001          12       3        40
+//! system          2_000_000           5       1        20
+//! kernel                  7           0       4         2
+//! retired                 0           0       0         1
 //! ```
 
 use crate::config::ExporterConfig;
@@ -20,10 +26,10 @@ use attribution::model::snapshot::{
     WindowCounters, ZoneAccount,
 };
 use attribution::model::{
-    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, ErrorReason, EventCounts,
-    EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, NodeFacts, PackageId, PackageTime,
-    PassedOver, Permille, Place, PodUid, ProbeState, Provenance, ReporterId, Section, Selection, Snapshot,
-    SourceError, SourceId, TaskKey, TaskKind, TickId, Zone,
+    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, CpuTime, ErrorReason, Event,
+    EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, NodeFacts, PackageId,
+    PackageTime, PassedOver, Permille, Place, PodUid, ProbeState, Provenance, ReporterId, Section, Selection,
+    Snapshot, SoftirqTime, SourceError, SourceId, TaskKey, TaskKind, TickId, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +75,22 @@ pub(crate) fn ledger(cpu_ns: u64, dynamic_and_idle: &[(u64, u64)]) -> Ledger {
     }
 }
 
+/// What this sample counts beside CPU time; the other events are absent.
+const COUNTED: [Event; 4] = [
+    Event::Instructions,
+    Event::PageCacheHits,
+    Event::NetRxIrqs,
+    Event::Switches,
+];
+
+/// A ledger with events, in the order of [`COUNTED`].
+fn with_events(mut ledger: Ledger, counts: [u64; COUNTED.len()]) -> Ledger {
+    for (event, count) in COUNTED.into_iter().zip(counts) {
+        ledger.events.add(event, count);
+    }
+    ledger
+}
+
 /// `figures`: dynamic, idle, unattributed, unreserved idle.
 pub(crate) fn zone(component: Component, place: Place, source: SourceId, figures: [u64; 4]) -> ZoneAccount {
     let [dynamic, idle, unattributed, unreserved_idle] = figures.map(Microjoules::from_micro);
@@ -112,7 +134,12 @@ pub(crate) fn group<K>(key: K, ledger: Ledger) -> GroupRow<K> {
 }
 
 pub(crate) fn snapshot() -> Snapshot {
-    let pod_ledger = ledger(4_000_000_000, &[(30_000_001, 1_000_000), (7, 0), (0, 0), (4, 0)]);
+    let pod_ledger = worker_ledger();
+    let system_ledger = with_events(
+        ledger(2_500_000_000, &[(20_000_000, 0), (0, 0), (1, 0)]),
+        [2_000_000, 5, 1, 20],
+    );
+    let retired = with_events(ledger(0, &[(2, 0)]), [0, 0, 0, 1]);
     let unit = UnitKey {
         unit: "ssh.service".into(),
         slice: "system.slice".into(),
@@ -130,30 +157,32 @@ pub(crate) fn snapshot() -> Snapshot {
             busy: CpuNanos::from_nanos(9_000_000_000),
             idle: CpuNanos::from_nanos(70_000_000_000),
         }],
-        cpus: Vec::new(),
-        softirqs: Vec::new(),
-        counted: EventSet::NONE,
+        cpus: cpus(),
+        softirqs: vec![SoftirqTime {
+            package: PackageId(0),
+            vector: "net_rx",
+            count: 8,
+            time: CpuNanos::from_nanos(500_000),
+        }],
+        counted: COUNTED.into_iter().fold(EventSet::NONE, EventSet::with),
         processes: processes(),
-        other_processes: ledger(1, &[(4_000_000, 0)]),
+        other_processes: with_events(ledger(1, &[(4_000_000, 0)]), [1_000_000, 2, 0, 6]),
         containers: vec![
             GroupRow {
                 owner: Some(owner()),
                 ..group(ContainerKey::Container(CONTAINER.into()), pod_ledger.clone())
             },
+            group(ContainerKey::System, system_ledger.clone()),
             group(
-                ContainerKey::System,
-                ledger(2_500_000_000, &[(20_000_000, 0), (0, 0), (1, 0)]),
+                ContainerKey::Kernel,
+                with_events(ledger(1_500_001, &[(10_000_000, 0)]), [7, 0, 4, 2]),
             ),
-            group(ContainerKey::Kernel, ledger(1_000_001, &[(10_000_000, 0)])),
         ],
         pods: vec![group(POD.into(), pod_ledger)],
-        units: vec![group(
-            unit,
-            ledger(2_500_000_000, &[(20_000_000, 0), (0, 0), (1, 0)]),
-        )],
+        units: vec![group(unit, system_ledger)],
         retired: Retired {
-            processes: ledger(0, &[(2, 0)]),
-            containers: ledger(0, &[(2, 0)]),
+            processes: retired.clone(),
+            containers: retired,
             pods: Ledger::default(),
             units: Ledger::default(),
         },
@@ -168,6 +197,27 @@ pub(crate) fn snapshot() -> Snapshot {
         }],
         dropped: vec![("publish", 5)],
     }
+}
+
+/// What the container's only process was charged for.
+fn worker_ledger() -> Ledger {
+    with_events(
+        ledger(4_000_000_000, &[(30_000_001, 1_000_000), (7, 0), (0, 0), (4, 0)]),
+        [9_000_000_001, 12, 3, 40],
+    )
+}
+
+/// One in a guest whose hypervisor tells, one that went offline and never told.
+fn cpus() -> Vec<CpuTime> {
+    let cpu = |cpu, online, steal: Option<u64>| CpuTime {
+        cpu,
+        package: PackageId(0),
+        online,
+        busy: CpuNanos::from_nanos(4_500_000_000),
+        idle: CpuNanos::from_nanos(35_000_000_000),
+        steal: steal.map(CpuNanos::from_nanos),
+    };
+    vec![cpu(0, true, Some(20_000_000)), cpu(1, false, None)]
 }
 
 fn zones() -> Vec<ZoneAccount> {
@@ -219,23 +269,29 @@ fn owner() -> Arc<CgroupOwner> {
 }
 
 fn processes() -> Vec<ProcessRow> {
-    let worker = ledger(4_000_000_000, &[(30_000_001, 1_000_000), (7, 0), (0, 0), (4, 0)]);
+    let before = with_events(ledger(1_000_000, &[(9_000_000, 0)]), [0, 2, 0, 5]);
+    let again = with_events(ledger(500_000, &[(1_000_000, 0), (0, 0), (1, 0)]), [1, 1, 0, 5]);
+    let weird = with_events(ledger(2_000_000, &[(6_000_000, 0)]), [999_999, 0, 1, 4]);
+    let kworker = with_events(ledger(1_000_001, &[(9_000_000, 0)]), [7, 0, 0, 2]);
+    let softirq = with_events(ledger(500_000, &[(1_000_000, 0)]), [0, 0, 4, 0]);
+    let kernel = |row| ProcessRow {
+        kind: TaskKind::Kernel,
+        cgroup: CgroupId::ROOT,
+        ..row
+    };
     vec![
         ProcessRow {
             owner: Some(owner()),
-            ..process(4711, 100, b"worker", worker)
+            ..process(4711, 100, b"worker", worker_ledger())
         },
         ProcessRow {
             ended: true,
-            ..process(99, 5, b"sh", ledger(1_000_000, &[(9_000_000, 0)]))
+            ..process(99, 5, b"sh", before)
         },
-        process(99, 900, b"sh", ledger(500_000, &[(1_000_000, 0), (0, 0), (1, 0)])),
-        process(77, 3, b"we \"ird\\\n\xff", ledger(2_000_000, &[(6_000_000, 0)])),
-        ProcessRow {
-            kind: TaskKind::Kernel,
-            cgroup: CgroupId::ROOT,
-            ..process(12, 0, b"kworker/0:1", ledger(1_000_001, &[(10_000_000, 0)]))
-        },
+        process(99, 900, b"sh", again),
+        process(77, 3, b"we \"ird\\\n\xff", weird),
+        kernel(process(12, 0, b"kworker/0:1", kworker)),
+        kernel(process(TaskKey::SOFTIRQ.tgid, 0, b"softirq", softirq)),
     ]
 }
 

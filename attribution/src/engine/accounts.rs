@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The accounts: one per process, cgroup and package that the usage reports list, with the CPU time already booked and
-//! the rows that it pays into.
+//! The accounts: one per process, cgroup and package that the usage reports list, with the CPU time and events already
+//! booked and the rows that it pays into.
 //!
 //! An account holds no energy. Energy goes straight to the rows of each level, so an account can be forgotten as soon as
 //! its process is gone and everything it owes is paid.
@@ -93,8 +93,8 @@ impl Accounts {
             let time = row.cpu.checked_sub(account.booked).unwrap_or(row.cpu);
             account.booked = row.cpu;
             let events = row.events.since(&account.booked_events);
+            account.booked_events = row.events;
             if !events.is_zero() {
-                account.booked_events = row.events;
                 counts.push((id, events));
             }
             if !time.is_zero() {
@@ -108,6 +108,12 @@ impl Accounts {
         let round = self.round;
         for account in self.slots.iter_mut().flatten() {
             account.gone = account.seen != round;
+            if account.gone {
+                // What is not listed does not exist any more. Should the key come back while a late zone still holds the
+                // account, its totals begin at zero.
+                account.booked = CpuNanos::ZERO;
+                account.booked_events = EventCounts::ZERO;
+            }
         }
     }
 

@@ -91,12 +91,19 @@ impl Processes {
         }
     }
 
-    /// Takes over the newest name, cgroup and owner of a process that has a row.
+    /// Takes over the newest name, cgroup and owner of a process that has a row. A row that was taken for dead, because
+    /// no report listed it for a while, lives again while there is room; otherwise it would leave in the middle of its
+    /// counting and begin again at zero.
     pub(crate) fn describe(&mut self, newest: &ProcessRow) {
         if let Some(tracked) = self.rows.get_mut(&newest.task) {
             tracked.row.comm = newest.comm;
             tracked.row.cgroup = newest.cgroup;
             tracked.row.owner.clone_from(&newest.owner);
+            if tracked.row.ended && !newest.ended && self.living < self.most {
+                tracked.row.ended = false;
+                tracked.ended_at = None;
+                self.living += 1;
+            }
         }
     }
 
@@ -256,6 +263,36 @@ mod tests {
         assert_eq!(joules, Some(2_000_000_u64));
         level.retire(at(1_000), KEEP);
         assert_eq!(level.rows().len(), 1);
+    }
+
+    #[test]
+    fn a_row_that_was_taken_for_dead_lives_again_while_there_is_room() {
+        let mut level = Processes::new(1);
+        level.promote(&mut vec![(1, row(1))]);
+        level.charge(Some(task(1)), 0, joule());
+        level.end(task(1), at(1));
+        level.describe(&ProcessRow {
+            ended: true,
+            ..row(1)
+        });
+        assert_eq!(
+            pids(&level),
+            [(1, 1, true)],
+            "a dead process's last slice wakes nobody"
+        );
+        level.promote(&mut vec![(1, row(2))]);
+        level.describe(&row(1));
+        assert_eq!(pids(&level), [(1, 1, true), (2, 0, false)], "no room");
+        level.end(task(2), at(2));
+        level.describe(&row(1));
+        assert_eq!(pids(&level), [(1, 1, false), (2, 0, true)]);
+        level.promote(&mut vec![(1, row(3))]);
+        level.retire(at(1_000), KEEP);
+        assert_eq!(
+            pids(&level),
+            [(1, 1, false)],
+            "the room is taken, and the row does not leave"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 const ROOT_SLICE: &str = "-.slice";
 
 impl Engine {
-    /// Books a usage report's CPU time on the accounts and finds the rows that they pay into.
+    /// Books a usage report's CPU time and events on the accounts and finds the rows that they pay into.
     pub(super) fn book(&mut self, usage: &Usage, now: MonotonicNanos) {
         let work = &mut self.work;
         self.accounts
@@ -95,13 +95,14 @@ impl Engine {
         }
     }
 
-    /// One living account per process, in a fixed order.
+    /// One living account per process, in a fixed order. Softirqs have a row like a process but are none.
     fn one_account_per_process(&self) -> Vec<AccountId> {
         let mut living: Vec<(TaskKey, AccountId)> = self
             .accounts
             .iter()
             .filter(|(_, account)| account.lives())
             .filter_map(|(id, account)| Some((account.task?, id)))
+            .filter(|(task, _)| *task != TaskKey::SOFTIRQ)
             .collect();
         living.sort_unstable();
         living.dedup_by_key(|(task, _)| *task);
@@ -150,7 +151,7 @@ impl Engine {
         }
     }
 
-    /// Books CPU time and bills on the rows of every level.
+    /// Books CPU time, events and bills on the rows of every level.
     pub(super) fn apply(&mut self) {
         for delta in &self.work.deltas {
             let Some(account) = self.accounts.get(delta.id) else {
@@ -352,6 +353,6 @@ fn process_row(task: TaskKey, account: &Account) -> ProcessRow {
         cgroup: account.cgroup,
         owner: account.owner.clone(),
         ledger: Ledger::default(),
-        ended: false,
+        ended: !account.lives(),
     }
 }

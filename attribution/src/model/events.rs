@@ -110,20 +110,23 @@ impl EventCounts {
 
     /// The total of one event.
     #[must_use]
-    pub const fn get(&self, event: Event) -> u64 {
-        self.0[event as usize]
+    pub fn get(&self, event: Event) -> u64 {
+        self.0.get(event as usize).copied().unwrap_or(0)
     }
 
     /// Adds to one event.
-    pub const fn add(&mut self, event: Event, count: u64) {
-        let total = &mut self.0[event as usize];
-        *total = total.saturating_add(count);
+    pub fn add(&mut self, event: Event, count: u64) {
+        let total = self.get(event).saturating_add(count);
+        *self = self.with(event, total);
     }
 
     /// With one total set.
     #[must_use]
-    pub const fn with(mut self, event: Event, count: u64) -> Self {
-        self.0[event as usize] = count;
+    pub fn with(mut self, event: Event, count: u64) -> Self {
+        // Every event has a place: a test goes through all of them.
+        if let Some(total) = self.0.get_mut(event as usize) {
+            *total = count;
+        }
         self
     }
 
@@ -172,6 +175,10 @@ mod tests {
                     .into_iter()
                     .all(|other| (counts.get(other) == 7) == (other == event))
             );
+            let mut added = counts;
+            added.add(event, 1);
+            added.add(event, u64::MAX);
+            assert_eq!((counts.get(event), added.get(event)), (7, u64::MAX));
             let set = EventSet::NONE.with(event);
             assert_eq!(set.iter().collect::<Vec<_>>(), [event]);
         }

@@ -64,6 +64,6 @@ pub struct ProbeState {
     pub probe: &'static str,
     /// Whether it measures.
     pub up: bool,
-    /// Why not; empty when up.
+    /// Why not. Of a probe that measures: a remark (what it cannot tell here), or nothing.
     pub reason: String,
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The page at `/`: where things are, and the node's power now. One document without scripts or further requests.
+//! The page at `/`: where things are, the node's power now, and who accounts CPU time. One document without scripts or further requests.
 
 use crate::text::writer::Decimal;
 use attribution::model::snapshot::ZoneAccount;
-use attribution::model::{Microwatts, Snapshot};
+use attribution::model::{Accounting, Microwatts, Snapshot};
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Kepler</title>\
 <meta name=\"viewport\" content=\"width=device-width\"><style>body{font:1rem/1.5 sans-serif;margin:2rem}\
@@ -31,6 +31,7 @@ pub(super) fn html(snapshot: &Snapshot) -> String {
     if !snapshot.zones.is_empty() {
         table(&mut out, &snapshot.zones);
     }
+    accountant(&mut out, &snapshot.facts.accounting);
     out.push_str(LINKS);
     out
 }
@@ -61,6 +62,18 @@ fn table(out: &mut String, zones: &[ZoneAccount]) {
         out.push_str("</td></tr>\n");
     }
     out.push_str("</table>\n");
+}
+
+/// Who accounts CPU time, once that is decided.
+fn accountant(out: &mut String, accounting: &Accounting) {
+    if accounting.chosen.is_empty() {
+        return;
+    }
+    out.push_str("<p>CPU time by <strong>");
+    escape(out, accounting.chosen);
+    out.push_str("</strong>: ");
+    escape(out, &accounting.reason);
+    out.push_str("</p>\n");
 }
 
 /// Watts for people: whole milliwatts.
@@ -112,6 +125,19 @@ mod tests {
         let page = html(&snapshot);
         assert!(page.contains("<td>&lt;script&gt;&quot;&amp;&#39;</td>"));
         assert!(!page.contains("<script>"));
+    }
+
+    #[test]
+    fn the_accountant_of_cpu_time_is_named_with_its_reason() {
+        let page = html(&sample::snapshot());
+        assert!(
+            page.contains("<p>CPU time by <strong>proc</strong>: kernel has no &quot;BTF&quot;</p>\n"),
+            "{page}"
+        );
+        assert!(
+            !html(&Snapshot::default()).contains("CPU time"),
+            "nothing is decided yet"
+        );
     }
 
     #[test]

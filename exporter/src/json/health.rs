@@ -5,7 +5,8 @@ use super::views::{Each, Text, nanos};
 use attribution::model::facts::SourceFacts;
 use attribution::model::snapshot::{LATENESS_BUCKETS_MS, SourceAccount, WindowCounters};
 use attribution::model::{
-    Component, LostEvents, NodeFacts, PassedOver, ProbeState, ReporterId, Selection, SourceError, Zone,
+    Accounting, Component, LostEvents, NodeFacts, PassedOver, ProbeState, ReporterId, Selection, SourceError,
+    Zone,
 };
 use serde::Serialize;
 
@@ -45,6 +46,7 @@ fn error(error: &SourceError) -> ErrorView<'_> {
 pub(super) struct Facts<'a> {
     selections: Each<'a, Selection, SelectionView<'a>>,
     probes: Each<'a, ProbeState, ProbeView<'a>>,
+    accounting: AccountingView<'a>,
     sources: Each<'a, SourceFacts, SourceFactsView<'a>>,
 }
 
@@ -53,6 +55,7 @@ impl<'a> Facts<'a> {
         Self {
             selections: Each(&facts.selections, selection),
             probes: Each(&facts.probes, probe),
+            accounting: accounting(&facts.accounting),
             sources: Each(&facts.sources, source_facts),
         }
     }
@@ -98,6 +101,19 @@ fn probe(probe: &ProbeState) -> ProbeView<'_> {
         probe: probe.probe,
         up: probe.up,
         reason: &probe.reason,
+    }
+}
+
+#[derive(Serialize)]
+struct AccountingView<'a> {
+    chosen: &'static str,
+    reason: &'a str,
+}
+
+fn accounting(accounting: &Accounting) -> AccountingView<'_> {
+    AccountingView {
+        chosen: accounting.chosen,
+        reason: &accounting.reason,
     }
 }
 

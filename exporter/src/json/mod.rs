@@ -12,19 +12,26 @@
 //!             "relative_error_p90_permille": null, "dynamic_uj": 1, "idle_uj": 1, "unattributed_uj": 0,
 //!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "age_ns": 1, "up": true}],
 //!  "packages": [{"package": 0, "cpus": 8, "busy_ns": 1, "idle_ns": 1}],
+//!  "cpus": [{"cpu": 0, "package": 0, "online": true, "busy_ns": 1, "idle_ns": 1, "steal_ns": null}],
+//!  "softirqs": [{"package": 0, "vector": "net_rx", "count": 1, "time_ns": 1}],
+//!  "counted": ["cpu_cycles"],
 //!  "processes": [{"pid": 1, "start_ticks": 1, "command": "init", "kind": "user", "cgroup": 1,
 //!                 "owner": {"path": "/", "container": null, "runtime": "", "pod": null, "unit": null, "slice": null},
-//!                 "ended": false, "cpu_ns": 1, "charges": [{"zone": 0, "dynamic_uj": 1, "idle_uj": 0}]}],
-//!  "other_processes": {"cpu_ns": 1, "charges": []},
-//!  "containers": [{"kind": "container", "id": "0a1b", "owner": null, "ended": false, "cpu_ns": 1, "charges": []}],
-//!  "pods": [{"uid": "...", "owner": null, "ended": false, "cpu_ns": 1, "charges": []}],
-//!  "units": [{"unit": "ssh.service", "slice": "system.slice", "owner": null, "ended": false, "cpu_ns": 1, "charges": []}],
-//!  "retired": {"processes": {"cpu_ns": 0, "charges": []}, "containers": {}, "pods": {}, "units": {}},
+//!                 "ended": false, "cpu_ns": 1, "events": {"cpu_cycles": 1},
+//!                 "charges": [{"zone": 0, "dynamic_uj": 1, "idle_uj": 0}]}],
+//!  "other_processes": {"cpu_ns": 1, "events": {"cpu_cycles": 1}, "charges": []},
+//!  "containers": [{"kind": "container", "id": "0a1b", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
+//!                  "charges": []}],
+//!  "pods": [{"uid": "...", "owner": null, "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
+//!  "units": [{"unit": "ssh.service", "slice": "system.slice", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
+//!             "charges": []}],
+//!  "retired": {"processes": {"cpu_ns": 0, "events": {}, "charges": []}, "containers": {}, "pods": {}, "units": {}},
 //!  "coverage_permille": 998,
 //!  "sources": [{"source": "rapl-sysfs", "age_ns": 1,
 //!               "errors": [{"zone": "package/socket0", "reason": "io", "count": 1, "latest": "..."}]}],
 //!  "facts": {"selections": [{"key": "cpu", "chosen": ["rapl"], "passed_over": [{"name": "...", "reason": "..."}]}],
 //!            "probes": [{"probe": "sched_switch", "up": true, "reason": ""}],
+//!            "accounting": {"chosen": "switch", "reason": "..."},
 //!            "sources": [{"source": "rapl-sysfs", "components": ["package"], "detail": "..."}]},
 //!  "windows": {"closed": 7, "late": [{"reporter": "usage", "count": 1}], "late_now": [], "stale": [],
 //!              "lateness_bounds_ms": [0, 1], "lateness_counts": [7, 0, 0], "lateness_sum_ns": 0},
@@ -35,8 +42,17 @@
 //! `zone` in a charge is the position in `zones`; zones that a row was not charged for are left out. Containers have the
 //! `kind` `container`, `system` or `kernel`; the last two have no `id`. At every level the rows, `retired` and (for
 //! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`.
+//!
+//! `counted` names the events that this machine counts beside CPU time, and `events` of every ledger has exactly these
+//! (cut short above): `cpu_cycles`, `ref_cycles`, `cpu_instructions`, `cache_miss`, `page_cache_hit`, `net_tx_irq`,
+//! `net_rx_irq`, `block_irq`, `context_switches`; and `smt_overlap_ns`, the time during which the other hardware thread of
+//! the core was busy, too. They add up over the rows of a level as CPU time does. `packages`, `cpus` and `softirqs` are
+//! totals since the probe began; busy time holds softirqs, and `steal_ns` (the time a hypervisor took, `null` where it does
+//! not tell) is a part of busy or idle time. `softirqs` are also the process with `pid` 0. `accounting.chosen` is
+//! `switch`, `scheduler` or `proc`. The `reason` of a probe that is up is a remark.
 
 mod health;
+mod ledger;
 mod views;
 
 use crate::error::ExporterError;
@@ -53,7 +69,9 @@ pub(crate) fn render(snapshot: &Snapshot) -> Result<Vec<u8>, ExporterError> {
 mod tests {
     use super::*;
     use crate::sample;
+    use attribution::model::Event;
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     fn rendered() -> Value {
         serde_json::from_slice(&render(&sample::snapshot()).unwrap()).unwrap()
@@ -101,19 +119,104 @@ mod tests {
                 .map(|charge| charge["dynamic_uj"].as_u64().unwrap())
                 .sum()
         };
+        let levels = ["processes", "containers"].map(|level| {
+            let mut rows: Vec<&Value> = snapshot[level].as_array().unwrap().iter().collect();
+            rows.push(&snapshot["retired"][level]);
+            if level == "processes" {
+                rows.push(&snapshot["other_processes"]);
+            }
+            (level, rows)
+        });
+        let events = |event: &str| {
+            let count = |row: &&Value| row["events"][event].as_u64().unwrap();
+            levels
+                .each_ref()
+                .map(|(_, rows)| rows.iter().map(count).sum::<u64>())
+        };
+        assert_eq!(events("cpu_instructions"), [9_002_000_008; 2]);
+        assert_eq!(events("page_cache_hit"), [17; 2]);
+        assert_eq!(events("net_rx_irq"), [8; 2]);
+        assert_eq!(events("context_switches"), [63; 2]);
         for zone in 0..5 {
             let account = &snapshot["zones"][usize::try_from(zone).unwrap()];
             let charged =
                 account["dynamic_uj"].as_u64().unwrap() - account["unattributed_uj"].as_u64().unwrap();
-            for level in ["processes", "containers"] {
-                let mut rows: Vec<&Value> = snapshot[level].as_array().unwrap().iter().collect();
-                rows.push(&snapshot["retired"][level]);
-                if level == "processes" {
-                    rows.push(&snapshot["other_processes"]);
-                }
-                assert_eq!(sum(&rows, zone), charged, "{level} in zone {zone}");
+            for (level, rows) in &levels {
+                assert_eq!(sum(rows, zone), charged, "{level} in zone {zone}");
             }
         }
+    }
+
+    #[test]
+    fn every_ledger_names_the_events_that_are_counted_and_no_other() {
+        let mut sample = sample::snapshot();
+        // A count that nobody vouches for.
+        sample.containers[0].ledger.events.add(Event::CpuCycles, 5);
+        let snapshot: Value = serde_json::from_slice(&render(&sample).unwrap()).unwrap();
+        let counted = [
+            "cpu_instructions",
+            "page_cache_hit",
+            "net_rx_irq",
+            "context_switches",
+        ];
+        assert_eq!(snapshot["counted"], json!(counted));
+        assert_eq!(
+            snapshot["containers"][0]["events"],
+            json!({"cpu_instructions": 9_000_000_001_u64, "page_cache_hit": 12, "net_rx_irq": 3, "context_switches": 40})
+        );
+        let worker = &snapshot["containers"][0]["events"];
+        assert_eq!(
+            [
+                &snapshot["pods"][0]["events"],
+                &snapshot["processes"][0]["events"]
+            ],
+            [worker; 2]
+        );
+        assert_eq!(snapshot["units"][0]["events"]["context_switches"], 20);
+        assert_eq!(snapshot["other_processes"]["events"]["context_switches"], 6);
+        for (level, switches) in [("processes", 1), ("containers", 1), ("pods", 0), ("units", 0)] {
+            let events = &snapshot["retired"][level]["events"];
+            assert_eq!(
+                (
+                    events["context_switches"].as_u64(),
+                    events.as_object().unwrap().len()
+                ),
+                (Some(switches), 4)
+            );
+        }
+    }
+
+    #[test]
+    fn single_cpus_softirqs_and_the_accountant_are_told() {
+        let snapshot = rendered();
+        assert_eq!(
+            snapshot["cpus"],
+            json!([
+                {"cpu": 0, "package": 0, "online": true, "busy_ns": 4_500_000_000_u64, "idle_ns": 35_000_000_000_u64,
+                    "steal_ns": 20_000_000},
+                {"cpu": 1, "package": 0, "online": false, "busy_ns": 4_500_000_000_u64, "idle_ns": 35_000_000_000_u64,
+                    "steal_ns": null}
+            ])
+        );
+        assert_eq!(
+            snapshot["softirqs"],
+            json!([{"package": 0, "vector": "net_rx", "count": 8, "time_ns": 500_000}])
+        );
+        assert_eq!(
+            snapshot["facts"]["accounting"],
+            json!({"chosen": "proc", "reason": "kernel has no \"BTF\""})
+        );
+    }
+
+    #[test]
+    fn a_remark_of_a_probe_that_measures_is_told() {
+        let mut sample = sample::snapshot();
+        Arc::make_mut(&mut sample.facts).probes[0].reason = "one \"package\"\nonly".to_owned();
+        let snapshot: Value = serde_json::from_slice(&render(&sample).unwrap()).unwrap();
+        assert_eq!(
+            snapshot["facts"]["probes"][0],
+            json!({"probe": "proc_fallback", "up": true, "reason": "one \"package\"\nonly"})
+        );
     }
 
     #[test]
@@ -150,6 +253,9 @@ mod tests {
         assert_eq!(snapshot["tick"], 0);
         assert_eq!(snapshot["zones"], json!([]));
         assert_eq!(snapshot["coverage_permille"], Value::Null);
-        assert_eq!(snapshot["retired"]["units"], json!({"cpu_ns": 0, "charges": []}));
+        assert_eq!(
+            snapshot["retired"]["units"],
+            json!({"cpu_ns": 0, "events": {}, "charges": []})
+        );
     }
 }

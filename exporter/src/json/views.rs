@@ -3,11 +3,11 @@
 //! inside a view is written through [`Each`], so that nothing is collected on the way.
 
 use super::health::{DroppedView, Facts, LostView, SourceView, Windows, dropped, lost, source};
-use attribution::model::snapshot::{
-    Charge, ContainerKey, GroupRow, Ledger, ProcessRow, Retired, SourceAccount, UnitKey, ZoneAccount,
-};
+use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
+use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
-    CgroupOwner, LostEvents, PackageTime, Place, Provenance, Section, Snapshot, TaskKind,
+    CgroupOwner, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, Provenance, Section, Snapshot,
+    SoftirqTime, TaskKind,
 };
 use serde::{Serialize, Serializer};
 use std::time::Duration;
@@ -18,6 +18,16 @@ pub(super) struct Each<'a, T, V>(pub(super) &'a [T], pub(super) fn(&'a T) -> V);
 impl<T, V: Serialize> Serialize for Each<'_, T, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(self.1))
+    }
+}
+
+/// The same for rows with a ledger, whose view depends on what is counted.
+struct Rows<'a, T, V>(&'a [T], EventSet, fn(&'a T, EventSet) -> V);
+
+impl<T, V: Serialize> Serialize for Rows<'_, T, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(rows, counted, view) = self;
+        serializer.collect_seq(rows.iter().map(|row| view(row, *counted)))
     }
 }
 
@@ -32,11 +42,14 @@ pub(super) struct SnapshotView<'a> {
     window: Window,
     zones: Each<'a, ZoneAccount, ZoneView<'a>>,
     packages: Each<'a, PackageTime, PackageView>,
-    processes: Each<'a, ProcessRow, ProcessView<'a>>,
+    cpus: Each<'a, CpuTime, CpuView>,
+    softirqs: Each<'a, SoftirqTime, SoftirqView>,
+    counted: Counted,
+    processes: Rows<'a, ProcessRow, ProcessView<'a>>,
     other_processes: LedgerView<'a>,
-    containers: Each<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
-    pods: Each<'a, GroupRow<String>, PodView<'a>>,
-    units: Each<'a, GroupRow<UnitKey>, UnitView<'a>>,
+    containers: Rows<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
+    pods: Rows<'a, GroupRow<String>, PodView<'a>>,
+    units: Rows<'a, GroupRow<UnitKey>, UnitView<'a>>,
     retired: RetiredView<'a>,
     coverage_permille: Option<u32>,
     sources: Each<'a, SourceAccount, SourceView<'a>>,
@@ -47,18 +60,22 @@ pub(super) struct SnapshotView<'a> {
 }
 
 pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
+    let counted = snapshot.counted;
     SnapshotView {
         schema: 1,
         tick: snapshot.tick.0,
         window: window(snapshot.window),
         zones: Each(&snapshot.zones, zone),
         packages: Each(&snapshot.packages, package),
-        processes: Each(&snapshot.processes, process),
-        other_processes: ledger(&snapshot.other_processes),
-        containers: Each(&snapshot.containers, container),
-        pods: Each(&snapshot.pods, pod),
-        units: Each(&snapshot.units, unit),
-        retired: retired(&snapshot.retired),
+        cpus: Each(&snapshot.cpus, cpu),
+        softirqs: Each(&snapshot.softirqs, softirq),
+        counted: Counted(counted),
+        processes: Rows(&snapshot.processes, counted, process),
+        other_processes: ledger(&snapshot.other_processes, counted),
+        containers: Rows(&snapshot.containers, counted, container),
+        pods: Rows(&snapshot.pods, counted, pod),
+        units: Rows(&snapshot.units, counted, unit),
+        retired: retired(&snapshot.retired, counted),
         coverage_permille: snapshot.coverage.map(|ratio| ratio.0),
         sources: Each(&snapshot.sources, source),
         facts: Facts::of(&snapshot.facts),
@@ -145,54 +162,41 @@ const fn package(time: &PackageTime) -> PackageView {
     }
 }
 
-/// The charges of a ledger, without the empty ones.
-struct Charges<'a>(&'a [Charge]);
+#[derive(Serialize)]
+struct CpuView {
+    cpu: u32,
+    package: u16,
+    online: bool,
+    busy_ns: u64,
+    idle_ns: u64,
+    steal_ns: Option<u64>,
+}
 
-impl Serialize for Charges<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct ChargeView {
-            zone: usize,
-            dynamic_uj: u64,
-            idle_uj: u64,
-        }
-        let positions = self.0.iter().enumerate();
-        let paid = positions.filter(|(_, charge)| **charge != Charge::default());
-        serializer.collect_seq(paid.map(|(zone, charge)| ChargeView {
-            zone,
-            dynamic_uj: charge.dynamic.as_micro(),
-            idle_uj: charge.idle.as_micro(),
-        }))
+fn cpu(time: &CpuTime) -> CpuView {
+    CpuView {
+        cpu: time.cpu,
+        package: time.package.0,
+        online: time.online,
+        busy_ns: time.busy.as_nanos(),
+        idle_ns: time.idle.as_nanos(),
+        steal_ns: time.steal.map(CpuNanos::as_nanos),
     }
 }
 
 #[derive(Serialize)]
-struct LedgerView<'a> {
-    cpu_ns: u64,
-    charges: Charges<'a>,
+struct SoftirqView {
+    package: u16,
+    vector: &'static str,
+    count: u64,
+    time_ns: u64,
 }
 
-fn ledger(ledger: &Ledger) -> LedgerView<'_> {
-    LedgerView {
-        cpu_ns: ledger.cpu.as_nanos(),
-        charges: Charges(&ledger.charges),
-    }
-}
-
-#[derive(Serialize)]
-struct RetiredView<'a> {
-    processes: LedgerView<'a>,
-    containers: LedgerView<'a>,
-    pods: LedgerView<'a>,
-    units: LedgerView<'a>,
-}
-
-fn retired(retired: &Retired) -> RetiredView<'_> {
-    RetiredView {
-        processes: ledger(&retired.processes),
-        containers: ledger(&retired.containers),
-        pods: ledger(&retired.pods),
-        units: ledger(&retired.units),
+const fn softirq(time: &SoftirqTime) -> SoftirqView {
+    SoftirqView {
+        package: time.package.0,
+        vector: time.vector,
+        count: time.count,
+        time_ns: time.time.as_nanos(),
     }
 }
 
@@ -227,10 +231,11 @@ struct ProcessView<'a> {
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
+    events: Events<'a>,
     charges: Charges<'a>,
 }
 
-fn process(row: &ProcessRow) -> ProcessView<'_> {
+fn process(row: &ProcessRow, counted: EventSet) -> ProcessView<'_> {
     ProcessView {
         pid: row.task.tgid,
         start_ticks: row.task.start_ticks,
@@ -243,6 +248,7 @@ fn process(row: &ProcessRow) -> ProcessView<'_> {
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),
+        events: Events(&row.ledger.events, counted),
         charges: Charges(&row.ledger.charges),
     }
 }
@@ -254,10 +260,11 @@ struct ContainerView<'a> {
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
+    events: Events<'a>,
     charges: Charges<'a>,
 }
 
-fn container(row: &GroupRow<ContainerKey>) -> ContainerView<'_> {
+fn container(row: &GroupRow<ContainerKey>, counted: EventSet) -> ContainerView<'_> {
     let (kind, id) = match &row.key {
         ContainerKey::Container(id) => ("container", Some(id.as_str())),
         ContainerKey::System => ("system", None),
@@ -269,6 +276,7 @@ fn container(row: &GroupRow<ContainerKey>) -> ContainerView<'_> {
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),
+        events: Events(&row.ledger.events, counted),
         charges: Charges(&row.ledger.charges),
     }
 }
@@ -279,15 +287,17 @@ struct PodView<'a> {
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
+    events: Events<'a>,
     charges: Charges<'a>,
 }
 
-fn pod(row: &GroupRow<String>) -> PodView<'_> {
+fn pod(row: &GroupRow<String>, counted: EventSet) -> PodView<'_> {
     PodView {
         uid: &row.key,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),
+        events: Events(&row.ledger.events, counted),
         charges: Charges(&row.ledger.charges),
     }
 }
@@ -299,16 +309,18 @@ struct UnitView<'a> {
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
+    events: Events<'a>,
     charges: Charges<'a>,
 }
 
-fn unit(row: &GroupRow<UnitKey>) -> UnitView<'_> {
+fn unit(row: &GroupRow<UnitKey>, counted: EventSet) -> UnitView<'_> {
     UnitView {
         unit: &row.key.unit,
         slice: &row.key.slice,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),
+        events: Events(&row.ledger.events, counted),
         charges: Charges(&row.ledger.charges),
     }
 }

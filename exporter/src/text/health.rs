@@ -155,9 +155,9 @@ fn readings(out: &mut String, snapshot: &Snapshot) {
 fn probes(out: &mut String, snapshot: &Snapshot) {
     let (mut up, mut lost) = (Tally::default(), Tally::default());
     for probe in &snapshot.facts.probes {
-        let labels = Labels::none()
-            .with("probe", probe.probe)
-            .with("reason", &probe.reason);
+        // What a measuring probe has to remark is no reason; it is in the JSON.
+        let reason = if probe.up { "" } else { probe.reason.as_str() };
+        let labels = Labels::none().with("probe", probe.probe).with("reason", reason);
         up.min(labels, Decimal::whole(u64::from(probe.up)));
     }
     for events in &snapshot.lost {

@@ -56,7 +56,7 @@ fn kepler(out: &mut String, snapshot: &Snapshot, settings: &RenderSettings) {
 fn estimated_size(snapshot: &Snapshot, columns: usize) -> usize {
     let rows =
         snapshot.processes.len() + snapshot.containers.len() + snapshot.pods.len() + snapshot.units.len();
-    // Dynamic energy in each column, the total and CPU time; idle energy is rare, and the string grows where it is not.
+    // One sample in each column, the total and CPU time; idle energy is rare, and the string grows where it is not.
     rows.saturating_add(32)
         .saturating_mul(columns.saturating_add(2))
         .saturating_mul(BYTES_A_SAMPLE)

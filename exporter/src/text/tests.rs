@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The page as a whole: golden file, promtool, exactness, uniqueness.
 
+mod counted;
+
 use crate::config::Level;
 use crate::observer::Observer;
 use crate::page::{Page, RenderSettings};
@@ -293,8 +295,10 @@ fn a_reused_pid_is_one_series_with_both_totals() {
     assert_eq!(samples(&text)[package.as_str()], "10");
     let dram = format!("kepler_process_dram_joules_total{{{labels},mode=\"dynamic\",source=\"rapl-sysfs\"}}");
     assert_eq!(samples(&text)[dram.as_str()], "0.000001");
-    let cpu = format!("kepler_process_bpf_cpu_time_ms_total{{{labels}}}");
-    assert_eq!(samples(&text)[cpu.as_str()], "1.5");
+    for (name, total) in [("bpf_cpu_time_ms", "1.5"), ("bpf_page_cache_hit", "3")] {
+        let series = format!("kepler_process_{name}_total{{{labels}}}");
+        assert_eq!(samples(&text)[series.as_str()], total);
+    }
 }
 
 #[test]

@@ -4,13 +4,15 @@
 //! A row is a workload with its labels made once; a column is a component as one source meters it, and sums the zones
 //! of both. Every row has a dynamic series in every column, also while it is 0: any workload may be charged for any
 //! zone, and `rate()` needs the point before the first joule. An idle series begins with the first idle joule, since by
-//! default most workloads never pay any. Rows with the same labels (a pid used again while its ended row is still
-//! kept, two names that differ only beyond the cut) are added up.
+//! default most workloads never pay any. An event (a hardware counter, a softirq, a page-cache hit) has its family only
+//! where the machine counts it, and then every row has a series: absent says that nobody counts, 0 that nothing
+//! happened. Rows with the same labels (a pid used again while its ended row is still kept, two names that differ only
+//! beyond the cut) are added up.
 
 use super::node::{describe, joules};
 use super::writer::{Decimal, Family, Kind, Labels};
 use attribution::model::snapshot::{ContainerKey, Ledger, ProcessRow};
-use attribution::model::{Component, Microjoules, Snapshot, SourceId, TaskKind};
+use attribution::model::{Component, Event, EventSet, Microjoules, Snapshot, SourceId, TaskKind};
 use std::borrow::Cow;
 
 /// Kepler's name for what runs outside of every container.
@@ -43,8 +45,13 @@ struct Column {
     idle: Labels,
 }
 
-/// All columns, by component and then source.
-pub(super) struct Columns(Vec<Column>);
+/// All columns.
+pub(super) struct Columns {
+    /// By component and then source.
+    energy: Vec<Column>,
+    /// What the machine counts.
+    events: EventSet,
+}
 
 impl Columns {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
@@ -64,17 +71,20 @@ impl Columns {
             }
         }
         columns.sort_by_key(|column| (column.component, column.source));
-        Self(columns)
+        Self {
+            energy: columns,
+            events: snapshot.counted,
+        }
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn len(&self) -> usize {
+        self.energy.len() + self.events.iter().filter_map(in_kepler).count()
     }
 
     /// Positions of all zones that count into a total.
     fn total(&self) -> Vec<usize> {
         let counted = self
-            .0
+            .energy
             .iter()
             .filter(|column| column.component.counts_into_total());
         counted.flat_map(|column| column.zones.iter().copied()).collect()
@@ -98,7 +108,10 @@ fn charged(ledger: &Ledger, zones: &[usize]) -> (Microjoules, Microjoules) {
 pub(super) fn write(out: &mut String, level: &str, rows: Vec<Row<'_>>, columns: &Columns) {
     let rows = unique(rows);
     for component in Component::ALL {
-        let columns = columns.0.iter().filter(|column| column.component == component);
+        let columns = columns
+            .energy
+            .iter()
+            .filter(|column| column.component == component);
         let name = format!("kepler_{level}_{}_joules_total", component.name());
         let help = format!("Energy of {} charged to this {level}.", describe(component));
         let mut family = Family::new(out, &name, Kind::Counter, &help);
@@ -115,8 +128,48 @@ pub(super) fn write(out: &mut String, level: &str, rows: Vec<Row<'_>>, columns: 
     for row in &rows {
         family.sample(&row.labels, Decimal::micro(row.ledger.cpu.as_nanos()));
     }
+    for event in columns.events.iter() {
+        write_events(out, level, &rows, event);
+    }
 }
 
+fn write_events(out: &mut String, level: &str, rows: &[Row<'_>], event: Event) {
+    let Some((name, what)) = in_kepler(event) else {
+        return;
+    };
+    let name = format!("kepler_{level}_{name}_total");
+    let help = format!("{what} this {level}.");
+    let mut family = Family::new(out, &name, Kind::Counter, &help);
+    for row in rows {
+        family.sample(&row.labels, Decimal::whole(row.ledger.events.get(event)));
+    }
+}
+
+/// The name of an event in schema `kepler`, and the beginning of its help. What has none is in the JSON only.
+const fn in_kepler(event: Event) -> Option<(&'static str, &'static str)> {
+    match event {
+        Event::CpuCycles => Some(("cpu_cycles", "CPU cycles of")),
+        Event::Instructions => Some(("cpu_instructions", "Instructions retired by")),
+        Event::CacheMisses => Some(("cache_miss", "Misses of the last-level cache by")),
+        Event::PageCacheHits => Some((
+            "bpf_page_cache_hit",
+            "Pages found or dirtied in the page cache by",
+        )),
+        Event::NetTxIrqs => Some((
+            "bpf_net_tx_irq",
+            "Softirqs for sent packets during the CPU time of",
+        )),
+        Event::NetRxIrqs => Some((
+            "bpf_net_rx_irq",
+            "Softirqs for received packets during the CPU time of",
+        )),
+        Event::BlockIrqs => Some((
+            "bpf_block_irq",
+            "Softirqs of block devices during the CPU time of",
+        )),
+        Event::RefCycles | Event::Switches | Event::SmtOverlap => None,
+    }
+}
 fn write_total(out: &mut String, level: &str, rows: &[Row<'_>], zones: &[usize]) {
     if zones.is_empty() {
         // Nothing that would count is metered; a row of zeros would claim that nothing was used.
@@ -154,6 +207,7 @@ fn unique(mut rows: Vec<Row<'_>>) -> Vec<Row<'_>> {
 
 fn absorb(into: &mut Ledger, from: &Ledger) {
     into.cpu += from.cpu;
+    into.events.absorb(&from.events);
     if into.charges.len() < from.charges.len() {
         into.charges.resize(from.charges.len(), Default::default());
     }

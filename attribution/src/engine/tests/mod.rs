@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The invariants of the split, each by example and by property.
 
+mod events;
 mod examples;
 mod properties;
 
@@ -19,6 +20,9 @@ pub(super) struct Node {
     pub(super) zones: Vec<(Zone, u64)>,
     pub(super) busy: [u64; 2],
     pub(super) owners: Identity,
+    /// What the machine can count, and what it has counted in all.
+    pub(super) counted: EventSet,
+    pub(super) happened: EventCounts,
     starts: BTreeMap<u32, u64>,
 }
 
@@ -83,11 +87,25 @@ impl Node {
             zones,
             busy: [0; 2],
             owners,
+            counted: EventSet::NONE,
+            happened: EventCounts::ZERO,
         }
     }
 
     /// A task ran for `nanos` inside `cgroup` on `socket`.
     pub(super) fn run(&mut self, tgid: u32, cgroup: u64, socket: u16, nanos: u64) {
+        self.row(tgid, cgroup, socket).cpu += CpuNanos::from_nanos(nanos);
+        self.busy[usize::from(socket)] += nanos;
+    }
+
+    /// Events happened to a task inside `cgroup` on `socket`, and the machine counts such.
+    pub(super) fn happen(&mut self, tgid: u32, cgroup: u64, socket: u16, event: Event, count: u64) {
+        self.row(tgid, cgroup, socket).events.add(event, count);
+        self.counted = self.counted.with(event);
+        self.happened.add(event, count);
+    }
+
+    fn row(&mut self, tgid: u32, cgroup: u64, socket: u16) -> &mut TaskUsage {
         // A pid that comes back after its owner was forgotten is another process.
         let task = TaskKey {
             tgid,
@@ -95,8 +113,7 @@ impl Node {
         };
         // The probe marks a dead process on all of its rows, also on one that a last slice adds.
         let ended = self.usage.values().any(|row| row.task == Some(task) && row.ended);
-        let row = self
-            .usage
+        self.usage
             .entry((tgid, cgroup, socket))
             .or_insert_with(|| TaskUsage {
                 task: Some(task),
@@ -104,16 +121,14 @@ impl Node {
                 package: PackageId(socket),
                 cpu: CpuNanos::ZERO,
                 events: EventCounts::ZERO,
-                comm: Comm::from_bytes(b"work"),
+                comm: Comm::from_bytes(if tgid == 0 { b"softirq".as_slice() } else { b"work" }),
                 kind: if cgroup == 1 {
                     TaskKind::Kernel
                 } else {
                     TaskKind::User
                 },
                 ended,
-            });
-        row.cpu += CpuNanos::from_nanos(nanos);
-        self.busy[usize::from(socket)] += nanos;
+            })
     }
 
     /// A task died; the probe lists it until it is told that it was paid.
@@ -167,6 +182,7 @@ impl Node {
             Arc::new(Usage {
                 tasks,
                 packages: packages.collect(),
+                counted: self.counted,
                 lost: Vec::new(),
                 ..Usage::default()
             }),
@@ -243,6 +259,7 @@ pub(super) fn conserves(snapshot: &Snapshot) {
     let own_rows = snapshot.processes.iter().map(|row| &row.ledger);
     let processes = sum(own_rows.chain([&snapshot.other_processes, &snapshot.retired.processes]));
     assert_eq!(containers.cpu, processes.cpu);
+    assert_eq!(containers.events, processes.events);
     for (index, zone) in snapshot.zones.iter().enumerate() {
         for level in [&containers, &processes] {
             let charged = level.charges.get(index).copied().unwrap_or_default();
@@ -292,6 +309,16 @@ pub(super) fn idle(ledger: &Ledger) -> Vec<u64> {
         .iter()
         .map(|charge: &Charge| charge.idle.as_micro())
         .collect()
+}
+
+/// What is charged to pods, and what to the containers inside them; equal until something left.
+pub(super) fn pod_totals(snapshot: &Snapshot) -> [Ledger; 2] {
+    let in_pod =
+        |row: &&snapshot::GroupRow<ContainerKey>| row.owner.as_ref().is_some_and(|o| o.pod.is_some());
+    [
+        sum(snapshot.pods.iter().map(|row| &row.ledger)),
+        sum(snapshot.containers.iter().filter(in_pod).map(|row| &row.ledger)),
+    ]
 }
 
 pub(super) fn unit_total(snapshot: &Snapshot) -> Ledger {

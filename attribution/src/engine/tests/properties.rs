@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whatever is late, lost, reordered, dead or unknown: energy is conserved and no total falls.
+//! Whatever is late, lost, reordered, dead or unknown: energy, CPU time and events are conserved and no total falls.
 
 use super::*;
 use proptest::prelude::*;
@@ -14,9 +14,19 @@ enum Fate {
     TwiceAndOldOnceMore,
 }
 
+/// A slice of a process, or of softirqs under pid 0, with what was counted meanwhile.
+#[derive(Clone, Debug)]
+struct Slice {
+    tgid: u32,
+    cgroup: u64,
+    socket: u16,
+    nanos: u64,
+    events: Vec<(usize, u64)>,
+}
+
 #[derive(Clone, Debug)]
 struct Step {
-    runs: Vec<(u32, u64, u16, u64)>,
+    runs: Vec<Slice>,
     ends: Option<u32>,
     spends: Vec<(usize, u64)>,
     fates: [Fate; 3],
@@ -34,10 +44,23 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn slice() -> impl Strategy<Value = Slice> {
     let cgroup = prop_oneof![Just(1_u64), Just(10), Just(11), Just(12), 20..24_u64];
+    let nanos = prop_oneof![4 => 0..900_000_000_u64, 1 => Just(0)];
+    let events = prop::collection::vec((0..Event::COUNT, 0..5_000_u64), 0..3);
+    (0..8_u32, cgroup, 0..2_u16, nanos, events).prop_map(|(tgid, cgroup, socket, nanos, events)| Slice {
+        tgid,
+        // Softirqs belong to no cgroup but the root.
+        cgroup: if tgid == 0 { 1 } else { cgroup },
+        socket,
+        nanos,
+        events,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
     (
-        prop::collection::vec((1..8_u32, cgroup, 0..2_u16, 0..900_000_000_u64), 0..6),
+        prop::collection::vec(slice(), 0..6),
         prop::option::of(1..8_u32),
         prop::collection::vec((0..4_usize, 0..200_000_000_u64), 0..5),
         [fate(), fate(), fate()],
@@ -105,8 +128,11 @@ fn deliver<T: Clone>(fate: Fate, report: Report<T>, mut to: impl FnMut(Report<T>
 
 fn drive(node: &mut Node, step: &Step) -> Snapshot {
     node.tick += step.pause;
-    for (tgid, cgroup, socket, nanos) in &step.runs {
-        node.run(*tgid, *cgroup, *socket, *nanos);
+    for slice in &step.runs {
+        node.run(slice.tgid, slice.cgroup, slice.socket, slice.nanos);
+        for (event, count) in &slice.events {
+            node.happen(slice.tgid, slice.cgroup, slice.socket, Event::ALL[*event], *count);
+        }
     }
     step.ends.into_iter().for_each(|tgid| node.end(tgid));
     step.spends
@@ -141,6 +167,9 @@ fn counters(snapshot: &Snapshot) -> HashMap<String, u64> {
     let mut all = HashMap::new();
     let mut enter = |name: String, ledger: &Ledger| {
         all.insert(format!("{name} cpu"), ledger.cpu.as_nanos());
+        for event in Event::ALL {
+            all.insert(format!("{name} {}", event.name()), ledger.events.get(event));
+        }
         for (zone, charge) in ledger.charges.iter().enumerate() {
             all.insert(format!("{name} {zone} dynamic"), charge.dynamic.as_micro());
             all.insert(format!("{name} {zone} idle"), charge.idle.as_micro());
@@ -182,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_energy_is_conserved_and_no_counter_falls(
+    fn whatever_happens_everything_is_conserved_and_no_counter_falls(
         rules in rules(),
         steps in prop::collection::vec(step(), 1..25),
     ) {
@@ -200,10 +229,13 @@ proptest! {
             if keeps_all {
                 let system = snapshot.containers.iter().find(|row| row.key == ContainerKey::System);
                 let system = system.map(|row| row.ledger.clone()).unwrap_or_default();
-                prop_assert_eq!(unit_total(&snapshot).cpu, system.cpu);
+                let units = unit_total(&snapshot);
+                prop_assert_eq!((units.cpu, units.events), (system.cpu, system.events));
+                let [pods, inside] = pod_totals(&snapshot);
+                prop_assert_eq!(pods, inside);
             }
         }
-        // Two undisturbed windows later everything that the meters counted is paid, and all CPU time is booked.
+        // Two undisturbed windows later everything that the meters counted is paid, and all CPU time and events are booked.
         node.window();
         let last = node.window();
         for (index, zone) in last.zones.iter().enumerate() {
@@ -212,5 +244,9 @@ proptest! {
         }
         let booked = last.containers.iter().map(|row| row.ledger.cpu).sum::<CpuNanos>() + last.retired.containers.cpu;
         prop_assert_eq!(booked.as_nanos(), node.busy.iter().sum::<u64>());
+        let mut counted = last.retired.containers.events;
+        last.containers.iter().for_each(|row| counted.absorb(&row.ledger.events));
+        prop_assert_eq!(counted, node.happened);
+        prop_assert_eq!(last.counted, node.counted);
     }
 }
