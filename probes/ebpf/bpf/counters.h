@@ -10,13 +10,20 @@
 
 #include "slot.h"
 
-// Filled by user space: element cpu * COUNTERS + counter. The loader sets the size.
-struct {
-	MAP_NUMBER(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	MAP_NUMBER(max_entries, 1);
-	MAP_NUMBER(key_size, 4);
-	MAP_NUMBER(value_size, 4);
-} perf_events SEC(".maps");
+// Filled by user space, an event for each CPU. One map a counter, because aya makes no map of perf
+// events larger than the number of CPUs, which is also what it takes an empty size for.
+#define PERF_EVENTS(name)                                                                          \
+	struct {                                                                                   \
+		MAP_NUMBER(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);                                   \
+		MAP_NUMBER(max_entries, 0);                                                        \
+		MAP_NUMBER(key_size, 4);                                                           \
+		MAP_NUMBER(value_size, 4);                                                         \
+	} name SEC(".maps")
+
+PERF_EVENTS(perf_events_0);
+PERF_EVENTS(perf_events_1);
+PERF_EVENTS(perf_events_2);
+PERF_EVENTS(perf_events_3);
 
 // include/uapi/linux/bpf.h: struct bpf_perf_event_value
 struct perf_value {
@@ -48,15 +55,14 @@ struct {
 } readings SEC(".maps");
 
 inline_always void read_counter(
-	struct readings *last, struct hardware *rise, u32 cpu, const u32 which)
+	struct readings *last, struct hardware *rise, void *perf_events, const u32 which)
 {
 	struct perf_value value = {};
 	u64 missed;
 
 	if (!(counters & 1U << which))
 		return;
-	if (bpf_perf_event_read_value(
-		    &perf_events, cpu * COUNTERS + which, &value, sizeof(value))) {
+	if (bpf_perf_event_read_value(perf_events, BPF_F_CURRENT_CPU, &value, sizeof(value))) {
 		// After a gap nobody knows whose the rise is.
 		last->known &= ~(1ULL << which);
 		last->failed++;
@@ -77,16 +83,16 @@ inline_always void read_counter(
 // Takes new readings and says what was added during the slice of `ran`.
 inline_always void read_counters(struct hardware *rise, u64 ran)
 {
-	u32 zero = 0, cpu = bpf_get_smp_processor_id();
+	u32 zero = 0;
 	struct readings *last = bpf_map_lookup_elem(&readings, &zero);
 
 	*rise = (struct hardware){.ran_ns = ran};
 	if (!last)
 		return;
-	read_counter(last, rise, cpu, 0);
-	read_counter(last, rise, cpu, 1);
-	read_counter(last, rise, cpu, 2);
-	read_counter(last, rise, cpu, 3);
+	read_counter(last, rise, &perf_events_0, 0);
+	read_counter(last, rise, &perf_events_1, 1);
+	read_counter(last, rise, &perf_events_2, 2);
+	read_counter(last, rise, &perf_events_3, 3);
 }
 
 #endif

@@ -29,6 +29,8 @@ typedef _Bool bool;
 #define BPF_MAP_TYPE_ARRAY	      2
 #define BPF_MAP_TYPE_PERF_EVENT_ARRAY 4
 #define BPF_MAP_TYPE_PERCPU_ARRAY     6
+// Index of bpf_perf_event_read_value: the element of this CPU.
+#define BPF_F_CURRENT_CPU 0xffffffffULL
 // Flag of bpf_map_update_elem: create only.
 #define BPF_NOEXIST 1
 

@@ -47,7 +47,7 @@ pub(crate) struct Events {
 
 impl Events {
     /// In the model's words.
-    pub(crate) const fn counts(&self) -> EventCounts {
+    pub(crate) fn counts(&self) -> EventCounts {
         EventCounts::ZERO
             .with(Event::Switches, self.switches)
             .with(Event::SmtOverlap, self.smt_ns)

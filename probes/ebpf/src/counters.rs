@@ -8,7 +8,7 @@ use crate::abi::{COUNTERS, HardwareValue};
 use crate::perf::{self, PerfEvent};
 use attribution::model::{Event, EventCounts, EventSet};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// `PERF_TYPE_HARDWARE`.
 const HARDWARE: u32 = 0;
@@ -114,31 +114,26 @@ impl Open {
         open.fold(EventSet::NONE, |set, counter| set.with(counter.event))
     }
 
-    /// Hands the descriptors to the kernel's map, which keeps the events; ours are closed.
-    pub(crate) fn place(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
+    /// Hands the descriptors to the kernel's maps (by place), which keep the events; ours are closed.
+    pub(crate) fn place(&mut self, maps: &[BorrowedFd<'_>]) -> io::Result<()> {
         for (place, cpu, event) in self.descriptors.drain(..) {
-            perf::place(map, index(cpu, place), std::os::fd::AsFd::as_fd(&event))?;
+            if let Some(map) = maps.get(place) {
+                perf::place(*map, cpu, event.as_fd())?;
+            }
         }
         Ok(())
     }
 
     /// Opens all of them again on a CPU that came back: its events went away with it.
-    pub(crate) fn place_again(&self, map: BorrowedFd<'_>, cpu: u32) -> io::Result<()> {
-        for (place, counter) in self.counters.iter().enumerate() {
+    pub(crate) fn place_again(&self, maps: &[BorrowedFd<'_>], cpu: u32) -> io::Result<()> {
+        for (counter, map) in self.counters.iter().zip(maps) {
             if let Some(counter) = counter {
                 let event = perf::open(counter.source, cpu)?;
-                perf::place(map, index(cpu, place), std::os::fd::AsFd::as_fd(&event))?;
+                perf::place(*map, cpu, event.as_fd())?;
             }
         }
         Ok(())
     }
-}
-
-/// The element of map `perf_events`.
-fn index(cpu: u32, place: usize) -> u32 {
-    let counters = u32::try_from(COUNTERS).unwrap_or(u32::MAX);
-    cpu.saturating_mul(counters)
-        .saturating_add(u32::try_from(place).unwrap_or(u32::MAX))
 }
 
 /// What an event has counted; 0 where it cannot be read.

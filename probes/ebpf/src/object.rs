@@ -2,7 +2,8 @@
 //! The object in the kernel: loading, attaching, flushing, and what it costs. Knows names, not meanings.
 
 use crate::abi::{
-    HardwareValue, OBJECT, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey, TaskMapValue,
+    COUNTERS, HardwareValue, OBJECT, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey,
+    TaskMapValue,
 };
 use crate::error::ProbeError;
 use crate::preflight;
@@ -44,8 +45,8 @@ const PROGRAMS: [&str; 7] = [
     PAGE_DIRTIED,
 ];
 
-/// Elements of `perf_events` for each CPU.
-const COUNTERS_OF_A_CPU: u32 = 4;
+/// Where the perf events of each counter are, by its place.
+const PERF_EVENTS: [&str; COUNTERS] = ["perf_events_0", "perf_events_1", "perf_events_2", "perf_events_3"];
 
 /// Rows of `overflow` (see its declaration): each may need one of `hardware`.
 const OVERFLOW_ROWS: u32 = 4096;
@@ -71,7 +72,8 @@ pub(crate) struct Object {
     slots: PerCpuArray<MapData, Slot>,
     softirqs: PerCpuArray<MapData, Softirqs>,
     readings: PerCpuArray<MapData, Readings>,
-    perf_events: MapData,
+    /// By counter, as in [`PERF_EVENTS`].
+    perf_events: Vec<MapData>,
 }
 
 /// What the kernel counted for one program while statistics were on.
@@ -114,7 +116,6 @@ impl Object {
         })?;
         let cpus = aya::util::nr_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
-        let per_cpu = |wanted: bool, each: u32| if wanted { cpus.saturating_mul(each) } else { 1 };
         let counted = plan.counters != 0;
         let rows = if counted {
             plan.max_tasks.saturating_add(OVERFLOW_ROWS)
@@ -127,8 +128,7 @@ impl Object {
             .override_global("smt", &u32::from(plan.smt), true)
             .map_max_entries("tasks", plan.max_tasks)
             .map_max_entries("hardware", rows)
-            .map_max_entries("perf_events", per_cpu(counted, COUNTERS_OF_A_CPU))
-            .map_max_entries("busy_words", per_cpu(plan.smt, 1))
+            .map_max_entries("busy_words", if plan.smt { cpus } else { 1 })
             .load(OBJECT)
             .map_err(ProbeError::Object)?;
         let mut object = Self {
@@ -138,10 +138,13 @@ impl Object {
             slots: per_cpu_array(&mut ebpf, "slots")?,
             softirqs: per_cpu_array(&mut ebpf, "softirqs")?,
             readings: per_cpu_array(&mut ebpf, "readings")?,
-            perf_events: match ebpf.take_map("perf_events") {
-                Some(Map::PerfEventArray(map)) => map,
-                _ => return Err(ProbeError::Mismatch { what: "perf_events" }),
-            },
+            perf_events: PERF_EVENTS
+                .into_iter()
+                .map(|name| match ebpf.take_map(name) {
+                    Some(Map::PerfEventArray(map)) => Ok(map),
+                    _ => Err(ProbeError::Mismatch { what: name }),
+                })
+                .collect::<Result<_, _>>()?,
             ebpf,
             btf,
         };
@@ -227,9 +230,9 @@ impl Object {
         self.slots.set(0, values, 0).map_err(in_map("slots"))
     }
 
-    /// Where perf events are put.
-    pub(crate) fn perf_events(&self) -> BorrowedFd<'_> {
-        self.perf_events.fd().as_fd()
+    /// Where perf events are put, by counter.
+    pub(crate) fn perf_events(&self) -> Vec<BorrowedFd<'_>> {
+        self.perf_events.iter().map(|map| map.fd().as_fd()).collect()
     }
 
     /// Attaches one of the tracepoint programs.

@@ -137,7 +137,7 @@ impl Probe {
         let mut counters = Open::on(&settings.counters, &online);
         let mut object = load(settings, &mut counters)?;
         object.place(&settings.packages_of_cpu, &settings.siblings)?;
-        if let Err(error) = counters.place(object.perf_events()) {
+        if let Err(error) = counters.place(&object.perf_events()) {
             return Err(ProbeError::Batch {
                 doing: "fill",
                 map: "perf_events",
@@ -402,7 +402,7 @@ impl Probe {
     fn read_online(&mut self) -> Result<(), ProbeError> {
         let online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
         for cpu in online.iter().filter(|cpu| !self.online.contains(cpu)) {
-            if let Err(error) = self.counters.place_again(self.object.perf_events(), *cpu) {
+            if let Err(error) = self.counters.place_again(&self.object.perf_events(), *cpu) {
                 tracing::warn!(cpu, %error, "hardware counters are missing on a CPU that came online");
             }
         }

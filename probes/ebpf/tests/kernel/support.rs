@@ -62,8 +62,12 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     pub(crate) fn open(max_tasks: u32) -> Self {
+        Self::with(&settings(max_tasks))
+    }
+
+    pub(crate) fn with(settings: &Settings) -> Self {
         Self {
-            probe: Probe::open(&settings(max_tasks)).unwrap(),
+            probe: Probe::open(settings).unwrap(),
             usage: Usage::default(),
             section: Section::default(),
             acks: true,

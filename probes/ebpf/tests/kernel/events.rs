@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is counted beside time: perf counters (software events stand in for a PMU), the overlap of hardware threads,
+//! softirqs, pages of the page cache.
+
+use crate::support::{Consumer, Guarded, machine, pause, permille, pin, settings, task_of};
+use attribution::model::{Event, PackageId, TaskKey, TaskUsage};
+use probe_ebpf::counters::{self, Counter};
+use probe_ebpf::{PerfEvent, Probe, Settings};
+use std::net::UdpSocket;
+
+/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_CPU_CLOCK`: nanoseconds of a CPU, counted by the kernel's perf core.
+const CPU_CLOCK: PerfEvent = PerfEvent { kind: 1, config: 0 };
+
+fn burner_on(cpu: u32) -> Guarded {
+    Guarded::sh(
+        "exec taskset -c \"$1\" sh -c 'while :; do :; done'",
+        &[&cpu.to_string()],
+    )
+}
+
+fn sum(rows: &[TaskUsage], of: impl Fn(&TaskUsage) -> u64) -> u64 {
+    rows.iter().map(of).sum()
+}
+
+#[test]
+fn a_perf_event_read_in_the_probe_agrees_with_the_time_on_the_cpu() {
+    let Some(_machine) = machine() else { return };
+    let stand_in = |event| Counter {
+        event,
+        source: CPU_CLOCK,
+    };
+    let mut consumer = Consumer::with(&Settings {
+        counters: vec![stand_in(Event::CpuCycles), stand_in(Event::Instructions)],
+        ..settings(16_384)
+    });
+    let state = state_of(&consumer.probe, "hw_counters");
+    assert!(state.0, "{}", state.1);
+    assert!(consumer.probe.entries() == 0);
+    let burner = burner_on(0);
+    for _ in 0..10 {
+        pause(200);
+        consumer.drain();
+    }
+    let counted = consumer.usage.counted;
+    assert!(counted.has(Event::CpuCycles) && counted.has(Event::Instructions));
+    assert!(!counted.has(Event::RefCycles));
+    let task = task_of(burner.pid());
+    let rows: Vec<TaskUsage> = consumer.rows_of(task).copied().collect();
+    let time = sum(&rows, |row| row.cpu.as_nanos());
+    assert!(time > 500_000_000, "{time} ns");
+    for event in [Event::CpuCycles, Event::Instructions] {
+        let ratio = sum(&rows, |row| row.events.get(event)) * 10_000 / time;
+        eprintln!("{event:?}: {ratio} of 10,000 of the time");
+        assert!((9_950..=10_050).contains(&ratio), "{event:?}: {ratio}");
+    }
+    let whole = |of: &dyn Fn(&TaskUsage) -> u64| sum(&consumer.usage.tasks, of);
+    let ratio = whole(&|row| row.events.get(Event::CpuCycles)) * 10_000 / whole(&|row| row.cpu.as_nanos());
+    eprintln!("all tasks: {ratio} of 10,000");
+    assert!((9_900..=10_100).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn counters_that_a_machine_lacks_are_absent_with_a_reason() {
+    let Some(_machine) = machine() else { return };
+    let mut consumer = Consumer::with(&Settings {
+        counters: counters::GENERIC.to_vec(),
+        ..settings(1_024)
+    });
+    consumer.drain();
+    let (up, reason) = state_of(&consumer.probe, "hw_counters");
+    for counter in counters::GENERIC {
+        let counted = consumer.usage.counted.has(counter.event);
+        let named = reason.contains(counter.event.name());
+        assert!(counted != named, "{:?}: {reason}", counter.event);
+    }
+    assert_eq!(
+        up,
+        counters::GENERIC
+            .iter()
+            .any(|c| consumer.usage.counted.has(c.event))
+    );
+    eprintln!("hw_counters: {up} {reason}");
+}
+
+#[test]
+fn time_beside_a_busy_sibling_is_overlap_and_time_alone_is_not() {
+    let Some(_machine) = machine() else { return };
+    let cpus = aya::util::online_cpus().unwrap();
+    let [one, two, ..] = cpus[..] else {
+        eprintln!("skipped: needs two CPUs");
+        return;
+    };
+    pin(two);
+    // Whatever they are, here they are taken for siblings.
+    let mut consumer = Consumer::with(&Settings {
+        siblings: vec![(one, two)],
+        ..settings(16_384)
+    });
+    let burner = burner_on(one);
+    let task = task_of(burner.pid());
+    let measure = |consumer: &mut Consumer| {
+        consumer.drain();
+        let before = overlap(consumer, task);
+        let other = busy_of(consumer, two);
+        for _ in 0..10 {
+            pause(150);
+            consumer.drain();
+        }
+        let after = overlap(consumer, task);
+        // Time, its overlap, and how long the sibling was busy.
+        (
+            after.0 - before.0,
+            after.1 - before.1,
+            busy_of(consumer, two) - other,
+        )
+    };
+    pause(200);
+    let (alone, overlapped, other) = measure(&mut consumer);
+    eprintln!("alone: {overlapped} of {alone} ns overlap, the sibling was busy for {other} ns");
+    assert!(overlapped <= other + 5_000_000, "{overlapped} ns of {other} ns");
+    let sibling = burner_on(two);
+    pause(200);
+    let (both, overlapped, other) = measure(&mut consumer);
+    drop(sibling);
+    eprintln!("both: {overlapped} of {both} ns overlap, the sibling was busy for {other} ns");
+    let ratio = permille(overlapped, both.min(other));
+    assert!((950..=1_010).contains(&ratio), "{ratio} per mille");
+    assert!(overlapped <= both);
+}
+
+fn overlap(consumer: &Consumer, task: TaskKey) -> (u64, u64) {
+    let rows: Vec<TaskUsage> = consumer.rows_of(task).copied().collect();
+    (
+        sum(&rows, |row| row.cpu.as_nanos()),
+        sum(&rows, |row| row.events.get(Event::SmtOverlap)),
+    )
+}
+
+fn busy_of(consumer: &Consumer, cpu: u32) -> u64 {
+    let row = consumer.usage.cpus.iter().find(|row| row.cpu == cpu);
+    row.unwrap().busy.as_nanos()
+}
+
+#[test]
+fn softirqs_are_counted_by_vector_and_no_task_pays_their_time() {
+    let Some(_machine) = machine() else { return };
+    let mut consumer = Consumer::with(&Settings {
+        softirqs: true,
+        ..settings(16_384)
+    });
+    assert_eq!(state_of(&consumer.probe, "softirq"), (true, String::new()));
+    consumer.drain();
+    let (charged, busy) = (consumer.charged(|_| true), consumer.busy());
+    let before = kernels_count("NET_RX");
+    let first = net_rx(&consumer);
+    send_to_ourselves(20_000);
+    consumer.drain();
+    let (ours, kernels) = (net_rx(&consumer).0 - first.0, kernels_count("NET_RX") - before);
+    eprintln!(
+        "net_rx: {ours} here, {kernels} in /proc/softirqs, {} ns",
+        net_rx(&consumer).1
+    );
+    assert!(ours >= 10_000, "{ours}");
+    assert!(
+        (980..=1_020).contains(&permille(ours, kernels)),
+        "{ours} of {kernels}"
+    );
+
+    let row = consumer.rows_of(TaskKey::SOFTIRQ).copied().next().unwrap();
+    let all: u64 = consumer
+        .usage
+        .softirqs
+        .iter()
+        .map(|row| row.time.as_nanos())
+        .sum();
+    assert_eq!(
+        (row.package, row.comm.to_text().as_str()),
+        (PackageId(0), "softirq")
+    );
+    let taken = permille(row.cpu.as_nanos(), all);
+    assert!(
+        (900..=1_010).contains(&taken),
+        "{taken} per mille of softirq time are in the row"
+    );
+    // Rows, that one included, are the busy time: nothing is paid twice.
+    let whole = permille(consumer.charged(|_| true) - charged, consumer.busy() - busy);
+    assert!((980..=1_020).contains(&whole), "{whole} per mille");
+    // Whoever was hit: this process for most of them, as loopback delivers on the sender's CPU.
+    let hit = sum(&consumer.usage.tasks, |row| row.events.get(Event::NetRxIrqs));
+    assert!(hit >= ours * 9 / 10, "{hit} of {ours} hit somebody");
+    let us: Vec<TaskUsage> = consumer.rows_of(task_of(std::process::id())).copied().collect();
+    assert!(sum(&us, |row| row.events.get(Event::NetRxIrqs)) >= ours / 2);
+}
+
+/// Count and time of softirqs for received packets.
+fn net_rx(consumer: &Consumer) -> (u64, u64) {
+    let rows = consumer
+        .usage
+        .softirqs
+        .iter()
+        .filter(|row| row.vector == "net_rx");
+    rows.fold((0, 0), |(count, time), row| {
+        (count + row.count, time + row.time.as_nanos())
+    })
+}
+
+/// A row of /proc/softirqs, all CPUs together.
+fn kernels_count(vector: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/softirqs").unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.trim_start().starts_with(vector))
+        .unwrap();
+    let counts = row.split_whitespace().skip(1);
+    counts.map(|count| count.parse::<u64>().unwrap()).sum()
+}
+
+fn send_to_ourselves(packets: u32) {
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut byte = [0];
+    for _ in 0..packets {
+        sender.send_to(&byte, receiver.local_addr().unwrap()).unwrap();
+        receiver.recv(&mut byte).unwrap();
+    }
+}
+
+#[test]
+fn pages_that_are_read_from_the_page_cache_are_counted_for_who_read_them() {
+    let Some(_machine) = machine() else { return };
+    let mut consumer = Consumer::with(&Settings {
+        page_cache: true,
+        ..settings(16_384)
+    });
+    let (up, reason) = state_of(&consumer.probe, "page_cache");
+    if !up {
+        // A kernel without trampolines cannot be hooked at a function.
+        assert!(!reason.is_empty());
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = folder.path().join("pages");
+    std::fs::write(&file, vec![1_u8; 4 << 20]).unwrap();
+    let us = task_of(std::process::id());
+    consumer.drain();
+    let pages = |consumer: &Consumer| {
+        let rows: Vec<TaskUsage> = consumer.rows_of(us).copied().collect();
+        sum(&rows, |row| row.events.get(Event::PageCacheHits))
+    };
+    let before = pages(&consumer);
+    for _ in 0..10 {
+        assert_eq!(std::fs::read(&file).unwrap().len(), 4 << 20);
+    }
+    consumer.drain();
+    let hits = pages(&consumer) - before;
+    eprintln!("{hits} hits for 10 x 4 MiB");
+    // Folios may be as large as the file system likes; each is marked at least once a pass.
+    assert!(hits >= 10, "{hits}");
+    assert!(consumer.usage.counted.has(Event::PageCacheHits));
+}
+
+#[test]
+fn what_is_switched_off_says_so_and_is_not_counted() {
+    let Some(_machine) = machine() else { return };
+    let mut consumer = Consumer::with(&settings(1_024));
+    pause(50);
+    consumer.drain();
+    for probe in ["softirq", "page_cache", "hw_counters"] {
+        let (up, reason) = state_of(&consumer.probe, probe);
+        assert!(!up && reason.contains("configuration"), "{probe}: {reason}");
+    }
+    let counted: Vec<Event> = consumer.usage.counted.iter().collect();
+    assert_eq!(counted, [Event::Switches]);
+    assert!(sum(&consumer.usage.tasks, |row| row.events.get(Event::Switches)) > 0);
+}
+
+fn state_of(probe: &Probe, name: &str) -> (bool, String) {
+    let states = probe.states();
+    let state = states.iter().find(|state| state.probe == name).unwrap();
+    (state.up, state.reason.clone())
+}
