@@ -29,9 +29,17 @@ fn build() -> Result<(), Box<dyn Error>> {
     // The folder itself: every file in it counts.
     println!("cargo::rerun-if-changed=bpf");
     let home = required("CARGO_MANIFEST_DIR")?;
-    let object = PathBuf::from(required("OUT_DIR")?).join("cpu_time.bpf.o");
-    compile(&find_clang()?, Path::new(&home), "cpu_time.bpf.c", &object)?;
-    strip(&object);
+    let out = PathBuf::from(required("OUT_DIR")?);
+    for program in ["cpu_time", "task_time"] {
+        let object = out.join(format!("{program}.bpf.o"));
+        compile(
+            &find_clang()?,
+            Path::new(&home),
+            &format!("{program}.bpf.c"),
+            &object,
+        )?;
+        strip(&object);
+    }
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod rights;
 #[cfg(test)]
+mod scheduler;
+#[cfg(test)]
 mod storm;
 #[cfg(test)]
 mod support;
