@@ -34,6 +34,8 @@ typedef _Bool bool;
 // Flag of bpf_map_update_elem: create only.
 #define BPF_NOEXIST 1
 
+struct seq_file;
+
 // Helpers by their number in include/uapi/linux/bpf.h.
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static s64 (*const bpf_map_update_elem)(
@@ -45,11 +47,17 @@ static s64 (*const bpf_perf_event_read_value)(
 	void *map, u64 index, void *value, u32 size) = (void *)55;
 static u64 (*const bpf_get_current_cgroup_id)(void) = (void *)80;
 static s64 (*const bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+static s64 (*const bpf_seq_write)(struct seq_file *seq, const void *data, u32 size) = (void *)127;
 
 // include/linux/sched.h
 #define PF_EXITING    0x00000004
 #define PF_KTHREAD    0x00200000
 #define TASK_COMM_LEN 16
+// Value of task_struct.exit_state: nobody waits for it any more, it is about to be released.
+#define EXIT_DEAD 0x00000010
+
+// Whether the running kernel's struct has the field (clang: BPF_FIELD_EXISTS).
+#define FIELD_EXISTS(field) __builtin_preserve_field_info(field, 2)
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -61,14 +69,50 @@ struct signal_struct {
 	atomic_t live; // threads of the group that have not begun to exit
 };
 
+struct thread_info {
+	u32 cpu; // since 5.16; before it in task_struct
+};
+
+struct sched_entity {
+	u64 sum_exec_runtime;
+};
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; // in the unified hierarchy
+};
+
 struct task_struct {
 	u32 flags;
+	s32 exit_state;
 	s32 pid;
 	s32 tgid;
+	u64 start_time; // CLOCK_MONOTONIC
 	u64 start_boottime;
+	u64 nvcsw;
+	u64 nivcsw;
+	struct thread_info thread_info;
+	struct sched_entity se;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	struct css_set *cgroups;
 	char comm[TASK_COMM_LEN];
+};
+
+// As it was before 5.16.
+struct task_struct___own_cpu {
+	u32 cpu;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
 };
 
 #pragma clang attribute pop

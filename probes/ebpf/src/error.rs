@@ -68,6 +68,9 @@ pub enum ProbeError {
         #[source]
         source: ProgramError,
     },
+    /// The kernel did not list the threads.
+    #[error("cannot list the threads of the machine by eBPF (iter/task)")]
+    Pass(#[source] Box<dyn Error + Send + Sync>),
     /// The object lacks something that this code expects; they were not built together.
     #[error("the eBPF object has no {what}")]
     Mismatch {

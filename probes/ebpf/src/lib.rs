@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who ran: the eBPF programs, their loader and the drain.
 //!
-//! [`Probe::open`] loads and attaches; [`Probe::drain`] reads everything that ran since. Owns what the kernel counts and
+//! [`Probe::open`] loads and attaches; [`Probe::drain`] reads everything that ran since. [`SchedulerProbe`] gives the same
+//! report from the scheduler's own figures, and [`cheaper`] says which of the two to take. Owns what the kernel counts and
 //! its translation into the words of `attribution::model`; knows nothing of containers, energy or ticks' timing, starts
 //! no thread and keeps no history beyond the tasks that the kernel's own hash holds.
 
@@ -10,13 +11,17 @@ mod accounts;
 pub mod counters;
 mod cpus;
 mod error;
+#[cfg(test)]
+mod layout;
 mod object;
 mod perf;
 pub mod preflight;
 mod probe;
+mod scheduler;
 mod sys;
 
 pub use error::ProbeError;
 pub use object::{ProgramCost, StatsGuard, enable_stats};
 pub use perf::PerfEvent;
 pub use probe::{Probe, Settings};
+pub use scheduler::{Accountant, Choice, Machine, SchedulerProbe, cheaper};

@@ -12,6 +12,9 @@
 use crate::abi::{
     HardwareValue, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey, TaskMapValue,
 };
+use crate::scheduler::abi::{
+    Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, DeadThreadKey, ThreadRecord,
+};
 use aya::Pod;
 use aya::maps::{MapData, MapError};
 use std::io;
@@ -36,6 +39,20 @@ unsafe impl Pod for HardwareValue {}
 unsafe impl Pod for Readings {}
 // SAFETY: as above.
 unsafe impl Pod for Softirqs {}
+// SAFETY: as above.
+unsafe impl Pod for ThreadRecord {}
+// SAFETY: as above.
+unsafe impl Pod for DeadThreadKey {}
+// SAFETY: as above.
+unsafe impl Pod for DeadRowKey {}
+// SAFETY: as above.
+unsafe impl Pod for DeadRow {}
+// SAFETY: as above.
+unsafe impl Pod for DeadCgroupKey {}
+// SAFETY: as above.
+unsafe impl Pod for DeadCgroup {}
+// SAFETY: as above.
+unsafe impl Pod for Burials {}
 
 /// Gives freed memory back to the kernel. Loading parses all of the kernel's types, some 15 MB on the heap that nothing
 /// needs afterwards and that glibc would keep for good.
@@ -49,6 +66,8 @@ pub(crate) fn give_back_memory() {
 
 /// `enum bpf_cmd` in include/uapi/linux/bpf.h.
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// As above.
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 /// As above.
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 
@@ -104,12 +123,22 @@ impl<K: Pod + Default, V: Pod + Default> BatchMap<K, V> {
     }
 
     /// Shows every entry to `visit`, each once: the kernel walks bucket by bucket, and only we delete.
-    pub(crate) fn for_each(&mut self, mut visit: impl FnMut(&K, &V)) -> io::Result<()> {
+    pub(crate) fn for_each(&mut self, visit: impl FnMut(&K, &V)) -> io::Result<()> {
+        self.walk(BPF_MAP_LOOKUP_BATCH, visit)
+    }
+
+    /// Shows every entry to `visit` and deletes it, in one step under the lock of its bucket: what is shown is not there
+    /// any more, and what is not shown (after an error) still is.
+    pub(crate) fn take_each(&mut self, visit: impl FnMut(&K, &V)) -> io::Result<()> {
+        self.walk(BPF_MAP_LOOKUP_AND_DELETE_BATCH, visit)
+    }
+
+    fn walk(&mut self, command: libc::c_long, mut visit: impl FnMut(&K, &V)) -> io::Result<()> {
         // For a hash the position is a bucket number of 32 bits (kernel/bpf/hashtab.c); more room does no harm.
         let mut position = 0_u64;
         let mut begun = false;
         loop {
-            let (count, result) = self.lookup_batch(&mut position, begun);
+            let (count, result) = self.lookup_batch(command, &mut position, begun);
             for (key, value) in self.keys.iter().zip(&self.values).take(count) {
                 visit(key, value);
             }
@@ -145,8 +174,14 @@ impl<K: Pod + Default, V: Pod + Default> BatchMap<K, V> {
         self.values.resize(doubled, V::default());
     }
 
-    /// One chunk into the buffers. Returns how many entries were written, also beside an error.
-    fn lookup_batch(&mut self, position: &mut u64, begun: bool) -> (usize, io::Result<()>) {
+    /// One chunk into the buffers, by one of the two look-up commands. Returns how many entries were written, also beside
+    /// an error.
+    fn lookup_batch(
+        &mut self,
+        command: libc::c_long,
+        position: &mut u64,
+        begun: bool,
+    ) -> (usize, io::Result<()>) {
         let room = self.keys.len().min(self.values.len());
         let position: *mut u64 = position;
         let mut attr = BatchAttr {
@@ -163,7 +198,7 @@ impl<K: Pod + Default, V: Pod + Default> BatchMap<K, V> {
         // - K and V are Pod, so whatever is written is a value;
         // - the buffers and `position` (8 bytes, 4 are used) are borrowed mutably until the call returns;
         // - the descriptor belongs to `self.map`, so it is open.
-        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let result = unsafe { bpf(command, &mut attr) };
         match &result {
             // Only with these does the kernel write `count` back.
             Ok(()) => (size_of_u32(attr.count), result),

@@ -98,7 +98,7 @@ fn time_beside_a_busy_sibling_is_overlap_and_time_alone_is_not() {
     });
     let burner = burner_on(one);
     let task = task_of(burner.pid());
-    let measure = |consumer: &mut Consumer| {
+    let measure = |consumer: &mut Consumer<Probe>| {
         consumer.drain();
         let before = overlap(consumer, task);
         let other = busy_of(consumer, two);
@@ -128,7 +128,7 @@ fn time_beside_a_busy_sibling_is_overlap_and_time_alone_is_not() {
     assert!(overlapped <= both);
 }
 
-fn overlap(consumer: &Consumer, task: TaskKey) -> (u64, u64) {
+fn overlap(consumer: &Consumer<Probe>, task: TaskKey) -> (u64, u64) {
     let rows: Vec<TaskUsage> = consumer.rows_of(task).copied().collect();
     (
         sum(&rows, |row| row.cpu.as_nanos()),
@@ -136,7 +136,7 @@ fn overlap(consumer: &Consumer, task: TaskKey) -> (u64, u64) {
     )
 }
 
-fn busy_of(consumer: &Consumer, cpu: u32) -> u64 {
+fn busy_of(consumer: &Consumer<Probe>, cpu: u32) -> u64 {
     let row = consumer.usage.cpus.iter().find(|row| row.cpu == cpu);
     row.unwrap().busy.as_nanos()
 }
@@ -193,7 +193,7 @@ fn softirqs_are_counted_by_vector_and_no_task_pays_their_time() {
 }
 
 /// Count and time of softirqs for received packets.
-fn net_rx(consumer: &Consumer) -> (u64, u64) {
+fn net_rx(consumer: &Consumer<Probe>) -> (u64, u64) {
     let rows = consumer
         .usage
         .softirqs
@@ -244,7 +244,7 @@ fn pages_that_are_read_from_the_page_cache_are_counted_for_who_read_them() {
     std::fs::write(&file, vec![1_u8; 4 << 20]).unwrap();
     let us = task_of(std::process::id());
     consumer.drain();
-    let pages = |consumer: &Consumer| {
+    let pages = |consumer: &Consumer<Probe>| {
         let rows: Vec<TaskUsage> = consumer.rows_of(us).copied().collect();
         sum(&rows, |row| row.events.get(Event::PageCacheHits))
     };

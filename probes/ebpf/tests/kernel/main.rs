@@ -7,6 +7,8 @@ mod events;
 #[cfg(test)]
 mod rights;
 #[cfg(test)]
+mod scheduler;
+#[cfg(test)]
 mod storm;
 #[cfg(test)]
 mod support;

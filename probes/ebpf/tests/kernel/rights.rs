@@ -3,22 +3,37 @@
 
 use crate::support::{machine, pin, settings};
 use attribution::model::TickId;
-use probe_ebpf::{Probe, ProbeError, enable_stats};
+use probe_ebpf::{Probe, ProbeError, SchedulerProbe, enable_stats};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::io::{Read as _, Write as _};
 
+/// Opens a probe and drains it.
+type Open = fn() -> Result<(), ProbeError>;
+
+fn open_switch() -> Result<(), ProbeError> {
+    let mut probe = Probe::open(&settings(1_024))?;
+    let (_, usage) = probe.drain(TickId(1), TickId(0), Vec::new())?;
+    assert!(!usage.tasks.is_empty());
+    Ok(())
+}
+
+fn open_scheduler() -> Result<(), ProbeError> {
+    let mut probe = SchedulerProbe::open(&settings(1_024))?;
+    // The scheduler may not have written down anything in this instant; but it lists the threads.
+    probe.drain(TickId(1), TickId(0), Vec::new())?;
+    assert!(probe.threads() > 1);
+    Ok(())
+}
+
 /// Opens a probe in a thread that has `allowed` and nothing else.
-fn open_with(allowed: CapabilitySet) -> Result<(), ProbeError> {
+fn open_with(open: Open, allowed: CapabilitySet) -> Result<(), ProbeError> {
     let thread = std::thread::spawn(move || {
         let sets = CapabilitySets {
             effective: allowed,
             ..capabilities(None).unwrap()
         };
         set_capabilities(None, sets).unwrap();
-        let mut probe = Probe::open(&settings(1_024))?;
-        let (_, usage) = probe.drain(TickId(1), TickId(0), Vec::new())?;
-        assert!(!usage.tasks.is_empty());
-        Ok(())
+        open()
     });
     thread.join().unwrap()
 }
@@ -26,11 +41,16 @@ fn open_with(allowed: CapabilitySet) -> Result<(), ProbeError> {
 #[test]
 fn two_capabilities_are_enough_and_each_is_named_when_it_is_missing() {
     let Some(_machine) = machine() else { return };
+    two_capabilities_are_enough(open_switch);
+    two_capabilities_are_enough(open_scheduler);
+}
+
+fn two_capabilities_are_enough(open: Open) {
     let (bpf, perfmon) = (CapabilitySet::BPF, CapabilitySet::PERFMON);
-    open_with(bpf | perfmon).unwrap();
+    open_with(open, bpf | perfmon).unwrap();
 
     let refused = |allowed| {
-        let error = open_with(allowed).unwrap_err();
+        let error = open_with(open, allowed).unwrap_err();
         assert!(matches!(error, ProbeError::NotPermitted { .. }), "{error:?}");
         error.to_string()
     };

@@ -2,7 +2,7 @@
 //! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures.
 
 use attribution::model::{CgroupId, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
-use probe_ebpf::{Probe, Settings};
+use probe_ebpf::{Probe, ProbeError, SchedulerProbe, Settings};
 use rustix::fs::{FlockOperation, flock};
 use rustix::thread::{CpuSet, Timespec, nanosleep, sched_setaffinity};
 use std::collections::HashMap;
@@ -48,9 +48,41 @@ pub(crate) fn settings(max_tasks: u32) -> Settings {
 /// A row's name.
 type Name = (Option<TaskKey>, CgroupId, PackageId);
 
+/// Either accountant of CPU time.
+pub(crate) trait Drained {
+    fn drained(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        recycled: Vec<TaskUsage>,
+    ) -> Result<(Section, Usage), ProbeError>;
+}
+
+impl Drained for Probe {
+    fn drained(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        recycled: Vec<TaskUsage>,
+    ) -> Result<(Section, Usage), ProbeError> {
+        self.drain(tick, acked, recycled)
+    }
+}
+
+impl Drained for SchedulerProbe {
+    fn drained(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        recycled: Vec<TaskUsage>,
+    ) -> Result<(Section, Usage), ProbeError> {
+        self.drain(tick, acked, recycled)
+    }
+}
+
 /// Drains a probe and charges the rises, as the attribution engine would: a row that was not in the last report is new.
-pub(crate) struct Consumer {
-    pub(crate) probe: Probe,
+pub(crate) struct Consumer<P = Probe> {
+    pub(crate) probe: P,
     pub(crate) usage: Usage,
     pub(crate) section: Section,
     /// The newest tick that is acknowledged at the next drain: the one before the last, as with a real window.
@@ -66,8 +98,20 @@ impl Consumer {
     }
 
     pub(crate) fn with(settings: &Settings) -> Self {
+        Self::of(Probe::open(settings).unwrap())
+    }
+}
+
+impl Consumer<SchedulerProbe> {
+    pub(crate) fn open_scheduler(max_tasks: u32) -> Self {
+        Self::of(SchedulerProbe::open(&settings(max_tasks)).unwrap())
+    }
+}
+
+impl<P: Drained> Consumer<P> {
+    fn of(probe: P) -> Self {
         Self {
-            probe: Probe::open(settings).unwrap(),
+            probe,
             usage: Usage::default(),
             section: Section::default(),
             acks: true,
@@ -81,7 +125,7 @@ impl Consumer {
         self.tick += 1;
         let acked = TickId(if self.acks { self.tick - 1 } else { 0 });
         let recycled = std::mem::take(&mut self.usage.tasks);
-        (self.section, self.usage) = self.probe.drain(TickId(self.tick), acked, recycled).unwrap();
+        (self.section, self.usage) = self.probe.drained(TickId(self.tick), acked, recycled).unwrap();
         let mut now = HashMap::new();
         for row in &self.usage.tasks {
             let name = (row.task, row.cgroup, row.package);

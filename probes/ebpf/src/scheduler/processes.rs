@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Cumulative rows by process, cgroup and package, and when a dead process may be forgotten.
+//!
+//! Pure: no system call, no clock. Takes in rises and never a total, so a row cannot fall. Memory is bounded by what
+//! lives, what the kernel's maps of the dead hold, and [`UNNAMED_MAX`].
+
+use super::abi::DeadRowKey;
+use attribution::model::{
+    CgroupId, Comm, CpuNanos, Event, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// Cgroups (times packages) that may have time without a process: as many as the kernel's map `dead_cgroups` holds. Time
+/// of further ones goes to the root cgroup.
+const UNNAMED_MAX: usize = 4_096;
+
+/// The address of no thread.
+const NOWHERE: u64 = 0;
+
+/// Figures of the scheduler, or the rise of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Time on CPUs.
+    pub(crate) cpu_ns: u64,
+    /// How often a CPU was left.
+    pub(crate) switches: u64,
+}
+
+/// Where time belongs, beside the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    /// Cgroup in the unified hierarchy.
+    pub(crate) cgroup: u64,
+    /// Package of the CPU.
+    pub(crate) package: u32,
+}
+
+/// What a process looks like to those who see one of its threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Name of the leader.
+    pub(crate) comm: [u8; 16],
+    /// When it was read.
+    pub(crate) at_ns: u64,
+    /// Whose code it runs.
+    pub(crate) kind: TaskKind,
+}
+
+/// All processes that live, or are dead and not yet paid for.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    tasks: HashMap<TaskKey, Process>,
+    unnamed: BTreeMap<Place, Counts>,
+    busy_ns: BTreeMap<u32, u64>,
+    /// Passes over the living that came to their end.
+    passes: u64,
+}
+
+#[derive(Debug)]
+struct Process {
+    /// Searched one by one: a process has few (it seldom changes its cgroup, and packages are few).
+    rows: Vec<(Place, Counts)>,
+    comm: Comm,
+    comm_at_ns: u64,
+    kind: TaskKind,
+    /// Threads that were seen alive and are not known to be dead.
+    threads: u64,
+    /// Address of the leader's `task_struct`, when it was seen alive; [`NOWHERE`] when that one is dead.
+    leader: Option<u64>,
+    leader_gone: bool,
+    /// [`Processes::passes`] at the last sign of life or death.
+    heard: u64,
+    /// Its entries in the kernel's map `dead_rows`.
+    dead_rows: Vec<DeadRowKey>,
+    /// The latest report that had news of it after its end: once that one is acknowledged, nothing is owed any more.
+    settled: Option<TickId>,
+    /// Whether it was charged since the last report.
+    charged: bool,
+}
+
+impl Counts {
+    /// What was added since `last`, or `None` if any figure fell.
+    pub(crate) fn since(self, last: Self) -> Option<Self> {
+        Some(Self {
+            cpu_ns: self.cpu_ns.checked_sub(last.cpu_ns)?,
+            switches: self.switches.checked_sub(last.switches)?,
+        })
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
+        self.switches = self.switches.saturating_add(other.switches);
+    }
+
+    fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Processes {
+    /// A thread was seen alive for the first time.
+    pub(crate) fn came(&mut self, task: TaskKey, look: Look) {
+        let process = self.process(task, look);
+        process.threads = process.threads.saturating_add(1);
+    }
+
+    /// The leader of a process was seen alive.
+    pub(crate) fn led(&mut self, task: TaskKey, leader: u64, look: Look) {
+        let process = self.process(task, look);
+        process.leader = Some(leader);
+        process.see(look);
+    }
+
+    /// Nobody knows of a thread that [`Processes::came`] any more.
+    pub(crate) fn went(&mut self, task: TaskKey) {
+        let passes = self.passes;
+        if let Some(process) = self.tasks.get_mut(&task) {
+            process.threads = process.threads.saturating_sub(1);
+            process.heard = passes;
+        }
+    }
+
+    /// A thread that [`Processes::came`] is dead; it was at `address`, and somebody else may be there now.
+    pub(crate) fn died(&mut self, task: TaskKey, address: u64) {
+        self.went(task);
+        if let Some(process) = self.tasks.get_mut(&task)
+            && process.leader == Some(address)
+        {
+            process.leader = Some(NOWHERE);
+        }
+    }
+
+    /// The leader is dead. It is released after all other threads.
+    pub(crate) fn leader_went(&mut self, task: TaskKey, look: Look) {
+        let process = self.process(task, look);
+        process.leader_gone = true;
+        process.see(look);
+    }
+
+    /// Address of the leader that was seen alive; [`NOWHERE`] when it is dead.
+    pub(crate) fn leader_of(&self, task: TaskKey) -> Option<u64> {
+        self.tasks.get(&task)?.leader
+    }
+
+    /// The process has an entry in the kernel's map `dead_rows` that is to be deleted with it.
+    pub(crate) fn has_dead_row(&mut self, task: TaskKey, key: DeadRowKey, look: Look) {
+        let process = self.process(task, look);
+        process.dead_rows.push(key);
+    }
+
+    /// Charges `rise` to a process.
+    pub(crate) fn charge(&mut self, task: TaskKey, place: Place, rise: Counts, look: Look) {
+        if rise.is_zero() {
+            return;
+        }
+        self.busy(place.package, rise);
+        let process = self.process(task, look);
+        process.charged = true;
+        match process.rows.iter_mut().find(|row| row.0 == place) {
+            Some((_, total)) => total.add(rise),
+            None => process.rows.push((place, rise)),
+        }
+    }
+
+    /// Charges `rise` to a cgroup and no process.
+    pub(crate) fn charge_unnamed(&mut self, place: Place, rise: Counts) {
+        if rise.is_zero() {
+            return;
+        }
+        self.busy(place.package, rise);
+        let known = self.unnamed.contains_key(&place) || self.unnamed.len() < UNNAMED_MAX;
+        let cgroup = if known { place.cgroup } else { CgroupId::ROOT.0 };
+        self.unnamed
+            .entry(Place { cgroup, ..place })
+            .or_default()
+            .add(rise);
+    }
+
+    /// All living threads have been shown.
+    pub(crate) const fn pass_ended(&mut self) {
+        self.passes = self.passes.saturating_add(1);
+    }
+
+    /// All that was ever charged, by package.
+    pub(crate) const fn busy_ns(&self) -> &BTreeMap<u32, u64> {
+        &self.busy_ns
+    }
+
+    /// Appends the report for `tick` to `rows`, and what is to be deleted from the kernel's map `dead_rows` to
+    /// `forgotten`. A process is forgotten when it is dead, everything it did was in a report up to `acked`, and nothing
+    /// came since.
+    pub(crate) fn report(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        rows: &mut Vec<TaskUsage>,
+        forgotten: &mut Vec<DeadRowKey>,
+    ) {
+        let passes = self.passes;
+        self.tasks.retain(|key, process| {
+            let ended = process.ended(passes);
+            if ended {
+                match process.settled {
+                    Some(settled) if !process.charged && settled <= acked => {
+                        forgotten.append(&mut process.dead_rows);
+                        return false;
+                    }
+                    Some(_) if !process.charged => {}
+                    _ => process.settled = Some(tick),
+                }
+            } else {
+                process.settled = None;
+            }
+            process.charged = false;
+            rows.extend(process.rows.iter().map(|row| process.usage(*key, row, ended)));
+            true
+        });
+        rows.extend(self.unnamed.iter().map(unnamed));
+    }
+
+    fn process(&mut self, task: TaskKey, look: Look) -> &mut Process {
+        let process = self.tasks.entry(task).or_insert_with(|| Process::new(look));
+        process.heard = self.passes;
+        process
+    }
+
+    fn busy(&mut self, package: u32, rise: Counts) {
+        let busy = self.busy_ns.entry(package).or_default();
+        *busy = busy.saturating_add(rise.cpu_ns);
+    }
+}
+
+impl Process {
+    const fn new(look: Look) -> Self {
+        Self {
+            rows: Vec::new(),
+            comm: Comm(look.comm),
+            comm_at_ns: look.at_ns,
+            kind: look.kind,
+            threads: 0,
+            leader: None,
+            leader_gone: false,
+            heard: 0,
+            dead_rows: Vec::new(),
+            settled: None,
+            charged: false,
+        }
+    }
+
+    fn see(&mut self, look: Look) {
+        if look.at_ns >= self.comm_at_ns {
+            self.comm = Comm(look.comm);
+            self.comm_at_ns = look.at_ns;
+        }
+    }
+
+    /// Whether nothing of it lives. A process none of whose threads was ever seen, and whose leader has not said that it
+    /// is dead, may have begun after the pass went by; a whole later pass would have shown it.
+    const fn ended(&self, passes: u64) -> bool {
+        self.threads == 0 && (self.leader_gone || passes > self.heard.saturating_add(1))
+    }
+
+    fn usage(&self, key: TaskKey, (place, total): &(Place, Counts), ended: bool) -> TaskUsage {
+        TaskUsage {
+            task: Some(key),
+            cgroup: CgroupId(place.cgroup),
+            package: package_id(place.package),
+            cpu: CpuNanos::from_nanos(total.cpu_ns),
+            events: EventCounts::ZERO.with(Event::Switches, total.switches),
+            comm: self.comm,
+            kind: self.kind,
+            ended,
+        }
+    }
+}
+
+/// A row without a process. Whose code it was is not kept; most of it is of user space.
+fn unnamed((place, total): (&Place, &Counts)) -> TaskUsage {
+    TaskUsage {
+        task: None,
+        cgroup: CgroupId(place.cgroup),
+        package: package_id(place.package),
+        cpu: CpuNanos::from_nanos(total.cpu_ns),
+        events: EventCounts::ZERO.with(Event::Switches, total.switches),
+        comm: Comm::default(),
+        kind: TaskKind::User,
+        ended: false,
+    }
+}
+
+/// The package as `Settings` named it; it went through the kernel as 32 bits.
+pub(crate) fn package_id(package: u32) -> PackageId {
+    PackageId(u16::try_from(package).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The accountant that reads the scheduler's own figures: alone, and side by side with the one at the context switch.
+
+use crate::support::{
+    Cgroup, Consumer, Drained, Guarded, comm_of, machine, pause, permille, pin, stolen, task_of, wait_until,
+};
+use attribution::model::Event;
+use probe_ebpf::SchedulerProbe;
+use rustix::time::{ClockId, clock_gettime};
+use std::hint::black_box;
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn charged_in<P: Drained>(consumer: &Consumer<P>, cgroup: &Cgroup) -> u64 {
+    consumer.charged(|name| name.1 == cgroup.id())
+}
+
+/// CPU time of this process, up to now. Asking brings the scheduler's own figures up to date, so ask after a drain.
+fn own_cpu() -> u64 {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap()
+}
+
+/// Runs `measure` while a thread burns on each of `cpus`.
+fn burning(cpus: &[u32], measure: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for cpu in cpus {
+            let stop = &stop;
+            scope.spawn(move || {
+                pin(*cpu);
+                while !stop.load(Ordering::Relaxed) {
+                    black_box(cpu);
+                }
+            });
+        }
+        measure();
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// What each of `ticks` drains, a second apart, charges to this process, in thousandths of what it ran.
+fn own_ratios(consumer: &mut Consumer<SchedulerProbe>, ticks: u32) -> Vec<u64> {
+    let task = task_of(std::process::id());
+    pause(100);
+    consumer.drain();
+    let (mut truth, mut charged) = (own_cpu(), consumer.charged_to(task));
+    (0..ticks)
+        .map(|_| {
+            pause(1_000);
+            consumer.drain();
+            let (now, total) = (own_cpu(), consumer.charged_to(task));
+            let ratio = permille(total - charged, now - truth);
+            (truth, charged) = (now, total);
+            ratio
+        })
+        .collect()
+}
+
+#[test]
+fn ten_thousand_short_processes_are_charged_and_then_forgotten() {
+    let Some(_machine) = machine() else { return };
+    let cgroup = Cgroup::new("scheduler-storm");
+    let mut consumer = Consumer::open_scheduler(16_384);
+    let mut storm = cgroup.storm(10_000);
+    while storm.0.try_wait().unwrap().is_none() {
+        pause(100);
+        consumer.drain();
+    }
+    // Frees trail behind by an RCU grace period.
+    let truth = cgroup.cpu_stat();
+    wait_until("99 % is charged", || {
+        consumer.drain();
+        permille(charged_in(&consumer, &cgroup), truth) >= 990
+    });
+    for _ in 0..5 {
+        pause(50);
+        consumer.drain();
+    }
+    let (charged, tasks) = (charged_in(&consumer, &cgroup), consumer.tasks_in(cgroup.id()));
+    eprintln!(
+        "storm: {charged} ns, {} per mille of cpu.stat, {tasks} tasks",
+        permille(charged, truth)
+    );
+    assert!(charged <= truth / 100 * 101, "{charged} ns of {truth} ns");
+    // Every process has been a row, and its shell.
+    assert!(tasks >= 9_900, "{tasks} tasks");
+
+    let left = consumer.usage.tasks.iter();
+    let left = left.filter(|row| row.cgroup == cgroup.id() && row.ended);
+    assert_eq!(left.count(), 0, "rows of the dead");
+    assert!(consumer.usage.lost.is_empty(), "{:?}", consumer.usage.lost);
+    assert!(consumer.usage.counted.has(Event::Switches));
+}
+
+#[test]
+fn a_task_that_never_sleeps_is_charged_to_a_hundredth_in_every_second() {
+    let Some(_machine) = machine() else { return };
+    let cpus = aya::util::online_cpus().unwrap();
+    pin(cpus[0]);
+    let mut consumer = Consumer::open_scheduler(1_024);
+    burning(&cpus[cpus.len() - 1..], || {
+        let ratios = own_ratios(&mut consumer, 5);
+        eprintln!("a burning thread: {ratios:?} per mille");
+        assert!(
+            ratios.iter().all(|ratio| (990..=1_010).contains(ratio)),
+            "{ratios:?}"
+        );
+    });
+}
+
+#[test]
+fn threads_of_one_process_on_two_cpus_are_one_task() {
+    let Some(_machine) = machine() else { return };
+    let cpus = aya::util::online_cpus().unwrap();
+    let [one, two, ..] = cpus[..] else {
+        eprintln!("skipped: needs two CPUs");
+        return;
+    };
+    let mut consumer = Consumer::open_scheduler(1_024);
+    let task = task_of(std::process::id());
+    consumer.drain();
+    let (began, already) = (own_cpu(), consumer.charged_to(task));
+    burning(&[one, two], || {
+        let ratios = own_ratios(&mut consumer, 3);
+        eprintln!("two threads: {ratios:?} per mille");
+        assert!(
+            ratios.iter().all(|ratio| (985..=1_015).contains(ratio)),
+            "{ratios:?}"
+        );
+        assert_eq!(consumer.rows_of(task).count(), 1);
+    });
+    // The dead threads leave the last of their time.
+    wait_until("both threads are freed", || {
+        consumer.drain();
+        let (charged, truth) = (consumer.charged_to(task) - already, own_cpu() - began);
+        charged.abs_diff(truth) <= truth / 200
+    });
+}
+
+#[test]
+fn a_dead_process_is_listed_with_its_last_time_and_then_forgotten() {
+    let Some(_machine) = machine() else { return };
+    let cgroup = Cgroup::new("scheduler-dead");
+    let mut consumer = Consumer::open_scheduler(1_024);
+    let mut child = Guarded::sh(
+        r#"echo $$ > "$1/cgroup.procs"; read go; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"#,
+        &[cgroup.path.to_str().unwrap()],
+    );
+    let task = task_of(child.pid());
+    consumer.drain();
+    child.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+    child.0.wait().unwrap();
+    wait_until("the dead process is listed as dead", || {
+        consumer.drain();
+        consumer.rows_of(task).any(|row| row.ended)
+    });
+    assert!(consumer.rows_of(task).all(|row| row.ended));
+    let truth = cgroup.cpu_stat();
+    let ratio = permille(charged_in(&consumer, &cgroup), truth);
+    assert!((990..=1_010).contains(&ratio), "{ratio} per mille of {truth} ns");
+    consumer.drain();
+    assert_eq!(consumer.rows_of(task).count(), 0, "the acknowledged dead are not");
+}
+
+/// Not a test of its own: another test starts this one with a word more, and then the test harness's second thread, in
+/// which this runs, becomes a shell.
+#[test]
+fn a_thread_becomes_a_shell() {
+    if !std::env::args().any(|argument| argument == "become-a-shell") {
+        return;
+    }
+    let mut lines = std::io::stdin().lock().lines();
+    for _ in 0..2 {
+        lines.next().unwrap().unwrap();
+        let began = own_cpu();
+        while own_cpu() - began < 200_000_000 {}
+    }
+    let burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read more";
+    panic!("{}", Command::new("sh").args(["-c", burn]).exec());
+}
+
+#[test]
+fn a_thread_that_execs_takes_its_leaders_name_and_no_time_is_lost_or_doubled() {
+    let Some(_machine) = machine() else { return };
+    let cgroup = Cgroup::new("scheduler-exec");
+    let mut consumer = Consumer::open_scheduler(1_024);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["scheduler::a_thread_becomes_a_shell", "become-a-shell"]);
+    child.args(["--exact", "--nocapture", "--test-threads=2"]);
+    let mut child = Guarded(child.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
+    let (pid, task) = (child.pid(), task_of(child.pid()));
+    std::fs::write(cgroup.path.join("cgroup.procs"), pid.to_string()).unwrap();
+    let mut stdin = child.0.stdin.take().unwrap();
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+    wait_until("the second thread is there", || threads() == 2);
+    let rests = |cgroup: &Cgroup| {
+        let before = cgroup.cpu_stat();
+        pause(100);
+        cgroup.cpu_stat() == before
+    };
+    wait_until("it waits for the first line", || rests(&cgroup));
+
+    consumer.drain();
+    let (truth, charged) = (cgroup.cpu_stat(), consumer.charged_to(task));
+    stdin.write_all(b"1\n").unwrap();
+    pause(50);
+    wait_until("it waits for the second line", || rests(&cgroup));
+    consumer.drain();
+    stdin.write_all(b"2\n").unwrap();
+    wait_until("the thread is a shell", || comm_of(pid) == "sh");
+    for _ in 0..5 {
+        consumer.drain();
+        pause(20);
+    }
+    wait_until("the shell waits", || rests(&cgroup));
+    consumer.drain();
+    consumer.drain();
+    let (truth, charged) = (cgroup.cpu_stat() - truth, consumer.charged_to(task) - charged);
+    eprintln!("exec by a thread: {} per mille", permille(charged, truth));
+    assert!(truth > 400_000_000, "{truth} ns");
+    assert!(
+        charged.abs_diff(truth) <= truth / 100,
+        "{charged} ns of {truth} ns"
+    );
+    let names: Vec<_> = consumer.rows_of(task).map(|row| row.comm.to_text()).collect();
+    assert!(names.iter().all(|name| name == "sh"), "{names:?}");
+    assert!(consumer.rows_of(task).all(|row| !row.ended));
+    assert!(consumer.usage.lost.is_empty(), "{:?}", consumer.usage.lost);
+}
+
+#[test]
+fn maps_that_are_far_too_small_lose_names_and_no_time_but_what_they_say() {
+    let Some(_machine) = machine() else { return };
+    let cgroup = Cgroup::new("scheduler-overflow");
+    let mut consumer = Consumer::open_scheduler(4);
+    let mut storm = cgroup.storm(600);
+    while storm.0.try_wait().unwrap().is_none() {
+        pause(100);
+        consumer.drain();
+    }
+    let truth = cgroup.cpu_stat();
+    wait_until("99 % is charged", || {
+        consumer.drain();
+        permille(charged_in(&consumer, &cgroup), truth) >= 990
+    });
+    assert!(charged_in(&consumer, &cgroup) <= truth / 100 * 101);
+    let unnamed = consumer.charged(|name| name.0.is_none() && name.1 == cgroup.id());
+    assert!(unnamed > 0);
+    let full = consumer.usage.lost.iter().find(|lost| lost.reason == "map_full");
+    assert!(full.is_some_and(|lost| lost.count > 0 && lost.probe == "iter_task"));
+}
+
+#[test]
+fn both_accountants_and_the_kernel_agree_under_load() {
+    let Some(_machine) = machine() else { return };
+    let cgroup = Cgroup::new("scheduler-both");
+    let path = cgroup.path.to_str().unwrap();
+    let fifos = tempfile::tempdir().unwrap();
+    let mut scheduler = Consumer::open_scheduler(16_384);
+    let mut switch = Consumer::open(16_384);
+    scheduler.drain();
+    switch.drain();
+    let steal = stolen();
+    let ping_pong = r#"echo $$ > "$1/cgroup.procs"; cd "$2"; mkfifo a b; (while read l; do echo $l; done < a > b) &
+        exec 3> a 4< b; while :; do echo x >&3; read l <&4; done"#;
+    let load = [
+        Guarded::sh(r#"echo $$ > "$1/cgroup.procs"; while :; do :; done"#, &[path]),
+        Guarded::sh(ping_pong, &[path, fifos.path().to_str().unwrap()]),
+        cgroup.storm(1_000_000),
+    ];
+    for _ in 0..25 {
+        pause(200);
+        scheduler.drain();
+        switch.drain();
+    }
+    drop(load);
+    let rests = || {
+        let before = cgroup.cpu_stat();
+        pause(100);
+        cgroup.cpu_stat() == before
+    };
+    wait_until("the load is gone", rests);
+    for _ in 0..5 {
+        pause(50);
+        scheduler.drain();
+        switch.drain();
+    }
+    let steal = stolen() - steal;
+    let truth = cgroup.cpu_stat();
+    let by = (charged_in(&switch, &cgroup), charged_in(&scheduler, &cgroup));
+    eprintln!(
+        "cpu.stat {truth} ns; switch {} per mille, scheduler {} per mille; {steal} ns stolen",
+        permille(by.0, truth),
+        permille(by.1, truth)
+    );
+    assert!(by.1.abs_diff(truth) <= truth / 100, "{} ns of {truth} ns", by.1);
+    // By the clock, what was stolen from a running task was its own.
+    assert!(
+        by.0 + truth / 100 >= by.1 && by.0 <= by.1 + truth / 100 + steal,
+        "{by:?}"
+    );
+}
