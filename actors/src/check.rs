@@ -4,10 +4,11 @@
 //! It opens what the daemon would open and closes it again, so its yes is not a guess. It measures nothing and changes
 //! nothing.
 
+use crate::accountants;
 use crate::node;
 use crate::run::section;
-use crate::settings::{CpuTime, Probes, Sources};
-use attribution::model::{ProbeState, Selection};
+use crate::settings::{CpuTime, Probes, Root, Sources};
+use attribution::model::{Accounting, ProbeState, Selection};
 use config::Loaded;
 use exporter::ExporterConfig;
 use probe_ebpf::preflight::{self, Preflight};
@@ -212,12 +213,12 @@ fn of_cgroups(report: &mut Report, roots: &Roots) {
 }
 
 fn of_probes(report: &mut Report, loaded: &Loaded, machine: &Machine, roots: &Roots) {
-    let setting = loaded
-        .section::<Probes>("probes")
-        .map(|probes| probes.cpu_time)
-        .unwrap_or_default();
-    match node::usage(setting, machine, roots) {
+    let settings = loaded.section::<Probes>("probes").unwrap_or_default();
+    let tick = loaded.section::<Root>("").unwrap_or_default().tick.0;
+    match accountants::usage(&settings, tick, machine, roots) {
         Ok(choice) => {
+            let Accounting { chosen, reason } = choice.accounting;
+            report.say("probes", "CPU time", Verdict::Fact, format!("{chosen}: {reason}"));
             for ProbeState { probe, up, reason } in choice.probes {
                 report.say(
                     "probes",
@@ -228,8 +229,10 @@ fn of_probes(report: &mut Report, loaded: &Loaded, machine: &Machine, roots: &Ro
             }
         }
         Err(error) => {
-            let advice = match setting {
-                CpuTime::Switch => "; probes.cpu_time = \"auto\" would fall back to /proc",
+            let advice = match settings.cpu_time {
+                CpuTime::Switch | CpuTime::Scheduler => {
+                    "; probes.cpu_time = \"auto\" would fall back to /proc"
+                }
                 CpuTime::Auto | CpuTime::Proc => "",
             };
             report.say("probes", "cpu_time", Verdict::Fatal, format!("{error:#}{advice}"));

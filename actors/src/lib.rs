@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accountants;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -2,18 +2,15 @@
 //! This node: looks for what the configuration names, decides which of it is used, and remembers why.
 
 use crate::clock;
-use crate::settings::{CpuTime, ESTIMATOR, Sources};
-use crate::shells::{Resolve, UsageReader};
+use crate::settings::{ESTIMATOR, Sources};
+use crate::shells::Resolve;
 use attribution::model::facts::SourceFacts;
 use attribution::model::{
-    Accounting, Component, Identity, NodeFacts, PassedOver, ProbeState, Section, Selection, TaskUsage,
-    TickId, Usage,
+    Accounting, Component, Identity, NodeFacts, PassedOver, ProbeState, Selection, Usage,
 };
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
 use power_sources::{Entry, Opened, PowerSource};
-use probe_ebpf::Probe;
-use probe_workloads::procfs::ProcFs;
-use probe_workloads::{Machine, ProcReader, Resolver, Roots};
+use probe_workloads::{Machine, Resolver};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -153,115 +150,6 @@ fn describe(machine: &Machine) -> MachineDescription {
 
 fn threads(machine: &Machine) -> u32 {
     u32::try_from(machine.threads()).unwrap_or(u32::MAX)
-}
-
-/// The usage reader, and the state of every probe.
-pub struct UsageChoice {
-    /// Reads who ran.
-    pub reader: Box<dyn UsageReader>,
-    /// For `kepler_probe_up`.
-    pub probes: Vec<ProbeState>,
-    /// Which accountant it is, and why.
-    pub accounting: Accounting,
-}
-
-/// Opens the probe that `setting` asks for; with `auto`, `/proc` when eBPF cannot be had.
-///
-/// # Errors
-/// When the one that was asked for, or the last one, cannot be opened.
-pub fn usage(setting: CpuTime, machine: &Machine, roots: &Roots) -> anyhow::Result<UsageChoice> {
-    let why_not_ebpf = match setting {
-        CpuTime::Proc => "switched off by probes.cpu_time = \"proc\"".to_owned(),
-        CpuTime::Auto | CpuTime::Switch => match open_probe(machine, roots) {
-            Ok(probe) => {
-                let mut probes = probe.states();
-                probes.push(fallback_state(false, "not needed: eBPF works"));
-                return Ok(UsageChoice {
-                    reader: Box::new(EbpfReader(probe)),
-                    probes,
-                    accounting: accounting("switch", "eBPF works"),
-                });
-            }
-            Err(error) if setting == CpuTime::Switch => return Err(error.into()),
-            Err(error) => {
-                let reason = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(
-                    reason,
-                    "no eBPF: CPU time comes from /proc, short-lived processes only as their container"
-                );
-                reason
-            }
-        },
-    };
-    let reader = ProcReader::open(roots, machine)?;
-    let accounting = accounting("proc", &why_not_ebpf);
-    let probes = vec![
-        ProbeState {
-            probe: "sched_switch",
-            up: false,
-            reason: why_not_ebpf,
-        },
-        fallback_state(true, ""),
-    ];
-    Ok(UsageChoice {
-        reader: Box::new(FallbackReader(reader)),
-        accounting,
-        probes,
-    })
-}
-
-fn fallback_state(up: bool, reason: &str) -> ProbeState {
-    ProbeState {
-        probe: "proc_fallback",
-        up,
-        reason: reason.to_owned(),
-    }
-}
-
-fn accounting(chosen: &'static str, reason: &str) -> Accounting {
-    Accounting {
-        chosen,
-        reason: reason.to_owned(),
-    }
-}
-
-fn open_probe(machine: &Machine, roots: &Roots) -> Result<Probe, probe_ebpf::ProbeError> {
-    // Where /proc cannot be listed the smallest size is taken; what does not fit is kept by cgroup.
-    let mut pids = Vec::new();
-    if let Err(error) = ProcFs::new(&roots.proc).pids(&mut pids) {
-        tracing::debug!(%error, "processes cannot be counted");
-    }
-    Probe::open(&probe_ebpf::Settings {
-        packages_of_cpu: machine.packages_of_cpu.clone(),
-        max_tasks: probe_ebpf::Settings::max_tasks_for(u32::try_from(pids.len()).unwrap_or(u32::MAX)),
-        ..probe_ebpf::Settings::default()
-    })
-}
-
-struct EbpfReader(Probe);
-
-impl UsageReader for EbpfReader {
-    fn drain(
-        &mut self,
-        tick: TickId,
-        acked: TickId,
-        recycled: Vec<TaskUsage>,
-    ) -> anyhow::Result<(Section, Usage)> {
-        Ok(self.0.drain(tick, acked, recycled)?)
-    }
-}
-
-struct FallbackReader(ProcReader);
-
-impl UsageReader for FallbackReader {
-    fn drain(
-        &mut self,
-        tick: TickId,
-        acked: TickId,
-        recycled: Vec<TaskUsage>,
-    ) -> anyhow::Result<(Section, Usage)> {
-        Ok(self.0.drain(tick, acked, &mut clock::monotonic, recycled)?)
-    }
 }
 
 /// The resolver of this node's cgroups.

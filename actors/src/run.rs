@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `kepler run`: from a configuration to a running pipeline, and from a signal to an exit code.
 
+use crate::accountants;
 use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
@@ -99,7 +100,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let probes: Probes = loaded.section("probes")?;
     let machine = node::machine();
     let roots = Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")?;
-    let usage = node::usage(probes.cpu_time, &machine, &roots)?;
+    let usage = accountants::usage(&probes, root.tick.0, &machine, &roots)?;
     let chosen = node::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     let estimator = node::estimator(&machine, &chosen.estimated);
     let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);

@@ -82,22 +82,55 @@ pub enum LogFormat {
 }
 
 /// `[probes]`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probes {
     /// Who accounts CPU time.
     pub cpu_time: CpuTime,
+    /// Cycles, instructions and cache misses of the CPU's own counters.
+    pub hw_counters: Optional,
+    /// Softirqs by vector, with their time taken out of whom they interrupted.
+    pub softirq: Optional,
+    /// Pages found in the page cache. Each costs a function hook, so it is asked for and not the default.
+    pub page_cache: Optional,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            cpu_time: CpuTime::Auto,
+            hw_counters: Optional::Auto,
+            softirq: Optional::Auto,
+            page_cache: Optional::Off,
+        }
+    }
+}
+
+/// A part of the probes that can be left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optional {
+    /// Where it costs next to nothing: with the `switch` accountant.
+    #[default]
+    Auto,
+    /// Wanted: `auto` takes the `switch` accountant for it.
+    On,
+    /// Never.
+    Off,
 }
 
 /// Accountants of CPU time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuTime {
-    /// eBPF where it can be loaded, else `/proc`.
+    /// The cheaper one of `switch` and `scheduler` that gives what this machine can count; where eBPF cannot be loaded,
+    /// `proc`.
     #[default]
     Auto,
     /// eBPF on `sched_switch`; not starting is an error.
     Switch,
+    /// eBPF that reads the scheduler's own figures once a tick; not starting is an error.
+    Scheduler,
     /// `/proc` and cgroup accounting.
     Proc,
 }

@@ -40,6 +40,12 @@ const fn generic(event: Event, config: u64) -> Counter {
     }
 }
 
+/// Whether any of `wanted` can be opened on all of `online`.
+#[must_use]
+pub fn any(wanted: &[Counter], online: &[u32]) -> bool {
+    Open::on(wanted, online).mask() != 0
+}
+
 /// Counters that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Open {

@@ -45,7 +45,8 @@ fn measure(reader: &mut ProcReader, children: &mut Children, running: usize, sou
         })
         .collect();
     costs.sort_unstable();
-    let (median, min) = (costs[costs.len() / 2], costs[0]);
+    let at = |place: usize| costs.get(place).copied().unwrap_or_default();
+    let (median, min) = (at(costs.len() / 2), at(0));
     let listed = children.listed();
     println!(
         "| {listed} | {source} | {running} | {} | {} | {}.{:02} |",

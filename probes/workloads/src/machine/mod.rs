@@ -20,6 +20,9 @@ use std::path::Path;
 pub struct Machine {
     /// Each online CPU (hardware thread) with its package, sorted by CPU.
     pub packages_of_cpu: Vec<(u32, PackageId)>,
+    /// Pairs of hardware threads that share a core, by the lower CPU; empty where a core has more than two, so that no
+    /// single thread is "the other one".
+    pub siblings: Vec<(u32, u32)>,
     /// Each package, sorted.
     pub packages: Vec<Package>,
     /// Nominal clock in MHz (`cpufreq/base_frequency`, else what the model name says after `@`).
@@ -73,6 +76,7 @@ impl Machine {
         };
         Self {
             packages_of_cpu: cpus.iter().map(|cpu| (cpu.cpu, cpu.package)).collect(),
+            siblings: topology::siblings(&cpus),
             packages: topology::packages(&cpus),
             // Only intel_pstate and CPPC drivers write base_frequency; the model name is no worse.
             base_mhz: clock("base_frequency", &mut Vec::new())

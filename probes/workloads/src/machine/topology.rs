@@ -96,6 +96,26 @@ pub(super) fn packages(cpus: &[Cpu]) -> Vec<Package> {
         .collect()
 }
 
+/// Cores with two online threads, where none has more.
+pub(super) fn siblings(cpus: &[Cpu]) -> Vec<(u32, u32)> {
+    let mut cores: BTreeMap<(PackageId, (i64, i64)), Vec<u32>> = BTreeMap::new();
+    for cpu in cpus {
+        cores.entry((cpu.package, cpu.core)).or_default().push(cpu.cpu);
+    }
+    if cores.values().any(|threads| threads.len() > 2) {
+        return Vec::new();
+    }
+    let mut pairs: Vec<(u32, u32)> = cores
+        .values()
+        .filter_map(|threads| match threads[..] {
+            [one, other] => Some((one, other)),
+            _ => None,
+        })
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
 fn from_proc(proc: &Path) -> Vec<u32> {
     let mut lines = Vec::new();
     match ProcFs::new(proc).cpu_times(&mut lines) {
@@ -130,6 +150,32 @@ mod tests {
         for broken in ["", "-", "3-1", "a", "0-", "0-4294967295", "99999999999", "0,,1"] {
             assert_eq!(parse_list(broken), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn siblings_are_the_two_threads_of_a_core_and_nobody_where_there_are_more() {
+        let cpu = |cpu, package, core| Cpu {
+            cpu,
+            package: PackageId(package),
+            core: (0, core),
+        };
+        // core 0 of each package is another core; CPU 4 is alone
+        let cpus = [
+            cpu(0, 0, 0),
+            cpu(1, 1, 0),
+            cpu(2, 0, 0),
+            cpu(3, 1, 0),
+            cpu(4, 0, 1),
+        ];
+        assert_eq!(siblings(&cpus), [(0, 2), (1, 3)]);
+        let many = [
+            cpu(0, 0, 0),
+            cpu(1, 0, 0),
+            cpu(2, 0, 0),
+            cpu(3, 0, 1),
+            cpu(4, 0, 1),
+        ];
+        assert_eq!(siblings(&many), []);
     }
 
     #[test]

@@ -50,7 +50,11 @@ impl KernelClock {
         let path = root.join("self/status");
         let status = match files::read(&path) {
             Ok(Some(status)) => status,
-            Ok(None) => return Err(format!("{shown} does not list this process: share the host's pid namespace")),
+            Ok(None) => {
+                return Err(format!(
+                    "{shown} does not list this process: share the host's pid namespace"
+                ));
+            }
             Err(error) => return Err(error.to_string()),
         };
         if !is_ours(&status) {
@@ -61,9 +65,9 @@ impl KernelClock {
         let clock = Self(());
         match clock.read(std::process::id()) {
             ClockReading::Time(_) => Ok(clock),
-            ClockReading::Gone | ClockReading::Refused => {
-                Err("the kernel refuses clock_gettime on a process's CPU clock (a seccomp filter?)".to_owned())
-            }
+            ClockReading::Gone | ClockReading::Refused => Err(
+                "the kernel refuses clock_gettime on a process's CPU clock (a seccomp filter?)".to_owned(),
+            ),
         }
     }
 }
@@ -172,7 +176,13 @@ mod tests {
     #[test]
     fn what_cannot_be_a_pid_has_no_clock_and_never_ours() {
         let clock = KernelClock::of(Path::new("/proc")).unwrap();
-        for pid in [0, (1 << 22) + 1, 1 << 29, u32::MAX, 0x8000_0000 | std::process::id()] {
+        for pid in [
+            0,
+            (1 << 22) + 1,
+            1 << 29,
+            u32::MAX,
+            0x8000_0000 | std::process::id(),
+        ] {
             assert_eq!(clock.read(pid), ClockReading::Gone, "{pid}");
         }
     }
@@ -188,7 +198,10 @@ mod tests {
     #[test]
     fn a_proc_mount_is_ours_when_it_knows_us_by_one_pid() {
         assert!(is_ours(b"Name:\tkepler\nNSpid:\t7\nNSpgid:\t7\n"));
-        assert!(!is_ours(b"Name:\tkepler\nNSpid:\t4711\t7\n"), "a container's own pids");
+        assert!(
+            !is_ours(b"Name:\tkepler\nNSpid:\t4711\t7\n"),
+            "a container's own pids"
+        );
         assert!(!is_ours(b"Name:\tkepler\nPid:\t7\n"), "before Linux 4.1");
     }
 }

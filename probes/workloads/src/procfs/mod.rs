@@ -5,12 +5,14 @@
 
 mod cgroup_file;
 mod clock;
+mod load;
 mod reader;
 mod stat;
 mod system;
 
 pub use cgroup_file::CgroupLine;
 pub use clock::{ClockReading, KernelClock, ProcessClock};
+pub use load::Load;
 pub use reader::ProcFs;
 pub use stat::PidStat;
 pub use system::CpuTimes;

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who accounts CPU time on this node: looks for what the configuration asks for, takes the cheapest accountant that
+//! gives it, and remembers why.
+
+use crate::clock;
+use crate::settings::{CpuTime, Optional, Probes};
+use crate::shells::UsageReader;
+use attribution::model::{Accounting, CpuNanos, ProbeState, Section, TaskUsage, TickId, Usage};
+use probe_ebpf::{Accountant, Probe, ProbeError, SchedulerProbe, counters};
+use probe_workloads::procfs::{CpuTimes, Load, ProcFs, ticks_to_nanos};
+use probe_workloads::{Machine, ProcReader, Roots};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The usage reader, and the state of every probe.
+pub struct UsageChoice {
+    /// Reads who ran.
+    pub reader: Box<dyn UsageReader>,
+    /// For `kepler_probe_up`.
+    pub probes: Vec<ProbeState>,
+    /// Which accountant it is, and why.
+    pub accounting: Accounting,
+}
+
+/// Opens the accountant that `settings` asks for; with `auto` the cheaper one of eBPF's two, or `/proc` when eBPF cannot
+/// be had.
+///
+/// # Errors
+/// When the one that was asked for, or the last one, cannot be opened.
+pub fn usage(
+    settings: &Probes,
+    tick: Duration,
+    machine: &Machine,
+    roots: &Roots,
+) -> anyhow::Result<UsageChoice> {
+    let asked = |name: &str| format!("asked for by probes.cpu_time = {name:?}");
+    match settings.cpu_time {
+        CpuTime::Proc => from_proc(machine, roots, &asked("proc")),
+        CpuTime::Switch => Ok(open(
+            Accountant::Switch,
+            settings,
+            machine,
+            roots,
+            asked("switch"),
+        )?),
+        CpuTime::Scheduler => Ok(open(
+            Accountant::Scheduler,
+            settings,
+            machine,
+            roots,
+            asked("scheduler"),
+        )?),
+        CpuTime::Auto => automatic(settings, tick, machine, roots),
+    }
+}
+
+fn automatic(
+    settings: &Probes,
+    tick: Duration,
+    machine: &Machine,
+    roots: &Roots,
+) -> anyhow::Result<UsageChoice> {
+    let choice = probe_ebpf::cheaper(&facts(settings, tick, machine, Load::read(&roots.proc)));
+    let error = match open(choice.accountant, settings, machine, roots, choice.reason) {
+        Ok(opened) => return Ok(opened),
+        Err(error) => error,
+    };
+    // The other one asks less of the kernel: no iterator, or no hook that frees.
+    let other = match choice.accountant {
+        Accountant::Switch => Accountant::Scheduler,
+        Accountant::Scheduler => Accountant::Switch,
+    };
+    let refused = in_words(error);
+    let reason = format!("{} cannot be had: {refused}", choice.accountant);
+    if let Ok(opened) = open(other, settings, machine, roots, reason) {
+        return Ok(opened);
+    }
+    tracing::warn!(
+        reason = refused,
+        "no eBPF: CPU time comes from /proc, short-lived processes only as their container"
+    );
+    from_proc(machine, roots, &refused)
+}
+
+/// What the choice between the two accountants of eBPF hangs on.
+fn facts(settings: &Probes, tick: Duration, machine: &Machine, load: Load) -> probe_ebpf::Machine {
+    let wanted = settings.softirq == Optional::On || settings.page_cache == Optional::On;
+    probe_ebpf::Machine {
+        packages: u32::try_from(machine.packages.len()).unwrap_or(u32::MAX),
+        has_pmu: settings.hw_counters != Optional::Off && counters::any(&counters::GENERIC, &online(machine)),
+        smt: !machine.siblings.is_empty(),
+        events_wanted: wanted || settings.hw_counters == Optional::On,
+        switches_per_second: load.switches_per_second,
+        threads: load.threads,
+        tick,
+    }
+}
+
+fn online(machine: &Machine) -> Vec<u32> {
+    machine.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect()
+}
+
+fn open(
+    accountant: Accountant,
+    settings: &Probes,
+    machine: &Machine,
+    roots: &Roots,
+    reason: String,
+) -> Result<UsageChoice, ProbeError> {
+    let wanted = for_probe(settings, machine, roots);
+    let steal = Steal::of(machine, roots);
+    let (reader, mut probes): (Box<dyn UsageReader>, _) = match accountant {
+        Accountant::Switch => {
+            let probe = Probe::open(&wanted)?;
+            let states = probe.states();
+            (Box::new(Switch { probe, steal }), states)
+        }
+        Accountant::Scheduler => {
+            let probe = SchedulerProbe::open(&wanted)?;
+            let mut states = probe.states();
+            for name in ["sched_switch", "softirq", "page_cache", "hw_counters"] {
+                states.push(down(name, "needs probes.cpu_time = \"switch\""));
+            }
+            (Box::new(Scheduler(probe)), states)
+        }
+    };
+    probes.push(down("proc_fallback", "not needed: eBPF works"));
+    Ok(UsageChoice {
+        reader,
+        probes,
+        accounting: Accounting {
+            chosen: accountant.name(),
+            reason,
+        },
+    })
+}
+
+fn for_probe(settings: &Probes, machine: &Machine, roots: &Roots) -> probe_ebpf::Settings {
+    // Where /proc cannot be listed the smallest size is taken; what does not fit is kept by cgroup.
+    let mut pids = Vec::new();
+    if let Err(error) = ProcFs::new(&roots.proc).pids(&mut pids) {
+        tracing::debug!(%error, "processes cannot be counted");
+    }
+    probe_ebpf::Settings {
+        packages_of_cpu: machine.packages_of_cpu.clone(),
+        max_tasks: probe_ebpf::Settings::max_tasks_for(u32::try_from(pids.len()).unwrap_or(u32::MAX)),
+        siblings: machine.siblings.clone(),
+        counters: match settings.hw_counters {
+            Optional::Off => Vec::new(),
+            Optional::Auto | Optional::On => counters::GENERIC.to_vec(),
+        },
+        softirqs: settings.softirq != Optional::Off,
+        page_cache: settings.page_cache != Optional::Off,
+    }
+}
+
+fn from_proc(machine: &Machine, roots: &Roots, reason: &str) -> anyhow::Result<UsageChoice> {
+    let reader = ProcReader::open(roots, machine)?;
+    let mut probes: Vec<ProbeState> = ["sched_switch", "iter_task"]
+        .map(|probe| down(probe, reason))
+        .into();
+    for probe in ["softirq", "page_cache", "hw_counters"] {
+        probes.push(down(probe, "needs eBPF"));
+    }
+    probes.push(ProbeState {
+        probe: "proc_fallback",
+        up: true,
+        reason: String::new(),
+    });
+    Ok(UsageChoice {
+        reader: Box::new(Fallback(reader)),
+        probes,
+        accounting: Accounting {
+            chosen: "proc",
+            reason: reason.to_owned(),
+        },
+    })
+}
+
+fn down(probe: &'static str, reason: &str) -> ProbeState {
+    ProbeState {
+        probe,
+        up: false,
+        reason: reason.to_owned(),
+    }
+}
+
+fn in_words(error: ProbeError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+struct Switch {
+    probe: Probe,
+    steal: Option<Steal>,
+}
+
+impl UsageReader for Switch {
+    fn drain(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        recycled: Vec<TaskUsage>,
+    ) -> anyhow::Result<(Section, Usage)> {
+        let (section, mut usage) = self.probe.drain(tick, acked, recycled)?;
+        if let Some(steal) = &mut self.steal {
+            steal.add_to(&mut usage);
+        }
+        Ok((section, usage))
+    }
+}
+
+struct Scheduler(SchedulerProbe);
+
+impl UsageReader for Scheduler {
+    fn drain(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        recycled: Vec<TaskUsage>,
+    ) -> anyhow::Result<(Section, Usage)> {
+        Ok(self.0.drain(tick, acked, recycled)?)
+    }
+}
+
+struct Fallback(ProcReader);
+
+impl UsageReader for Fallback {
+    fn drain(
+        &mut self,
+        tick: TickId,
+        acked: TickId,
+        recycled: Vec<TaskUsage>,
+    ) -> anyhow::Result<(Section, Usage)> {
+        Ok(self.0.drain(tick, acked, &mut clock::monotonic, recycled)?)
+    }
+}
+
+/// Time that a hypervisor took, from `/proc/stat`: eBPF does not see it.
+struct Steal {
+    proc: ProcFs,
+    lines: Vec<CpuTimes>,
+    /// By CPU, at first sight: what was stolen before is not ours to report. As many as CPUs.
+    first: HashMap<u32, u64>,
+}
+
+impl Steal {
+    /// Only a guest can be stolen from.
+    fn of(machine: &Machine, roots: &Roots) -> Option<Self> {
+        machine.hypervisor.unwrap_or(false).then(|| {
+            let mut steal = Self {
+                proc: ProcFs::new(&roots.proc),
+                lines: Vec::new(),
+                first: HashMap::new(),
+            };
+            steal.add_to(&mut Usage::default());
+            steal
+        })
+    }
+
+    fn add_to(&mut self, usage: &mut Usage) {
+        if let Err(error) = self.proc.cpu_times(&mut self.lines) {
+            tracing::debug!(%error, "steal cannot be read");
+            return;
+        }
+        for line in &self.lines {
+            let first = *self.first.entry(line.cpu).or_insert(line.steal_ticks);
+            if let Some(row) = usage.cpus.iter_mut().find(|row| row.cpu == line.cpu) {
+                let ticks = line.steal_ticks.saturating_sub(first);
+                row.steal = Some(CpuNanos::from_nanos(ticks_to_nanos(ticks).as_nanos()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine::default()
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_asks_for_the_switch_accountant() {
+        let facts = |settings: &Probes| {
+            facts(settings, Duration::from_secs(1), &machine(), Load::default()).events_wanted
+        };
+        assert!(!facts(&Probes::default()));
+        for settings in [
+            Probes {
+                softirq: Optional::On,
+                ..Probes::default()
+            },
+            Probes {
+                page_cache: Optional::On,
+                ..Probes::default()
+            },
+            Probes {
+                hw_counters: Optional::On,
+                ..Probes::default()
+            },
+        ] {
+            assert!(facts(&settings), "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn siblings_and_packages_reach_the_choice() {
+        let machine = Machine {
+            siblings: vec![(0, 1)],
+            ..machine()
+        };
+        let load = Load {
+            switches_per_second: 7,
+            threads: 9,
+        };
+        let facts = facts(&Probes::default(), Duration::from_secs(2), &machine, load);
+        assert!(facts.smt && facts.packages == 0);
+        assert_eq!(
+            (facts.switches_per_second, facts.threads, facts.tick),
+            (7, 9, Duration::from_secs(2))
+        );
+    }
+
+    #[test]
+    fn the_steal_of_a_cpu_counts_from_its_first_sight() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |steal: u64| {
+            let text = format!("cpu 0 0 0 0 0 0 0 0 0 0\ncpu0 1 0 1 1 0 0 0 {steal} 0 0\n");
+            std::fs::write(folder.path().join("stat"), text).expect("written");
+        };
+        let mut steal = Steal {
+            proc: ProcFs::new(folder.path()),
+            lines: Vec::new(),
+            first: HashMap::new(),
+        };
+        let mut usage = Usage {
+            cpus: vec![attribution::model::CpuTime {
+                cpu: 0,
+                package: attribution::model::PackageId(0),
+                online: true,
+                busy: CpuNanos::ZERO,
+                idle: CpuNanos::ZERO,
+                steal: None,
+            }],
+            ..Usage::default()
+        };
+        let stolen = [100, 103].map(|ticks| {
+            write(ticks);
+            steal.add_to(&mut usage);
+            usage
+                .cpus
+                .first()
+                .and_then(|row| row.steal)
+                .map(CpuNanos::as_nanos)
+        });
+        assert_eq!(stolen, [Some(0), Some(30_000_000)]);
+    }
+}
