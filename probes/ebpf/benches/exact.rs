@@ -2,9 +2,10 @@
 //! How much of the kernel's own time a probe finds: in a storm of forks, and of threads that never stop.
 //! `cargo bench -p probe-ebpf --bench exact`
 //!
-//! Truth of the storm is `cpu.stat` of its cgroup. Truth of a burner is its own CPU clock, which it writes down all the
-//! time: the figure in its schedstat is as old as the last scheduler tick, some milliseconds. Steal is printed beside:
-//! the kernel leaves it out of every task's time, and a probe that goes by the clock does not.
+//! Truth of the storm is `cpu.stat` of its cgroup. Truth of a burner is its own CPU clock, which it writes down when it is
+//! asked: schedstat is as old as the last scheduler tick, some milliseconds. It is asked after each drain and not before,
+//! because reading that clock makes the scheduler's figure fresh, which would flatter whoever relies on it. Steal is
+//! printed beside: the kernel leaves it out of every task's time, and a probe that goes by the clock does not.
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
 mod support;
@@ -92,19 +93,16 @@ fn burners(title: &str, cpus: &[u32]) -> Result<()> {
     println!("|---|---|---|---|---|---|");
     for (name, open) in ACCOUNTANTS {
         let folder = tempfile::tempdir()?;
-        let burner = Burner::start(&folder.path().join("clock"), cpus)?;
+        let mut burner = Burner::start(&folder.path().join("clock"), cpus)?;
         let mut consumer = Consumer::new(open()?);
         let steal = stolen();
         let mut readings = Vec::new();
         for _ in 0..=TICKS {
             pause(1_000);
-            let before = burner.clock()?;
             consumer.drain();
-            let after = burner.clock()?;
             readings.push(Reading {
                 charged: float(consumer.charged_to(burner.process.0.id())),
-                // A drain takes its figures somewhere between the two.
-                clock: float(before.midpoint(after)),
+                clock: float(burner.clock()?),
                 schedstat: float(burner.schedstat()?),
             });
         }
@@ -151,39 +149,50 @@ impl Reading {
     }
 }
 
-/// This program as a process with threads that burn; each keeps its CPU time in a file, eight bytes a thread.
+/// This program as a process with threads that burn. Both sides share a file: first the number of the latest question,
+/// then for each thread the number of the question it has answered and its CPU time; eight bytes each.
 struct Burner {
     process: Guarded,
     file: File,
     threads: u64,
+    asked: u64,
 }
 
 impl Burner {
-    fn start(file: &Path, cpus: &[u32]) -> Result<Self> {
-        fs::write(file, [])?;
+    fn start(path: &Path, cpus: &[u32]) -> Result<Self> {
+        fs::write(path, 0_u64.to_ne_bytes())?;
         let mut command = Command::new(myself());
         command
             .arg("burn")
-            .arg(file)
+            .arg(path)
             .args(cpus.iter().map(u32::to_string));
-        let burner = Self {
+        let mut burner = Self {
             process: Guarded::start(&mut command),
-            file: File::open(file)?,
+            file: open(path)?,
             threads: u64::try_from(cpus.len())?,
+            asked: 0,
         };
-        while burner.file.metadata()?.len() < burner.threads * 8 {
-            pause(10);
-        }
+        burner.clock()?;
         Ok(burner)
     }
 
-    /// CPU time by its own clocks, in nanoseconds, as of some microseconds ago.
-    fn clock(&self) -> Result<u64> {
+    /// Its CPU time now, by its own clocks, in nanoseconds.
+    fn clock(&mut self) -> Result<u64> {
+        self.asked += 1;
+        self.file.write_all_at(&self.asked.to_ne_bytes(), 0)?;
         let mut sum = 0;
         for thread in 0..self.threads {
-            let mut bytes = [0; 8];
-            self.file.read_exact_at(&mut bytes, thread * 8)?;
-            sum += u64::from_ne_bytes(bytes);
+            // Patience for a process that has yet to start, or that shares its CPU.
+            for _ in 0..10_000 {
+                if read_number(&self.file, answer_of(thread)).ok() == Some(self.asked) {
+                    break;
+                }
+                pause(1);
+            }
+            if read_number(&self.file, answer_of(thread))? != self.asked {
+                return Err("the burner does not answer".into());
+            }
+            sum += read_number(&self.file, answer_of(thread) + 8)?;
         }
         Ok(sum)
     }
@@ -198,21 +207,43 @@ impl Burner {
     }
 }
 
+/// Where in the file a thread answers.
+fn answer_of(thread: u64) -> u64 {
+    8 + thread * 16
+}
+
+fn read_number(file: &File, at: u64) -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    fs::OpenOptions::new().read(true).write(true).open(path)
+}
+
 /// The burner itself. Ends with its parent.
-fn burn_on(file: &Path, cpus: &[String]) -> Result<()> {
-    let file = fs::OpenOptions::new().write(true).open(file)?;
+fn burn_on(path: &Path, cpus: &[String]) -> Result<()> {
+    let file = open(path)?;
     let parent = std::os::unix::process::parent_id();
     std::thread::scope(|scope| {
-        for (at, cpu) in (0..).step_by(8).zip(cpus) {
+        for (thread, cpu) in (0..).zip(cpus) {
             let (file, cpu) = (&file, cpu.parse::<u32>());
             scope.spawn(move || {
                 pin(cpu.expect("the parent gives numbers"));
+                let mut answered = 0;
                 while std::os::unix::process::parent_id() == parent {
+                    (0..1_000).for_each(|_| std::hint::spin_loop());
+                    let asked = read_number(file, 0).expect("the file is ours");
+                    if asked == answered {
+                        continue;
+                    }
                     let now = clock_gettime(ClockId::ThreadCPUTime);
                     let nanos = u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or(0);
-                    file.write_all_at(&nanos.to_ne_bytes(), at)
+                    let answer = [asked.to_ne_bytes(), nanos.to_ne_bytes()].concat();
+                    file.write_all_at(&answer, answer_of(thread))
                         .expect("the file is ours");
-                    (0..10_000).for_each(|_| std::hint::spin_loop());
+                    answered = asked;
                 }
             });
         }
