@@ -34,24 +34,16 @@ pub(crate) fn table(accountants: &[String]) {
     };
     let _statistics = Statistics::on();
     let mut crowd = Crowd::new(PROCESSES);
-    let mut pairs = Pairs::new();
-    let per_run = {
-        let load = steady(&mut pairs);
-        let before = programs(empty.0.id());
-        nap(5);
-        let spent = Spent::between(&before, &programs(empty.0.id()));
-        println!(
-            "an empty program: {:.1} ns per run at {load} switches a second",
-            spent.each()
-        );
-        spent.each()
-    };
+    let mut load = Governor::new();
+    load.hold(10);
+    let before = programs(empty.0.id());
+    load.hold(5);
+    let per_run = Spent::between(&before, &programs(empty.0.id())).each();
     drop(empty);
-    println!();
     println!("| accountant | switches a second | hooks, net | of a core: hooks | flush | daemon | all |");
     println!("|---|---|---|---|---|---|---|");
     for accountant in accountants {
-        row(accountant, per_run, &mut crowd, &mut pairs);
+        row(accountant, per_run, &mut crowd, &mut load);
     }
     println!();
     println!(
@@ -59,19 +51,19 @@ pub(crate) fn table(accountants: &[String]) {
     );
 }
 
-fn row(accountant: &str, per_run: f64, crowd: &mut Crowd, pairs: &mut Pairs) {
+fn row(accountant: &str, per_run: f64, crowd: &mut Crowd, load: &mut Governor) {
     let accounting = format!("probes.cpu_time={accountant}");
     let daemon = Daemon::start(&["--tick", TICK, "--set", &accounting]);
     // As on a node that has been up for long: every process is one that ran since the start, and the resolver has looked
     // twice at those that were young.
     crowd.stir();
-    steady(pairs);
     daemon.wait_for_tick(150);
+    load.hold(5);
     let (before, (cpu_before, _), switches) = (programs(daemon.pid()), cpu(daemon.pid()), switches());
     let began = Instant::now();
-    nap(SECONDS);
+    load.hold(SECONDS);
     let (after, (cpu_after, _)) = (programs(daemon.pid()), cpu(daemon.pid()));
-    let (seconds, switches) = (began.elapsed().as_secs_f64(), crate::total::switches() - switches);
+    let (seconds, switches) = (began.elapsed().as_secs_f64(), self::switches() - switches);
 
     let (mut hooks, mut flush) = (Spent::default(), Spent::default());
     let mut each = Vec::new();
@@ -110,25 +102,35 @@ fn row(accountant: &str, per_run: f64, crowd: &mut Crowd, pairs: &mut Pairs) {
     );
 }
 
-/// Sets the pairs so that the machine as a whole makes `SWITCHES` a second, and gives what it makes.
-fn steady(pairs: &mut Pairs) -> u64 {
-    let rate = || {
-        let (before, began) = (switches(), Instant::now());
-        nap(2);
-        let made = float(switches() - before) / began.elapsed().as_secs_f64();
-        integer(made)
-    };
-    pairs.set_rate(0);
-    nap(1);
-    let mut own = SWITCHES.saturating_sub(rate());
-    for _ in 0..3 {
-        pairs.set_rate(own);
-        nap(1);
-        own = (own + SWITCHES).saturating_sub(rate());
+/// Holds the whole machine, with whatever else runs on it, to `SWITCHES` a second.
+struct Governor {
+    pairs: Pairs,
+    /// Switches a second that the pairs make.
+    own: u64,
+}
+
+impl Governor {
+    /// With pairs that make half of it at first.
+    fn new() -> Self {
+        let mut governor = Self {
+            pairs: Pairs::new(),
+            own: SWITCHES / 2,
+        };
+        governor.pairs.set_rate(governor.own);
+        governor
     }
-    pairs.set_rate(own);
-    nap(1);
-    rate()
+
+    /// Waits, and sees to the rate once a second.
+    fn hold(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            let (before, began) = (switches(), Instant::now());
+            nap(1);
+            let made = integer(float(switches() - before) / began.elapsed().as_secs_f64());
+            // Half of the way, so that one second's whim does not make the next one's.
+            self.own = (self.own + SWITCHES / 2).saturating_sub(made / 2);
+            self.pairs.set_rate(self.own);
+        }
+    }
 }
 
 /// Context switches of all CPUs since boot (proc(5): `ctxt`).
