@@ -12,13 +12,16 @@ ARGS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build bench train setup-build setup-test setup-lint
+.PHONY: help run test lint fmt build objects check-objects bench train setup-build setup-objects setup-test setup-lint
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup-build: ## Install what the build needs
 	@deploy/install-packages.sh build
+
+setup-objects:
+	@deploy/install-packages.sh objects
 
 setup-test:
 	@deploy/install-packages.sh test
@@ -29,6 +32,12 @@ setup-lint:
 build: setup-build ## The release binary, target/release/kepler
 	$(CARGO) build --release --locked -p actors
 
+objects: setup-build setup-objects ## Compile the committed eBPF objects again, after a change in probes/ebpf/bpf
+	@probes/ebpf/objects.sh rebuild
+
+check-objects: setup-build setup-objects ## Prove that the committed eBPF objects are what the sources say
+	@probes/ebpf/objects.sh check
+
 run: build ## Measure this node; figures on http://localhost:28282/ (ARGS="--tick 5s" adds flags)
 	@deploy/mount-kernel-filesystems.sh
 	target/release/kepler $(ARGS)
@@ -38,7 +47,7 @@ test: setup-build setup-test ## Every test that this machine can run; says what 
 	SHARED="$(abspath $(SHARED))" $(CARGO) nextest run --workspace --locked --no-fail-fast --success-output final --failure-output final
 	$(CARGO) test --workspace --locked --doc
 
-lint: setup-build setup-lint ## Format, clippy, docs, licences
+lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format --dry-run --Werror
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
