@@ -3,6 +3,10 @@
 //! it is not. One test at a time holds the machine, so that no test's load is another's noise.
 
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod storm;
