@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing on a Debian-like machine: `build`, `objects`, `test` or `lint`. Without root it prints the
-# command.
+# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `guest` or `lint`. Without root it prints
+# the command.
 set -euo pipefail
 
 # The build does without clang: it then takes the committed eBPF objects.
@@ -9,9 +9,10 @@ case "${1:-}" in
 build) wanted="cc:gcc pkg-config:pkg-config" ;;
 objects) wanted="clang:clang llvm-strip:llvm" ;;
 test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl" ;;
+guest) wanted="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio strip:binutils taskset:util-linux" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|lint" >&2
+    echo "usage: $0 build|objects|test|guest|lint" >&2
     exit 2
     ;;
 esac
