@@ -7,12 +7,14 @@ CARGO ?= cargo
 # Real-world data that is not ours to ship (see CONTRIBUTING.md). Tests that need it say so when it is not there.
 SHARED ?= ../shared
 ARGS ?=
+ACCOUNTANTS ?=
+TRIALS ?=
 
 # Not KEPLER_...: those are settings, and the daemon refuses unknown ones.
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels bench train setup-build setup-objects setup-test setup-lint setup-guest
+.PHONY: help run test lint fmt build objects check-objects test-kernels bench bench-daemon bench-probes train setup-build setup-objects setup-test setup-lint setup-guest setup-bench
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +27,9 @@ setup-objects:
 
 setup-test:
 	@deploy/install-packages.sh test
+
+setup-bench:
+	@deploy/install-packages.sh bench
 
 setup-lint:
 	@deploy/install-packages.sh lint
@@ -66,9 +71,19 @@ fmt: ## Format everything
 	@git ls-files '*.rs' | xargs rustfmt --edition 2024
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format -i
 
-bench: build setup-test ## Cost of probe, tick and memory on this machine, as a table (some minutes, needs root)
+# Trials of other programs at the context switch: TRIALS="a.bpf.o b.bpf.o" measures them beside ours.
+bench: bench-daemon bench-probes ## Every cost on this machine, as tables (a quarter of an hour, needs root)
+
+bench-daemon: build setup-objects setup-bench ## Cost of the whole daemon (ACCOUNTANTS="switch scheduler" says which)
 	@deploy/mount-kernel-filesystems.sh
-	$(CARGO) run --release --locked -p integration-tests --bin bench
+	$(CARGO) run --release --locked -q -p integration-tests --bin bench -- $(ACCOUNTANTS)
+
+bench-probes: setup-build setup-objects setup-bench ## Cost and exactness of the eBPF probes alone
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) bench --locked -q -p probe-ebpf --bench switch -- $(abspath $(TRIALS))
+	$(CARGO) bench --locked -q -p probe-ebpf --bench drain
+	$(CARGO) bench --locked -q -p probe-ebpf --bench scheduler
+	$(CARGO) bench --locked -q -p probe-ebpf --bench exact
 
 train: ## Fit the built-in model again from SPECpower data (SHARED=folder)
 	python3 power-sources/train/fit_builtin.py "$(SHARED)/data/specpower_ssj2008.csv"
