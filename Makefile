@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects bench bench-daemon bench-probes train setup-build setup-objects setup-test setup-bench setup-lint
+.PHONY: help run test lint fmt build objects check-objects test-kernels bench bench-daemon bench-probes train setup-build setup-objects setup-test setup-lint setup-guest setup-bench
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,14 @@ test: setup-build setup-test ## Every test that this machine can run; says what 
 	@deploy/mount-kernel-filesystems.sh
 	SHARED="$(abspath $(SHARED))" $(CARGO) nextest run --workspace --locked --no-fail-fast --success-output final --failure-output final
 	$(CARGO) test --workspace --locked --doc
+
+setup-guest:
+	@deploy/install-packages.sh guest
+
+# KERNELS="6.1 newest:storm" boots some of them, and of their tests those with such a name, and prints the table only.
+test-kernels: setup-build setup-objects setup-guest ## The probe on Debian's 5.10, 6.1, 6.12 and newest kernels, in QEMU; writes docs/kernels.md
+	integration-tests/guest/run.sh $(KERNELS)
+	$(CARGO) run --locked -q -p integration-tests --bin kernels .cache/kernels/results $(if $(KERNELS),,docs/kernels.md)
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

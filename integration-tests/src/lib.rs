@@ -15,6 +15,7 @@ pub mod cgroup;
 pub mod daemon;
 pub mod figures;
 pub mod http;
+pub mod kernels;
 pub mod promtext;
 pub mod tree;
 

@@ -51,6 +51,8 @@ fn build() -> Result<(), Failed> {
     let home = PathBuf::from(required("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(required("OUT_DIR")?);
     let sources = Sources::list(&home)?;
+    // For the test that tries each of them.
+    println!("cargo::rustc-env=SHIPPED_OBJECTS={}", sources.shipped_names());
     let Some(clang) = find_clang()? else {
         return take_prebuilt(&home, &out, &sources);
     };
@@ -97,6 +99,16 @@ impl Sources {
             }
         }
         Ok(sources)
+    }
+
+    /// `cpu_time task_time`
+    fn shipped_names(&self) -> String {
+        let names = self
+            .shipped
+            .iter()
+            .filter_map(|source| source.file_name()?.to_str());
+        let stems: Vec<_> = names.map(|name| name.trim_end_matches(".bpf.c")).collect();
+        stems.join(" ")
     }
 
     /// Tells whether the committed objects belong to these sources. FNV-1a, which is no protection against malice: who

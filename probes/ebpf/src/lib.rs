@@ -14,6 +14,7 @@ mod error;
 #[cfg(test)]
 mod layout;
 mod object;
+mod parts;
 mod perf;
 pub mod preflight;
 mod probe;

@@ -9,11 +9,12 @@ use crate::accounts::{Accounts, package_id};
 use crate::counters::{self, Counter, Open, Tally};
 use crate::cpus::{Cpus, Lost, softirq_times, unnamed, unplaced};
 use crate::error::ProbeError;
-use crate::object::{Object, Plan, ProgramCost, SWITCH};
+use crate::object::{Object, ProgramCost, SWITCH};
+use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
 use attribution::model::{
-    CgroupId, Event, EventCounts, EventSet, LostEvents, MonotonicNanos, PackageId, ProbeState, Section,
-    TaskKey, TaskUsage, TickId, Usage,
+    CgroupId, EventCounts, EventSet, LostEvents, MonotonicNanos, PackageId, ProbeState, Section, TaskKey,
+    TaskUsage, TickId, Usage,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -51,38 +52,6 @@ impl Settings {
             ..16_384 => 16_384,
             65_536.. => 65_536,
             wanted => wanted,
-        }
-    }
-}
-
-/// An optional part: there, not wanted, or missing for a reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Up,
-    Off,
-    Missing(String),
-}
-
-impl Part {
-    fn of(wanted: bool, open: impl FnOnce() -> Result<(), ProbeError>) -> Self {
-        if !wanted {
-            return Self::Off;
-        }
-        match open() {
-            Ok(()) => Self::Up,
-            Err(error) => Self::Missing(in_words(&error)),
-        }
-    }
-
-    fn state(&self, probe: &'static str) -> ProbeState {
-        ProbeState {
-            probe,
-            up: *self == Self::Up,
-            reason: match self {
-                Self::Up => String::new(),
-                Self::Off => "switched off by the configuration".to_owned(),
-                Self::Missing(reason) => reason.clone(),
-            },
         }
     }
 }
@@ -229,16 +198,6 @@ impl Probe {
     /// Whether it measures, and what it does without.
     #[must_use]
     pub fn states(&self) -> Vec<ProbeState> {
-        let counters = match (self.counters.mask() != 0, self.counters.missing.join("; ")) {
-            (false, missing) if missing.is_empty() => Part::Off,
-            (false, missing) => Part::Missing(missing),
-            (true, _) => Part::Up,
-        };
-        let mut hardware = counters.state("hw_counters");
-        if hardware.up {
-            // Some of them count; what the others lack is worth a remark.
-            hardware.reason = self.counters.missing.join("; ");
-        }
         vec![
             ProbeState {
                 probe: SWITCH,
@@ -247,7 +206,7 @@ impl Probe {
             },
             self.softirqs.state("softirq"),
             self.page_cache.state("page_cache"),
-            hardware,
+            parts::of_counters(&self.counters),
         ]
     }
 
@@ -411,46 +370,6 @@ impl Probe {
     }
 }
 
-/// Loads the object; without hardware counters where the kernel does not let its programs read them (before 5.12).
-fn load(settings: &Settings, counters: &mut Open) -> Result<Object, ProbeError> {
-    // Reading the kernel's types is work enough for a counter to move.
-    let plan = |counters| Plan {
-        max_tasks: settings.max_tasks.max(1),
-        counters,
-        smt: !settings.siblings.is_empty(),
-    };
-    let first = Object::load(plan(counters.mask()));
-    let before = counters.mask();
-    counters.drop_dead();
-    match first {
-        Ok(object) if counters.mask() == before => Ok(object),
-        Ok(_) => Object::load(plan(counters.mask())),
-        Err(error) if before == 0 => Err(error),
-        Err(error) => {
-            let object = Object::load(plan(0))?;
-            counters.give_up(&format!("eBPF cannot read them here: {}", in_words(&error)));
-            Ok(object)
-        }
-    }
-}
-
-fn counted(softirqs: &Part, page_cache: &Part, counters: &Open, smt: bool) -> EventSet {
-    let mut set = counters.events().with(Event::Switches);
-    if *softirqs == Part::Up {
-        set = set
-            .with(Event::NetTxIrqs)
-            .with(Event::NetRxIrqs)
-            .with(Event::BlockIrqs);
-    }
-    if *page_cache == Part::Up {
-        set = set.with(Event::PageCacheHits);
-    }
-    if smt {
-        set = set.with(Event::SmtOverlap);
-    }
-    set
-}
-
 /// Whether there is a process with this pid. One that took the pid over counts as well: then the row stays a while.
 fn exists(task: TaskKey) -> bool {
     i32::try_from(task.tgid)
@@ -461,13 +380,6 @@ fn exists(task: TaskKey) -> bool {
 
 fn batch(doing: &'static str, map: &'static str) -> impl FnOnce(std::io::Error) -> ProbeError {
     move |source| ProbeError::Batch { doing, map, source }
-}
-
-/// An error and its cause, in one line: a verifier's log has thousands.
-fn in_words(error: &ProbeError) -> String {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    let cause = cause.unwrap_or_default();
-    format!("{error}: {}", cause.lines().next().unwrap_or_default())
 }
 
 /// CLOCK_MONOTONIC: the clock of bpf_ktime_get_ns.

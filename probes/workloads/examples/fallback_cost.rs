@@ -5,7 +5,11 @@
 //! Nothing here fails for being slow. Figures are CPU time of the reading thread (`CLOCK_THREAD_CPUTIME_ID`), so what
 //! else the machine does goes into them only through its caches.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program that prints a table"
+)]
 
 use attribution::model::{MonotonicNanos, TickId};
 use probe_workloads::{Machine, ProcReader, Roots};

@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod scheduler;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Thousands of processes that live for a millisecond, in a cgroup of their own whose `cpu.stat` is the truth.
 
-use crate::support::{Cgroup, Consumer, machine, pause, permille, stolen};
+use crate::support::{Cgroup, Consumer, guest, least_of_storm, machine, pause, permille, stolen, storm_of};
 use attribution::model::TickId;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -24,7 +24,8 @@ fn five_thousand_short_processes_are_charged_and_then_forgotten() {
     let cgroup = Cgroup::new("storm");
     let mut consumer = Consumer::open(16_384);
     let steal = stolen();
-    weather(&mut consumer, &cgroup, 5_000);
+    let processes = storm_of(5_000);
+    weather(&mut consumer, &cgroup, processes);
     let steal = stolen() - steal;
 
     let (charged, truth) = (consumer.charged(|name| name.1 == cgroup.id()), cgroup.cpu_stat());
@@ -34,11 +35,11 @@ fn five_thousand_short_processes_are_charged_and_then_forgotten() {
         consumer.tasks_in(cgroup.id())
     );
     assert!(
-        ratio >= 980 && charged <= truth / 100 * 102 + steal,
+        ratio >= least_of_storm(980) && charged <= truth / 100 * 102 + steal,
         "{charged} ns of {truth} ns"
     );
     // Every process has been a row, and its shell.
-    assert!(consumer.tasks_in(cgroup.id()) >= 5_001);
+    assert!(consumer.tasks_in(cgroup.id()) > usize::try_from(processes).unwrap());
 
     let left = consumer
         .usage
@@ -59,7 +60,7 @@ fn a_hash_that_is_far_too_small_loses_names_and_no_time() {
     consumer.drain();
     let (busy, named) = (consumer.busy(), consumer.charged(|_| true));
     let steal = stolen();
-    weather(&mut consumer, &cgroup, 600);
+    weather(&mut consumer, &cgroup, storm_of(600));
     let steal = stolen() - steal;
 
     let whole = permille(consumer.charged(|_| true) - named, consumer.busy() - busy);
@@ -76,7 +77,7 @@ fn a_hash_that_is_far_too_small_loses_names_and_no_time() {
         permille(unnamed, truth)
     );
     assert!(
-        ratio >= 970 && charged <= truth / 100 * 103 + steal,
+        ratio >= least_of_storm(970) && charged <= truth / 100 * 103 + steal,
         "{charged} ns of {truth} ns"
     );
     assert!(unnamed > 0);
@@ -97,8 +98,9 @@ fn a_drain_of_four_thousand_rows_is_cheap() {
     let mut consumer = Consumer::open(16_384);
     // Nothing is acknowledged, so every dead process stays.
     consumer.acks = false;
-    weather(&mut consumer, &cgroup, 4_000);
-    assert!(consumer.probe.entries() >= 4_000);
+    let processes = storm_of(4_000);
+    weather(&mut consumer, &cgroup, processes);
+    assert!(consumer.probe.entries() >= processes);
 
     let cheapest = (0..10)
         .map(|tick| {
@@ -115,6 +117,10 @@ fn a_drain_of_four_thousand_rows_is_cheap() {
         "a drain of {} entries: {cheapest} ns of CPU",
         consumer.probe.entries()
     );
+    if guest() {
+        eprintln!("skipped: the bound on that time, which an emulator multiplies");
+        return;
+    }
     // Unoptimised code; optimised it is a third of this and less.
     assert!(cheapest < 15_000_000, "{cheapest} ns");
 }

@@ -44,7 +44,10 @@ impl ProcReader {
         match KernelClock::of(&roots.proc) {
             Ok(clock) => Self::open_with(roots, machine, Ok(Box::new(clock))),
             Err(reason) => {
-                tracing::warn!(reason, "no CPU clocks of processes: time comes from /proc in ticks of 10 ms");
+                tracing::warn!(
+                    reason,
+                    "no CPU clocks of processes: time comes from /proc in ticks of 10 ms"
+                );
                 Self::open_with(roots, machine, Err(reason))
             }
         }

@@ -237,7 +237,11 @@ impl Scan {
             return;
         }
         let due = !is_nowhere && process.check_is_due(time);
-        let found = if due { self.cgroup_of(groups, stat.pid) } else { None };
+        let found = if due {
+            self.cgroup_of(groups, stat.pid)
+        } else {
+            None
+        };
         let mut rise = process.advance(stat, time, self.round);
         if is_new && was_there {
             rise = CpuNanos::ZERO;

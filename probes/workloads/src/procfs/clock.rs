@@ -122,6 +122,7 @@ fn is_ours(status: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
     use std::process::{Command, Stdio};
 
     fn time(reading: ClockReading) -> u64 {
@@ -148,9 +149,12 @@ mod tests {
         let clock = KernelClock::of(Path::new("/proc")).unwrap();
         let mut child = Command::new("cat")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // Its answer says that it has run.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         assert!(time(clock.read(child.id())) > 0);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -203,6 +203,24 @@ fn a_thread_that_began_and_execed_between_two_passes_is_charged_in_whole() {
 }
 
 #[test]
+fn an_heir_at_the_address_of_the_leader_that_died_is_charged_in_whole() {
+    // Two threads exec one after the other between two passes; the second one lies where the old leader lay.
+    let later = OPENED + 60 * SECOND_NS + MOURNING_NS;
+    let at = |cpu_ns, at_ns| ThreadRecord {
+        at_ns: later + at_ns,
+        ..leader(cpu_ns, 0)
+    };
+    let mut machine = Fixture::new();
+    machine.pass(&[leader(100, 1)], &[]);
+    machine.pass_at(later, &[at(100, 0)], &[]);
+    let ousted = ThreadRecord { tid: 9, ..at(110, 1) };
+    assert_eq!(
+        machine.pass_at(later + 5, &[at(40, 5)], &[ousted]),
+        [(150, false)]
+    );
+}
+
+#[test]
 fn an_old_thread_that_nobody_knows_is_no_news() {
     // It began long before the last pass, which did not show it.
     let later = OPENED + 60 * SECOND_NS + MOURNING_NS;

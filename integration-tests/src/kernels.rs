@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the guests of `make test-kernels` said on their serial lines, and the table that it makes.
+//!
+//! Pure: text in, Markdown out. The protocol is guest/init's: `@kernel RELEASE`, then sections from `@begin TITLE` to
+//! `@end EXIT UPTIME UPTIME`, then `@done`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// One kernel's run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guest {
+    /// As the table's head names it: `6.1`, `newest`.
+    pub name: String,
+    /// Debian's package, and how busy the host was.
+    pub package: String,
+    release: String,
+    sections: Vec<Section>,
+    /// Whether it came to its end.
+    done: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Section {
+    title: String,
+    lines: Vec<String>,
+    /// `None`: the guest stopped in it.
+    exit: Option<u32>,
+}
+
+/// A line of a table: its head, and a cell for each kernel.
+type Row = (String, Vec<String>);
+
+/// What is told below a table, and the kernels that it is true of.
+type Notes = BTreeMap<String, Vec<String>>;
+
+/// How a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Skipped,
+    Failed,
+}
+
+impl Guest {
+    /// Out of what it wrote.
+    #[must_use]
+    pub fn parse(name: &str, package: &str, log: &str) -> Self {
+        let mut guest = Self {
+            name: name.to_owned(),
+            package: package.trim().to_owned(),
+            ..Self::default()
+        };
+        let mut open = false;
+        for line in log.lines().map(|line| line.trim_end_matches('\r')) {
+            if let Some(release) = line.strip_prefix("@kernel ") {
+                release.clone_into(&mut guest.release);
+            } else if let Some(title) = line.strip_prefix("@begin ") {
+                guest.sections.push(Section {
+                    title: title.to_owned(),
+                    ..Section::default()
+                });
+                open = true;
+            } else if let Some(end) = line.strip_prefix("@end ") {
+                let exit = end.split(' ').next().and_then(|exit| exit.parse().ok());
+                if let Some(section) = guest.sections.last_mut() {
+                    section.exit = exit;
+                }
+                open = false;
+            } else if line == "@done" {
+                guest.done = true;
+            } else if let Some(section) = guest.sections.last_mut().filter(|_| open) {
+                section.lines.push(line.to_owned());
+            }
+        }
+        guest
+    }
+
+    /// Sections that no later one of the same title replaces: a test that fails runs once more.
+    fn last(&self) -> impl Iterator<Item = &Section> {
+        let is_last = |at: usize, title: &str| {
+            self.sections
+                .iter()
+                .skip(at + 1)
+                .all(|later| later.title != title)
+        };
+        let numbered = self.sections.iter().enumerate();
+        numbered.filter_map(move |(at, section)| is_last(at, &section.title).then_some(section))
+    }
+
+    fn tests(&self) -> impl Iterator<Item = (&str, &Section)> {
+        self.last()
+            .filter_map(|section| Some((section.title.strip_prefix("test ")?, section)))
+    }
+
+    fn runs_of(&self, test: &str) -> usize {
+        let runs = self.sections.iter();
+        runs.filter(|section| section.title.strip_prefix("test ") == Some(test))
+            .count()
+    }
+
+    /// `KEY: VALUE` lines of all tests that `take` accepts, by key; values of one key are joined.
+    fn facts<'a>(&'a self, take: impl Fn(&'a str) -> Option<(&'a str, String)>) -> BTreeMap<&'a str, String> {
+        let mut facts: BTreeMap<&str, String> = BTreeMap::new();
+        let lines = self.tests().flat_map(|(_, section)| &section.lines);
+        for (key, value) in lines.filter_map(|line| take(line)) {
+            let known = facts.entry(key).or_default();
+            if !known.is_empty() {
+                known.push_str(", ");
+            }
+            known.push_str(&value);
+        }
+        facts
+    }
+
+    /// What must not be: tests that failed, a guest that stopped, and nothing having been tested.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut complain = |text: String| complaints.push(format!("{}: {text}", self.name));
+        if self.tests().count() == 0 {
+            complain("no test has run".to_owned());
+        }
+        for section in self.last() {
+            match section.exit {
+                Some(0) => {}
+                Some(exit) => complain(format!("{} ended with {exit}", section.title)),
+                None => complain(format!("it stopped in {}", section.title)),
+            }
+        }
+        if !self.done {
+            complain("the guest did not come to its end".to_owned());
+        }
+        complaints
+    }
+}
+
+impl Section {
+    fn outcome(&self) -> Outcome {
+        if self.exit != Some(0) {
+            Outcome::Failed
+        } else if self.lines.iter().any(|line| line.starts_with("skipped: ")) {
+            Outcome::Skipped
+        } else {
+            Outcome::Passed
+        }
+    }
+}
+
+/// `program cpu_time/flush: loaded`
+fn program(line: &str) -> Option<(&str, String)> {
+    let (name, outcome) = line.strip_prefix("program ")?.split_once(": ")?;
+    Some((name, outcome.to_owned()))
+}
+
+/// `storm: 12345 ns, 998 per mille of cpu.stat, 501 tasks` is 99.8 %.
+fn ratio(line: &str) -> Option<(&str, String)> {
+    let (name, rest) = line.split_once(": ")?;
+    let (before, _) = rest.split_once(" per mille")?;
+    let permille: u64 = before.rsplit(' ').next()?.parse().ok()?;
+    Some((name, format!("{}.{} %", permille / 10, permille % 10)))
+}
+
+/// The whole page.
+#[must_use]
+pub fn render(guests: &[Guest]) -> String {
+    let mut page = String::from(HEAD);
+    let facts = |of: &dyn Fn(&Guest) -> String| guests.iter().map(of).collect::<Vec<_>>();
+    let names = facts(&|guest| guest.name.clone());
+    table(
+        &mut page,
+        "",
+        &names,
+        &[
+            ("release".to_owned(), facts(&|guest| guest.release.clone())),
+            ("package".to_owned(), facts(&|guest| guest.package.clone())),
+            ("tests".to_owned(), facts(&summary)),
+        ],
+    );
+    page.push_str("\n## Programs\n\n");
+    let (rows, reasons) = programs(guests);
+    table(&mut page, "object/program", &names, &rows);
+    page.push('\n');
+    if reasons.is_empty() {
+        page.push_str("Every kernel takes every program.\n");
+    }
+    notes(&mut page, &reasons);
+    page.push_str("\n## Charged, of what the kernel accounts\n\n");
+    let ratios: Vec<_> = guests.iter().map(|guest| guest.facts(ratio)).collect();
+    table(&mut page, "", &names, &rows_of(&ratios));
+    page.push_str("\n## Tests\n\n");
+    let outcomes: Vec<_> = guests.iter().map(outcomes).collect();
+    table(&mut page, "", &names, &rows_of(&outcomes));
+    page.push_str("\n## Left out, and what failed\n\n");
+    let left_out = left_out(guests);
+    if left_out.is_empty() {
+        page.push_str("Nothing.\n");
+    }
+    notes(&mut page, &left_out);
+    page.push_str("\n## What `kepler check` says\n");
+    for guest in guests {
+        let _infallible = write!(page, "\n{}:\n\n```\n{}```\n", guest.release, check(guest));
+    }
+    page
+}
+
+const HEAD: &str = "# Kernels
+
+Written by `make test-kernels`, which boots Debian's kernels in QEMU with two emulated CPUs (TCG, no KVM) and runs
+`probes/ebpf/tests/kernel` and `kepler check` in each, one test after the other; change nothing here by hand.
+
+An emulator stretches what lies between a wake-up and the switch to the task that woke: the scheduler charges the task from
+the wake-up, the probe from the switch. Storms that spread over idle CPUs are therefore allowed 10 % more below `cpu.stat`
+here than on a real machine; the storm on one CPU, where nobody wakes up from idle, is held to 1 %. A test that fails runs
+once more (`in run 2`), because a host that is busy with other things makes an emulated CPU's ticks late, and with them what
+the guest's scheduler accounts.
+
+";
+
+fn summary(guest: &Guest) -> String {
+    let count = |wanted| {
+        guest
+            .tests()
+            .filter(|(_, section)| section.outcome() == wanted)
+            .count()
+    };
+    format!(
+        "{} passed, {} with something left out, {} failed",
+        count(Outcome::Passed),
+        count(Outcome::Skipped),
+        count(Outcome::Failed)
+    )
+}
+
+fn outcomes(guest: &Guest) -> BTreeMap<&str, String> {
+    let word = |name: &str, section: &Section| {
+        let word = match section.outcome() {
+            Outcome::Passed => "ok",
+            Outcome::Skipped => "left out",
+            Outcome::Failed => "**failed**",
+        };
+        match guest.runs_of(name) {
+            1 => word.to_owned(),
+            runs => format!("{word}, in run {runs}"),
+        }
+    };
+    guest
+        .tests()
+        .map(|(name, section)| (name, word(name, section)))
+        .collect()
+}
+
+/// Rows of programs, and the kernels' reasons for the ones that say `no`.
+fn programs(guests: &[Guest]) -> (Vec<Row>, Notes) {
+    let mut reasons = Notes::new();
+    let mut columns = Vec::new();
+    for guest in guests {
+        let mut column = guest.facts(program);
+        for (name, outcome) in &mut column {
+            if !["attached", "loaded"].contains(&outcome.as_str()) {
+                let reason = format!("`{name}`: {outcome}");
+                reasons.entry(reason).or_default().push(guest.name.clone());
+                "no".clone_into(outcome);
+            }
+        }
+        columns.push(column);
+    }
+    (rows_of(&columns), reasons)
+}
+
+/// Every `skipped:` line with its kernels, and the first words of what failed.
+fn left_out(guests: &[Guest]) -> Notes {
+    let mut reasons = Notes::new();
+    for guest in guests {
+        for (name, section) in guest.tests() {
+            let mut say = |text: &str| {
+                let reason = format!("`{name}`: {text}");
+                reasons.entry(reason).or_default().push(guest.name.clone());
+            };
+            section
+                .lines
+                .iter()
+                .filter_map(|line| line.strip_prefix("skipped: "))
+                .for_each(&mut say);
+            if section.outcome() == Outcome::Failed {
+                let panic = section.lines.iter().position(|line| line.contains("panicked at"));
+                let words = panic.and_then(|at| section.lines.get(at + 1));
+                say(&format!(
+                    "**failed**: {}",
+                    words.map_or("no word", String::as_str)
+                ));
+            }
+        }
+    }
+    reasons
+}
+
+/// The parts of `kepler check` that depend on the kernel.
+fn check(guest: &Guest) -> String {
+    let mut text = String::new();
+    let mut wanted = false;
+    let lines = guest.sections.iter().filter(|section| section.title == "check");
+    for line in lines.flat_map(|section| &section.lines) {
+        if !line.starts_with(' ') {
+            wanted = line == "kernel" || line == "probes";
+        }
+        if wanted {
+            let _infallible = writeln!(text, "{}", line.trim_end());
+        }
+    }
+    text
+}
+
+/// One row per key that any column has, a dash where a column lacks it.
+fn rows_of(columns: &[BTreeMap<&str, String>]) -> Vec<Row> {
+    let mut rows: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for key in columns.iter().flat_map(BTreeMap::keys) {
+        let cells = columns.iter().map(|column| column.get(key).cloned());
+        rows.insert(
+            key,
+            cells.map(|cell| cell.unwrap_or_else(|| "–".to_owned())).collect(),
+        );
+    }
+    rows.into_iter()
+        .map(|(key, cells)| (key.to_owned(), cells))
+        .collect()
+}
+
+fn table(page: &mut String, corner: &str, names: &[String], rows: &[Row]) {
+    let _infallible = writeln!(page, "| {corner} | {} |", names.join(" | "));
+    let _infallible = writeln!(page, "|---|{}", "---|".repeat(names.len()));
+    for (key, cells) in rows {
+        let _infallible = writeln!(page, "| {key} | {} |", cells.join(" | "));
+    }
+}
+
+fn notes(page: &mut String, reasons: &Notes) {
+    for (reason, kernels) in reasons {
+        let _infallible = writeln!(page, "- {} ({})", reason.replace('|', "\\|"), kernels.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "@kernel 5.10.0-46-cloud-amd64\r
+@begin check\r
+machine\r
+  memory                    966 MiB\r
+probes\r
+  sched_switch         yes  \r
+kepler can run here\r
+@end 0 2.17 4.15\r
+@begin test objects::each\r
+program cpu_time/flush: loaded\r
+program softirq/net: no such tracepoint\r
+@end 0 5.00 6.00\r
+@begin test storm::many\r
+storm: 102113174720 ns, 988 per mille of cpu.stat, 5001 tasks\r
+storm: 7 ns, 1003 per mille of cpu.stat, 5001 tasks\r
+skipped: the bound on time\r
+@end 0 6.00 7.00\r
+@begin test tasks::burner\r
+thread 'tasks::burner' (9777) panicked at tasks.rs:103:9:\r
+3 ns of 4 ns\r
+@end 101 7.00 8.00\r
+@done\r
+";
+
+    fn guest(log: &str) -> Guest {
+        Guest::parse("5.10", "linux-image-5.10.0-46-cloud-amd64\n", log)
+    }
+
+    #[test]
+    fn every_line_of_a_guest_finds_its_place_in_the_page() {
+        let page = render(&[guest(LOG), guest("")]);
+        for line in [
+            "| release | 5.10.0-46-cloud-amd64 |  |",
+            "| cpu_time/flush | loaded | – |",
+            "| softirq/net | no | – |",
+            "- `softirq/net`: no such tracepoint (5.10)",
+            "| storm | 98.8 %, 100.3 % | – |",
+            "| objects::each | ok | – |",
+            "| storm::many | left out | – |",
+            "| tasks::burner | **failed** | – |",
+            "- `storm::many`: the bound on time (5.10)",
+            "- `tasks::burner`: **failed**: 3 ns of 4 ns (5.10)",
+            "  sched_switch         yes",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+        assert!(!page.contains("966 MiB") && !page.contains("can run here"));
+    }
+
+    #[test]
+    fn a_test_that_failed_is_a_complaint_and_one_that_was_skipped_is_none() {
+        assert_eq!(
+            guest(LOG).complaints(),
+            ["5.10: test tasks::burner ended with 101"]
+        );
+    }
+
+    #[test]
+    fn a_test_that_passes_when_it_runs_again_is_no_complaint_and_the_table_says_so() {
+        let again = "@begin test tasks::burner\n@end 0 8.00 9.00\n@done";
+        let guest = guest(&LOG.replace("@done", again));
+        assert_eq!(guest.complaints(), Vec::<String>::new());
+        let page = render(&[guest]);
+        assert!(page.contains("| tasks::burner | ok, in run 2 |"), "{page}");
+        assert!(!page.contains("**failed**"), "{page}");
+    }
+
+    #[test]
+    fn a_guest_that_stops_half_way_or_tests_nothing_is_a_complaint() {
+        let (half, _) = LOG.split_once("@end 101").unwrap();
+        assert_eq!(
+            guest(half).complaints(),
+            [
+                "5.10: it stopped in test tasks::burner",
+                "5.10: the guest did not come to its end"
+            ]
+        );
+        assert_eq!(
+            guest("@kernel 5.10\n@done\n").complaints(),
+            ["5.10: no test has run"]
+        );
+    }
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The machine changes under the probe: CPUs come and go, clocks are set, it sleeps, pids wrap. No figure may fall or
+//! rise by more than the time that passed, and nobody may be forgotten. Only in a guest (`make test-kernels`).
+
+use crate::support::{
+    Cgroup, Consumer, Guarded, guest, machine_to_change, nanos, pause, permille, schedstat, task_of,
+    wait_until,
+};
+use attribution::model::{CgroupId, PackageId, PackageTime, TaskKey};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+const CPU1_ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+
+/// A CPU that is put back when the test ends, however it ends.
+struct Cpu1;
+
+impl Cpu1 {
+    fn plug(&self, online: bool) {
+        fs::write(CPU1_ONLINE, if online { "1" } else { "0" }).unwrap();
+    }
+}
+
+impl Drop for Cpu1 {
+    fn drop(&mut self) {
+        drop(fs::write(CPU1_ONLINE, "1"));
+    }
+}
+
+fn burner(prefix: &str) -> Guarded {
+    let burner = Guarded::sh(&format!("exec {prefix} sh -c 'while :; do :; done'"), &[]);
+    wait_until("the loop runs", || schedstat(burner.pid()) > 30_000_000);
+    burner
+}
+
+/// What every drain must keep, whatever happens to the machine between two of them.
+struct Watch {
+    consumer: Consumer,
+    packages: Vec<PackageTime>,
+    rows: HashMap<(Option<TaskKey>, CgroupId, PackageId), u64>,
+    cpus: u64,
+}
+
+impl Watch {
+    /// `cpus`: as many as are ever online.
+    fn begin(cpus: u64) -> Self {
+        let mut watch = Self {
+            consumer: Consumer::open(16_384),
+            packages: Vec::new(),
+            rows: HashMap::new(),
+            cpus,
+        };
+        watch.consumer.drain();
+        watch.remember();
+        watch
+    }
+
+    fn remember(&mut self) {
+        self.packages.clone_from(&self.consumer.usage.packages);
+        let rows = &self.consumer.usage.tasks;
+        self.rows = rows
+            .iter()
+            .map(|row| ((row.task, row.cgroup, row.package), row.cpu.as_nanos()))
+            .collect();
+    }
+
+    /// Drains (which refuses rows that fall) and compares with the drain before. Returns the time between the two.
+    fn drain(&mut self, when: &str) -> u64 {
+        let began = self.consumer.section.began;
+        self.consumer.drain();
+        let elapsed = nanos(self.consumer.section.ended.since(began));
+        let most = elapsed * self.cpus;
+        for row in &self.consumer.usage.packages {
+            let before = self.packages.iter().find(|before| before.package == row.package);
+            let Some(before) = before else { continue };
+            for (what, now, before) in [("busy", row.busy, before.busy), ("idle", row.idle, before.idle)] {
+                let rise = now.as_nanos().checked_sub(before.as_nanos());
+                let rise =
+                    rise.unwrap_or_else(|| panic!("{when}: {what} time fell from {before:?} to {now:?}"));
+                assert!(
+                    rise <= most,
+                    "{when}: {what} time rose by {rise} ns in {elapsed} ns"
+                );
+            }
+            let whole = (row.busy.as_nanos() + row.idle.as_nanos())
+                - (before.busy.as_nanos() + before.idle.as_nanos());
+            assert!(
+                whole <= most,
+                "{when}: busy and idle time rose by {whole} ns in {elapsed} ns"
+            );
+        }
+        for row in &self.consumer.usage.tasks {
+            let before = self.rows.get(&(row.task, row.cgroup, row.package));
+            let rise = row.cpu.as_nanos() - before.copied().unwrap_or(0);
+            assert!(rise <= most, "{when}: {row:?} rose by {rise} ns in {elapsed} ns");
+        }
+        self.remember();
+        elapsed
+    }
+}
+
+/// Stops `burner`, which was started after the watch had begun, and compares what it was charged with what the scheduler
+/// says. Off the CPU both have charged all of it: the scheduler's figure of a running task is as old as its last tick,
+/// and an emulated CPU takes none while the host runs something else in its place.
+fn settle(watch: &mut Watch, burner: &Guarded, what: &str) {
+    let pid = burner.pid();
+    kill_process(Pid::from_child(&burner.0), Signal::STOP).unwrap();
+    wait_until("the burner is stopped", || {
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
+    });
+    watch.drain("stopped");
+    let (charged, truth) = (watch.consumer.charged_to(task_of(pid)), schedstat(pid));
+    eprintln!("{what}: {} per mille of schedstat", permille(charged, truth));
+    assert!(truth > 100_000_000, "the burner ran for {truth} ns only");
+    // Its start is a wake-up on another CPU, which the scheduler charges and we do not.
+    let near = truth / 100 + 10_000_000;
+    assert!(charged.abs_diff(truth) <= near, "{charged} ns of {truth} ns");
+}
+
+#[test]
+fn a_cpu_that_is_unplugged_and_plugged_again_adds_no_time_that_has_not_passed() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    let cpu1 = Cpu1;
+    let mut watch = Watch::begin(2);
+    // On the CPU that goes away; the kernel moves it to the other one.
+    let burner = burner("taskset -c 1");
+    watch.drain("before");
+    for round in 0..3 {
+        cpu1.plug(false);
+        for _ in 0..5 {
+            pause(100);
+            watch.drain(&format!("round {round}, unplugged"));
+            assert_eq!(watch.consumer.usage.packages[0].cpus, 1);
+        }
+        // The first drain after it has come back is short: what it slept must not be in it.
+        cpu1.plug(true);
+        for _ in 0..5 {
+            pause(20);
+            watch.drain(&format!("round {round}, plugged again"));
+        }
+        assert_eq!(watch.consumer.usage.packages[0].cpus, 2);
+    }
+    settle(&mut watch, &burner, "a burner whose CPU comes and goes");
+    let failed = watch
+        .consumer
+        .usage
+        .lost
+        .iter()
+        .find(|lost| lost.reason == "flush_failed");
+    assert!(failed.is_none(), "{failed:?}");
+}
+
+#[test]
+fn a_cpu_that_was_not_there_at_the_start_is_measured_when_it_comes() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    let cpu1 = Cpu1;
+    cpu1.plug(false);
+    let mut watch = Watch::begin(2);
+    cpu1.plug(true);
+    let burner = burner("taskset -c 1");
+    watch.drain("just come");
+    for _ in 0..10 {
+        pause(100);
+        watch.drain("come");
+    }
+    settle(&mut watch, &burner, "a burner on a CPU that was plugged in later");
+    assert_eq!(watch.consumer.usage.packages[0].cpus, 2);
+}
+
+#[test]
+fn setting_the_clock_forward_and_back_changes_no_figure() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    let mut watch = Watch::begin(2);
+    let burner = burner("");
+    watch.drain("before");
+    for (when, seconds) in [
+        ("a day forward", 86_400),
+        ("two days back", -172_800),
+        ("a day forward", 86_400),
+    ] {
+        let now = clock_gettime(ClockId::Realtime);
+        let time = Timespec {
+            tv_sec: now.tv_sec + seconds,
+            tv_nsec: now.tv_nsec,
+        };
+        clock_settime(ClockId::Realtime, time).unwrap();
+        for _ in 0..3 {
+            pause(50);
+            let elapsed = watch.drain(when);
+            // Of the clock that is not set.
+            assert!(
+                elapsed < 20_000_000_000,
+                "{when}: {elapsed} ns between two drains"
+            );
+        }
+    }
+    settle(&mut watch, &burner, "a burner under a clock that jumps");
+    assert!(
+        watch.consumer.usage.lost.is_empty(),
+        "{:?}",
+        watch.consumer.usage.lost
+    );
+}
+
+#[test]
+fn a_machine_that_slept_charges_nobody_for_the_night() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    // Deep sleep (ACPI S3), out of which the emulator lets the clock's alarm wake the guest; out of s2idle it does not.
+    let deep = fs::read_to_string("/sys/power/mem_sleep").is_ok_and(|modes| modes.contains("[deep]"));
+    let alarm = Path::new("/sys/class/rtc/rtc0/wakealarm");
+    if !deep || !alarm.exists() {
+        eprintln!(
+            "skipped: this kernel cannot sleep (deep: {deep}) or nobody can wake it (alarm: {})",
+            alarm.exists()
+        );
+        return;
+    }
+    let mut watch = Watch::begin(2);
+    let burner = burner("");
+    watch.drain("before");
+    let away = || clock_gettime(ClockId::Boottime).tv_sec - clock_gettime(ClockId::Monotonic).tv_sec;
+    let before = away();
+    fs::write(alarm, "0").unwrap();
+    fs::write(alarm, "+5").unwrap();
+    fs::write("/sys/power/state", "mem").unwrap();
+    let elapsed = watch.drain("woken");
+    eprintln!(
+        "asleep for {} s; {elapsed} ns of CLOCK_MONOTONIC between two drains",
+        away() - before
+    );
+    assert!(away() - before >= 1, "it did not sleep");
+    for _ in 0..5 {
+        pause(100);
+        watch.drain("awake");
+    }
+    settle(&mut watch, &burner, "a burner on a machine that slept");
+}
+
+/// A pid limit that is put back when the test ends.
+struct PidMax(String);
+
+impl PidMax {
+    const PATH: &str = "/proc/sys/kernel/pid_max";
+
+    fn shrink_to(limit: u32) -> Self {
+        let before = fs::read_to_string(Self::PATH).unwrap();
+        fs::write(Self::PATH, limit.to_string()).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for PidMax {
+    fn drop(&mut self) {
+        drop(fs::write(Self::PATH, &self.0));
+    }
+}
+
+#[test]
+fn pids_that_wrap_many_times_mix_no_two_processes() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    // The kernel allows no less than 301, and gives no pid below 300 again after the first wrap: some hundred pids for a
+    // thousand processes.
+    let _limit = PidMax::shrink_to(400);
+    let cgroups = [Cgroup::new("wrap-one"), Cgroup::new("wrap-two")];
+    let processes = 500;
+    let mut consumer = Consumer::open(16_384);
+    let mut storms = cgroups.each_ref().map(|cgroup| cgroup.storm(processes));
+    let mut homes: HashMap<TaskKey, CgroupId> = HashMap::new();
+    let mut keys_of_pid: BTreeMap<u32, u32> = BTreeMap::new();
+    let shells = storms.each_ref().map(|storm| task_of(storm.pid()));
+    while storms
+        .iter_mut()
+        .any(|storm| storm.0.try_wait().unwrap().is_none())
+    {
+        pause(100);
+        consumer.drain();
+        for row in &consumer.usage.tasks {
+            let (Some(task), true) = (row.task, cgroups.iter().any(|cgroup| cgroup.id() == row.cgroup))
+            else {
+                continue;
+            };
+            let home = homes.entry(task).or_insert_with(|| {
+                *keys_of_pid.entry(task.tgid).or_default() += 1;
+                row.cgroup
+            });
+            assert_eq!(*home, row.cgroup, "{task:?} in two cgroups");
+            let comm = row.comm.to_text();
+            assert!(
+                comm == "true" || comm == "sh" && (shells.contains(&task) || !row.ended),
+                "{row:?}"
+            );
+        }
+    }
+    for _ in 0..3 {
+        pause(20);
+        consumer.drain();
+    }
+    for cgroup in &cgroups {
+        // Each process and its shell are one row each: none is two, and no two are one.
+        assert_eq!(
+            consumer.tasks_in(cgroup.id()),
+            usize::try_from(processes).unwrap() + 1
+        );
+        let charged = consumer.charged(|name| name.1 == cgroup.id());
+        let ratio = permille(charged, cgroup.cpu_stat());
+        eprintln!("a storm of reused pids: {ratio} per mille of cpu.stat");
+        assert!(
+            (900..=1_030).contains(&ratio),
+            "{charged} ns of {} ns",
+            cgroup.cpu_stat()
+        );
+    }
+    let most = keys_of_pid.values().max().copied().unwrap_or(0);
+    eprintln!("one pid was {most} processes");
+    assert!(most >= 3, "pids did not wrap");
+}
+
+#[test]
+fn a_storm_on_one_cpu_wakes_nobody_from_idle_and_is_charged_in_full() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    assert!(guest());
+    let cgroup = Cgroup::new("one-cpu");
+    let mut consumer = Consumer::open(16_384);
+    let script = r#"echo $$ > "$1/cgroup.procs"; i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done"#;
+    let mut storm = Guarded::sh(
+        &format!("exec taskset -c 1 sh -c '{script}' sh \"$1\""),
+        &[cgroup.path.to_str().unwrap()],
+    );
+    while storm.0.try_wait().unwrap().is_none() {
+        pause(100);
+        consumer.drain();
+    }
+    pause(20);
+    consumer.drain();
+    let charged = consumer.charged(|name| name.1 == cgroup.id());
+    let ratio = permille(charged, cgroup.cpu_stat());
+    eprintln!("a storm on one CPU: {ratio} per mille of cpu.stat");
+    assert!(
+        (990..=1_010).contains(&ratio),
+        "{charged} ns of {} ns",
+        cgroup.cpu_stat()
+    );
+}
