@@ -72,6 +72,7 @@ struct {
 struct runner {
 	struct task_struct *leader;
 	u64 started_ns;
+	u64 cgroup_id;
 	u32 tgid;
 	u32 flags;
 };
@@ -252,7 +253,7 @@ inline_always void charge(
 {
 	struct task_key key = {
 		.started_ns = runner->started_ns,
-		.cgroup_id = bpf_get_current_cgroup_id(),
+		.cgroup_id = runner->cgroup_id,
 		.tgid = runner->tgid,
 		.package = slot->package,
 	};
