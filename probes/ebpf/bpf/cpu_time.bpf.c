@@ -28,7 +28,7 @@ int sched_switch(u64 *ctx)
 	if (!slot)
 		return 0;
 	leave_softirq(slot);
-	end_slice(slot, &slice, next->pid == 0, 1);
+	end_slice(slot, &slice, prev->pid == 0, next->pid == 0, 1);
 	if (prev->pid == 0) {
 		charge_idle(slot, &slice);
 		return 0;
@@ -72,7 +72,7 @@ int flush(void)
 	if (!slot)
 		return 0;
 	idle = PROBE(task->pid) == 0;
-	end_slice(slot, &slice, idle, 0);
+	end_slice(slot, &slice, idle, idle, 0);
 	if (idle) {
 		charge_idle(slot, &slice);
 		return 0;
