@@ -72,6 +72,7 @@ struct {
 struct runner {
 	struct task_struct *leader;
 	u64 started_ns;
+	u64 cgroup_id;
 	u32 tgid;
 	u32 flags;
 };
@@ -111,7 +112,7 @@ inline_always void leave_softirq(struct slot *slot)
 
 // Ends the slice that runs on this CPU, says what there is to charge, and begins the next one.
 inline_always void end_slice(
-	struct slot *slot, struct slice *slice, u64 will_idle, const u64 switches)
+	struct slot *slot, struct slice *slice, u64 was_idle, u64 will_idle, const u64 switches)
 {
 	u64 now = bpf_ktime_get_ns();
 	u64 since = slot->since;
@@ -133,7 +134,7 @@ inline_always void end_slice(
 	if (counters)
 		read_counters(&slice->hardware, ran);
 	if (smt)
-		slice->events.smt_ns = sibling_overlap(slot, now, ran, will_idle);
+		slice->events.smt_ns = sibling_overlap(slot, now, ran, was_idle, will_idle);
 	slot->idle = will_idle;
 	slice->ran_ns = ran - softirq_share(slot, now, ran);
 }
@@ -252,7 +253,7 @@ inline_always void charge(
 {
 	struct task_key key = {
 		.started_ns = runner->started_ns,
-		.cgroup_id = bpf_get_current_cgroup_id(),
+		.cgroup_id = runner->cgroup_id,
 		.tgid = runner->tgid,
 		.package = slot->package,
 	};

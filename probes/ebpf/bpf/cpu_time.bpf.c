@@ -28,7 +28,7 @@ int sched_switch(u64 *ctx)
 	if (!slot)
 		return 0;
 	leave_softirq(slot);
-	end_slice(slot, &slice, next->pid == 0, 1);
+	end_slice(slot, &slice, prev->pid == 0, next->pid == 0, 1);
 	if (prev->pid == 0) {
 		charge_idle(slot, &slice);
 		return 0;
@@ -37,6 +37,8 @@ int sched_switch(u64 *ctx)
 	flags = prev->flags;
 	runner.leader = prev->group_leader;
 	runner.started_ns = runner.leader->start_boottime;
+	// What bpf_get_current_cgroup_id would say, without the call: 40 ns of 170 here.
+	runner.cgroup_id = prev->cgroups->dfl_cgrp->kn->id;
 	runner.tgid = prev->tgid;
 	runner.flags = flags & PF_KTHREAD ? TASK_KTHREAD : 0;
 	if (flags & PF_EXITING && prev->signal->live.counter == 0)
@@ -70,7 +72,7 @@ int flush(void)
 	if (!slot)
 		return 0;
 	idle = PROBE(task->pid) == 0;
-	end_slice(slot, &slice, idle, 0);
+	end_slice(slot, &slice, idle, idle, 0);
 	if (idle) {
 		charge_idle(slot, &slice);
 		return 0;
@@ -80,6 +82,7 @@ int flush(void)
 	signal = PROBE(task->signal);
 	runner.leader = PROBE(task->group_leader);
 	runner.started_ns = PROBE(runner.leader->start_boottime);
+	runner.cgroup_id = bpf_get_current_cgroup_id();
 	runner.tgid = PROBE(task->tgid);
 	runner.flags = flags & PF_KTHREAD ? TASK_KTHREAD : 0;
 	if (flags & PF_EXITING && PROBE(signal->live.counter) == 0)

@@ -31,15 +31,16 @@ inline_always volatile u64 *busy_word_of(u32 cpu)
 }
 
 // Called at the end of a slice that ran for `ran`. Returns how much of it the sibling was busy.
-// Its readings telescope: what one misses by some nanoseconds the next one has.
-inline_always u64 sibling_overlap(struct slot *slot, u64 now, u64 ran, u64 will_idle)
+// Its readings telescope: what one misses by some nanoseconds the next one has, and what one had
+// too much of, because a switch over there went unseen, later ones pay back.
+inline_always u64 sibling_overlap(struct slot *slot, u64 now, u64 ran, u64 was_idle, u64 will_idle)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 	volatile u64 *own = busy_word_of(cpu);
 	volatile u64 *other;
 	u64 word, busy, overlap;
 
-	if (!slot->idle)
+	if (!was_idle)
 		slot->clock_busy_ns += ran;
 	if (own)
 		*own = will_idle ? slot->clock_busy_ns << 1 : (now - slot->clock_busy_ns) << 1 | 1;

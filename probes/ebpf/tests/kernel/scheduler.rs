@@ -103,7 +103,7 @@ fn ten_thousand_short_processes_are_charged_and_then_forgotten() {
 }
 
 #[test]
-fn a_task_that_never_sleeps_is_charged_to_a_hundredth_in_every_second() {
+fn a_task_that_never_sleeps_is_charged_in_every_second_and_to_a_hundredth_in_all() {
     let Some(_machine) = machine() else { return };
     let cpus = aya::util::online_cpus().unwrap();
     pin(cpus[0]);
@@ -111,10 +111,14 @@ fn a_task_that_never_sleeps_is_charged_to_a_hundredth_in_every_second() {
     burning(&cpus[cpus.len() - 1..], || {
         let ratios = own_ratios(&mut consumer, 5);
         eprintln!("a burning thread: {ratios:?} per mille");
+        // Both figures are as old as the scheduler's last tick, 4 to 10 ms each time: that much of a second, and more of
+        // one that others had a part of. It does not add up over seconds.
         assert!(
-            ratios.iter().all(|ratio| (990..=1_010).contains(ratio)),
+            ratios.iter().all(|ratio| (960..=1_040).contains(ratio)),
             "{ratios:?}"
         );
+        let mean = ratios.iter().sum::<u64>() / 5;
+        assert!((990..=1_010).contains(&mean), "{ratios:?}");
     });
 }
 
