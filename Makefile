@@ -72,7 +72,7 @@ fmt: ## Format everything
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format -i
 
 # Trials of other programs at the context switch: TRIALS="a.bpf.o b.bpf.o" measures them beside ours.
-bench: bench-daemon bench-probes ## Every cost on this machine, as tables (a quarter of an hour, needs root)
+bench: bench-daemon bench-probes ## Every cost on this machine, as tables (ten minutes, needs root)
 
 bench-daemon: build setup-objects setup-bench ## Cost of the whole daemon (ACCOUNTANTS="switch scheduler" says which)
 	@deploy/mount-kernel-filesystems.sh
