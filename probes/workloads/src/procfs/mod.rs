@@ -4,11 +4,13 @@
 //! A process that vanished is `Ok(None)`; one that may not be read is an error that concerns it alone.
 
 mod cgroup_file;
+mod clock;
 mod reader;
 mod stat;
 mod system;
 
 pub use cgroup_file::CgroupLine;
+pub use clock::{ClockReading, KernelClock, ProcessClock};
 pub use reader::ProcFs;
 pub use stat::PidStat;
 pub use system::CpuTimes;
