@@ -3,14 +3,20 @@
 //!
 //! The kernel's counter of a cgroup is the truth for everything below it. From what it rose by since `open` we take what
 //! is explained: time charged to processes in it, and everything explained in cgroups below. What is left is its residue,
-//! a row without a task. It is made to err on the low side, for a residue that turns out to belong to a living process
-//! has been paid twice: counters are read **before** the processes, and each living process is granted the two ticks
-//! that its two counters may hide by rounding. A residue never falls.
+//! a row without a task: the time stays with this workload and is nobody else's. It is made to err on the low side, for a
+//! residue that turns out to belong to a living process has been paid twice: counters are read **before** the processes.
+//! A process's clock adds up the very slices that the counter does and gets each one first (`update_curr` in
+//! kernel/sched/fair.c), so clocks read later explain no less than the counter has. Time in ticks may explain less, and
+//! each living process whose time came from ticks is granted the two that its two counters hide by rounding. A residue
+//! never falls.
 
+use super::HIDDEN_BY_TICKS;
+use super::counter::read_counter;
+use super::residue::Residue;
 use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy, WalkOutcome};
 use crate::error::WorkloadError;
-use crate::files::{read_into, vanished};
-use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKind, TaskUsage};
+use crate::files::vanished;
+use attribution::model::{CgroupId, CpuNanos, PackageId, TaskUsage};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::ops::ControlFlow;
@@ -19,9 +25,6 @@ use std::path::PathBuf;
 
 /// Cgroups watched. A node with 500 pods has some 2,500; each costs one small read in every drain.
 const GROUPS: usize = 16_384;
-
-/// What one living process can hide: user and system time are each cut to whole ticks of 10 ms.
-const HIDDEN_BY_ROUNDING: CpuNanos = CpuNanos::from_nanos(20_000_000);
 
 /// One cgroup in which a process was seen, or that is the root of a container in which one was.
 struct Group {
@@ -34,41 +37,35 @@ struct Group {
     usage: Option<CpuNanos>,
     /// Charged to processes here, or already paid elsewhere.
     explained: CpuNanos,
-    /// Rows without a task.
-    residue: Vec<(PackageId, CpuNanos)>,
-    /// Processes seen here in this scan.
-    living: u64,
+    residue: Residue,
+    /// Processes seen here in this scan whose time came from ticks.
+    in_ticks: u64,
     /// Package of the process seen here last; a counter of the cgroup names none.
     package: PackageId,
     /// Sums over the watched cgroups below, remade at each settlement.
     explained_below: CpuNanos,
-    living_below: u64,
+    in_ticks_below: u64,
 }
 
 impl Group {
-    fn residue(&self) -> CpuNanos {
-        self.residue.iter().map(|(_, time)| *time).sum()
-    }
-
-    fn rows(&self, id: CgroupId, ended: bool) -> impl Iterator<Item = TaskUsage> {
-        self.residue.iter().map(move |(package, cpu)| TaskUsage {
-            task: None,
-            cgroup: id,
-            package: *package,
-            cpu: *cpu,
-            events: EventCounts::ZERO,
-            comm: Comm::default(),
-            kind: TaskKind::User,
-            ended,
-        })
-    }
-
-    fn add_residue(&mut self, time: CpuNanos) {
-        let package = self.package;
-        match self.residue.iter_mut().find(|(known, _)| *known == package) {
-            Some((_, total)) => *total += time,
-            None => self.residue.push((package, time)),
+    fn new(path: &str, folder: PathBuf, base: Option<CpuNanos>) -> Self {
+        Self {
+            path: path.to_owned(),
+            folder,
+            parent: None,
+            base,
+            usage: None,
+            explained: CpuNanos::ZERO,
+            residue: Residue::default(),
+            in_ticks: 0,
+            package: PackageId(0),
+            explained_below: CpuNanos::ZERO,
+            in_ticks_below: 0,
         }
+    }
+
+    fn counts(&self) -> bool {
+        self.base.is_some() && self.usage.is_some()
     }
 }
 
@@ -83,6 +80,8 @@ pub(super) struct Groups {
     /// does. At most [`cgroup::WALK_DIRECTORIES`] numbers, half a megabyte.
     at_open: Option<HashSet<CgroupId>>,
     buffer: Vec<u8>,
+    /// What children that nobody saw ran in the root, which has no counter of its own.
+    root: Residue,
     /// Cgroups that were not watched for want of room.
     pub(super) overflow: u64,
 }
@@ -105,6 +104,7 @@ impl Groups {
             order_is_old: false,
             at_open: complete.then_some(at_open),
             buffer: Vec::new(),
+            root: Residue::default(),
             overflow: 0,
         }
     }
@@ -144,30 +144,40 @@ impl Groups {
         };
         let is_new = self.at_open.as_ref().is_some_and(|known| !known.contains(&id));
         self.order_is_old = true;
-        self.groups.insert(
-            id,
-            Group {
-                path: path.to_owned(),
-                folder,
-                parent: None,
-                base: is_new.then_some(CpuNanos::ZERO),
-                usage: None,
-                explained: CpuNanos::ZERO,
-                residue: Vec::new(),
-                living: 0,
-                package: PackageId(0),
-                explained_below: CpuNanos::ZERO,
-                living_below: 0,
-            },
-        );
+        let base = is_new.then_some(CpuNanos::ZERO);
+        self.groups.insert(id, Group::new(path, folder, base));
     }
 
-    /// A process lives in `id` and was charged `time` there.
-    pub(super) fn explain(&mut self, id: CgroupId, package: PackageId, time: CpuNanos) {
+    /// A process in `id` was charged `time` there; `in_ticks` when ticks may hide some of it.
+    pub(super) fn explain(&mut self, id: CgroupId, package: PackageId, time: CpuNanos, in_ticks: bool) {
         if let Some(group) = self.groups.get_mut(&id) {
             group.explained += time;
-            group.living += 1;
+            group.in_ticks += u64::from(in_ticks);
             group.package = package;
+        }
+    }
+
+    /// Whether a counter pays, or has paid, what runs in `id` unseen: its own or one above it. Of a cgroup that is gone or
+    /// was not watched for want of room nobody can tell, so it is taken for one that does.
+    pub(super) fn counts(&self, id: CgroupId) -> bool {
+        let mut at = self.groups.get(&id);
+        if at.is_none() {
+            return id != CgroupId::ROOT;
+        }
+        while let Some(group) = at {
+            if group.counts() {
+                return true;
+            }
+            at = group.parent.and_then(|parent| self.groups.get(&parent));
+        }
+        false
+    }
+
+    /// Charges time of children that nobody saw to `id`, where no counter pays it.
+    pub(super) fn charge_unseen(&mut self, id: CgroupId, package: PackageId, time: CpuNanos) {
+        match self.groups.get_mut(&id) {
+            Some(group) => group.residue.add(package, time),
+            None => self.root.add(package, time),
         }
     }
 
@@ -182,6 +192,7 @@ impl Groups {
     /// they explained stays explained above.
     pub(super) fn read(&mut self, gone: &mut Vec<TaskUsage>) -> Result<(), WorkloadError> {
         self.put_in_order();
+        let hierarchy = self.hierarchy();
         let mut failed = Ok(());
         for at in 0..self.order.len() {
             let Some(id) = self.order.get(at).copied() else {
@@ -190,7 +201,7 @@ impl Groups {
             let Some(group) = self.groups.get_mut(&id) else {
                 continue;
             };
-            group.living = 0;
+            group.in_ticks = 0;
             // A unit that is started again has the same path and another cgroup.
             let same = match fs::symlink_metadata(&group.folder) {
                 Ok(metadata) => CgroupId(metadata.ino()) == id,
@@ -200,7 +211,6 @@ impl Groups {
                 self.remove(id, gone);
                 continue;
             }
-            let hierarchy = self.accounting.as_ref().map(|found| found.hierarchy);
             match read_counter(&group.folder, hierarchy, &mut self.buffer) {
                 Ok(usage) => group.usage = usage,
                 Err(error) => failed = Err(error),
@@ -209,50 +219,51 @@ impl Groups {
         failed
     }
 
-    /// Works out what is left, after the processes were scanned.
-    pub(super) fn settle(&mut self) {
+    /// Works out what is left, after the processes were scanned, and returns how much that is.
+    pub(super) fn settle(&mut self) -> CpuNanos {
         self.put_in_order();
-        let hierarchy = self.accounting.as_ref().map(|found| found.hierarchy);
+        let mut added = CpuNanos::ZERO;
+        let hierarchy = self.hierarchy();
         for id in &self.order {
             let Some(group) = self.groups.get_mut(id) else {
                 continue;
             };
             let explained = group.explained + group.explained_below;
+            let in_ticks = group.in_ticks + group.in_ticks_below;
             match (group.base, group.usage) {
                 (Some(base), Some(usage)) => {
-                    let hidden = CpuNanos::from_nanos(
-                        HIDDEN_BY_ROUNDING
-                            .as_nanos()
-                            .saturating_mul(group.living + group.living_below),
-                    );
-                    let known = base + explained + group.residue() + hidden;
+                    let hidden = CpuNanos::from_nanos(HIDDEN_BY_TICKS.as_nanos().saturating_mul(in_ticks));
+                    let known = base + explained + group.residue.total() + hidden;
                     if let Some(rest) = usage.checked_sub(known).filter(|rest| !rest.is_zero()) {
-                        group.add_residue(rest);
+                        group.residue.add(group.package, rest);
+                        added += rest;
                     }
                 }
                 // It existed at `open` and nobody was seen in it until now: what it counted so far is not ours to pay.
                 // Where the counter cannot be read it has no residue, and the next settlement tries again.
                 (None, _) => {
                     let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
-                    group.base = usage.ok().flatten().map(|usage| usage.saturating_sub(explained));
+                    group.usage = usage.ok().flatten();
+                    group.base = group.usage.map(|usage| usage.saturating_sub(explained));
                 }
                 (Some(_), None) => {}
             }
-            let (parent, living) = (group.parent, group.living + group.living_below);
-            let explained = explained + group.residue();
-            (group.explained_below, group.living_below) = (CpuNanos::ZERO, 0);
+            let parent = group.parent;
+            let explained = explained + group.residue.total();
+            (group.explained_below, group.in_ticks_below) = (CpuNanos::ZERO, 0);
             if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
                 parent.explained_below += explained;
-                parent.living_below += living;
+                parent.in_ticks_below += in_ticks;
             }
         }
+        added
     }
 
     /// Forgets what was explained: the start of counting. Every cgroup takes its counter as its base.
     pub(super) fn begin(&mut self) {
         for group in self.groups.values_mut() {
             group.explained = CpuNanos::ZERO;
-            group.residue.clear();
+            group.residue = Residue::default();
             group.base = None;
         }
         self.settle();
@@ -261,8 +272,9 @@ impl Groups {
     /// Rows without a task.
     pub(super) fn report(&self, rows: &mut Vec<TaskUsage>) {
         for (id, group) in &self.groups {
-            rows.extend(group.rows(*id, false));
+            rows.extend(group.residue.rows(*id, false));
         }
+        rows.extend(self.root.rows(CgroupId::ROOT, false));
     }
 
     fn remove(&mut self, id: CgroupId, gone: &mut Vec<TaskUsage>) {
@@ -270,8 +282,8 @@ impl Groups {
             return;
         };
         self.order_is_old = true;
-        gone.extend(group.rows(id, true));
-        let explained = group.explained + group.residue();
+        gone.extend(group.residue.rows(id, true));
+        let explained = group.explained + group.residue.total();
         if let Some(parent) = group.parent.and_then(|parent| self.groups.get_mut(&parent)) {
             // Its counter stays in those above it for ever, so its explanation has to stay too.
             parent.explained += explained;
@@ -322,35 +334,4 @@ fn id_of(mount: &CgroupMount, path: &str) -> Option<CgroupId> {
     let folder = mount.directory_of(path)?;
     let metadata = fs::symlink_metadata(folder).ok()?;
     Some(CgroupId(metadata.ino()))
-}
-
-/// CPU time of everything below a cgroup; `None` where the kernel keeps no such counter (version 2 without `cpu.stat`,
-/// before Linux 4.15) or the cgroup is gone.
-fn read_counter(
-    folder: &std::path::Path,
-    hierarchy: Option<Hierarchy>,
-    buffer: &mut Vec<u8>,
-) -> Result<Option<CpuNanos>, WorkloadError> {
-    let (name, expected) = match hierarchy {
-        Some(Hierarchy::Unified) => ("cpu.stat", "usage_usec line"),
-        Some(Hierarchy::Version1) => ("cpuacct.usage", "number of nanoseconds"),
-        None => return Ok(None),
-    };
-    let path = folder.join(name);
-    if !read_into(&path, buffer)? {
-        return Ok(None);
-    }
-    let text = std::str::from_utf8(buffer).unwrap_or_default();
-    let nanos = match hierarchy {
-        Some(Hierarchy::Unified) => text
-            .lines()
-            .find_map(|line| line.strip_prefix("usage_usec "))
-            .and_then(|usage| usage.trim().parse::<u64>().ok())
-            .map(|micros| micros.saturating_mul(1_000)),
-        _ => text.trim().parse().ok(),
-    };
-    match nanos {
-        Some(nanos) => Ok(Some(CpuNanos::from_nanos(nanos))),
-        None => Err(WorkloadError::malformed(&path, expected)),
-    }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One process between scans: what it counted, and where that was charged. Reads no file.
 
-use crate::procfs::{PidStat, ticks_to_nanos};
+use super::children::{ALL, ChildTime};
+use super::kin::Parent;
+use crate::procfs::PidStat;
 use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage};
 
 /// Rows of one process: packages times the cgroups it was in. A process that wanders further charges its last row.
@@ -21,46 +23,80 @@ pub(super) struct Process {
     pub(super) key: TaskKey,
     comm: Comm,
     kind: TaskKind,
-    /// The highest counter seen.
-    ticks: u64,
+    pub(super) parent: Parent,
+    /// The latest reading of its clock or its ticks.
+    reading: CpuNanos,
+    /// The highest one.
+    time: CpuNanos,
     /// The cgroup as of the last look.
     pub(super) cgroup: CgroupId,
-    /// The scan that last saw it.
-    pub(super) round: u64,
+    /// The package it was last charged on.
+    pub(super) package: PackageId,
+    /// The scan that last read it; 0 before the first one has.
+    pub(super) looked: u64,
+    /// The scan that last found it listed.
+    pub(super) listed: u64,
+    pub(super) children: ChildTime,
     rows: Vec<Row>,
 }
 
 impl Process {
-    /// A process seen for the first time: its counter counts whole, for it began after `open`.
-    pub(super) fn new(stat: &PidStat, cgroup: CgroupId) -> Self {
+    /// A process seen for the first time.
+    pub(super) fn new(stat: &PidStat, children: ChildTime) -> Self {
         Self {
             key: stat.key(),
             comm: stat.comm,
             kind: stat.kind(),
-            ticks: 0,
-            cgroup,
-            round: 0,
+            parent: Parent::Unknown,
+            reading: CpuNanos::ZERO,
+            time: CpuNanos::ZERO,
+            cgroup: CgroupId::ROOT,
+            package: PackageId(0),
+            looked: 0,
+            listed: 0,
+            children,
             rows: Vec::new(),
         }
+    }
+
+    /// Whether no scan has read it yet.
+    pub(super) const fn is_new(&self) -> bool {
+        self.looked == 0
+    }
+
+    /// Whether a clock says that it did not run since the last look. A pid in new hands has another reading, higher or
+    /// lower, and is found out by its start; should a new process have run to the very nanosecond for as long as the old
+    /// one, then it is found out with its next slice, and until then neither has anything to be charged.
+    pub(super) fn stood_still(&self, reading: CpuNanos) -> bool {
+        !self.is_new() && self.reading == reading
     }
 
     /// Whether this scan has to look at its cgroup: at first sight, and whenever there is time to charge. Time charged to
     /// the wrong cgroup would be paid again as the right one's residue, and residues never fall; few processes run
     /// between two scans, so looking costs little.
-    pub(super) fn check_is_due(&self, stat: &PidStat) -> bool {
-        let is_new = self.round == 0;
-        // A dying process shows `/` in version 1, whatever it was in.
-        !stat.exiting() && (is_new || stat.cpu_ticks() > self.ticks)
+    pub(super) fn check_is_due(&self, reading: CpuNanos) -> bool {
+        self.is_new() || reading > self.time
     }
 
-    /// Takes the new counter in and returns what it rose by; a counter that goes back adds nothing until it is past its
+    /// Takes the new reading in and returns what it rose by; one that goes back adds nothing until it is past its
     /// highest again.
-    pub(super) fn advance(&mut self, stat: &PidStat, round: u64) -> CpuNanos {
+    pub(super) fn advance(&mut self, stat: &PidStat, reading: CpuNanos, round: u64) -> CpuNanos {
         self.comm = stat.comm;
-        self.round = round;
-        let rise = stat.cpu_ticks().saturating_sub(self.ticks);
-        self.ticks = self.ticks.max(stat.cpu_ticks());
-        ticks_to_nanos(rise)
+        self.looked = round;
+        self.reading = reading;
+        let rise = reading.saturating_sub(self.time);
+        self.time = self.time.max(reading);
+        rise
+    }
+
+    /// What its parent's child time will contain of it that is accounted for, now that it is dead. Where a counter pays
+    /// for its cgroup (`is_counted`), also what nobody saw of it and of its children has been paid.
+    pub(super) fn accounted(&self, is_counted: bool) -> CpuNanos {
+        if is_counted {
+            ALL
+        } else {
+            self.time + self.children.accounted()
+        }
     }
 
     /// Charges time to the cgroup it is in.
@@ -68,6 +104,7 @@ impl Process {
         if time.is_zero() {
             return;
         }
+        self.package = package;
         let cgroup = self.cgroup;
         let known = self
             .rows
@@ -90,11 +127,6 @@ impl Process {
         }
     }
 
-    /// Forgets what was charged: the start of counting.
-    pub(super) fn begin(&mut self) {
-        self.rows.clear();
-    }
-
     /// Its rows as a report lists them.
     pub(super) fn report(&self, ended: bool) -> impl Iterator<Item = TaskUsage> {
         self.rows.iter().map(move |row| TaskUsage {
@@ -114,55 +146,65 @@ impl Process {
 mod tests {
     use super::*;
 
-    fn stat(user_ticks: u64) -> PidStat {
+    fn stat() -> PidStat {
         PidStat {
             pid: 7,
             comm: Comm::from_bytes(b"sh"),
             parent: 1,
             flags: 0,
-            user_ticks,
+            user_ticks: 0,
             system_ticks: 0,
+            child_user_ticks: 0,
+            child_system_ticks: 0,
             start_ticks: 5,
             processor: 0,
         }
     }
 
+    fn nanos(nanos: u64) -> CpuNanos {
+        CpuNanos::from_nanos(nanos)
+    }
+
+    fn process() -> Process {
+        Process::new(&stat(), ChildTime::from_birth())
+    }
+
     #[test]
     fn a_counter_that_goes_back_takes_nothing_back_and_pays_nothing_twice() {
-        let mut process = Process::new(&stat(0), CgroupId::ROOT);
-        let rises: Vec<u64> = [10, 4, 9, 12]
-            .into_iter()
-            .map(|ticks| process.advance(&stat(ticks), 1).as_nanos() / 10_000_000)
-            .collect();
-        assert_eq!(rises, [10, 0, 0, 2]);
+        let mut process = process();
+        let rises = [10, 4, 9, 12].map(|reading| process.advance(&stat(), nanos(reading), 1));
+        assert_eq!(rises, [10, 0, 0, 2].map(nanos));
     }
 
     #[test]
     fn a_process_that_wanders_without_end_loses_no_time_and_takes_no_memory() {
-        let mut process = Process::new(&stat(0), CgroupId::ROOT);
+        let mut process = process();
         for cgroup in 0..1_000 {
             process.cgroup = CgroupId(cgroup);
-            process.charge(PackageId(0), CpuNanos::from_nanos(1));
+            process.charge(PackageId(0), nanos(1));
         }
         let rows: Vec<_> = process.report(false).collect();
         assert_eq!(rows.len(), ROWS);
-        assert_eq!(
-            rows.iter().map(|row| row.cpu).sum::<CpuNanos>(),
-            CpuNanos::from_nanos(1_000)
-        );
+        assert_eq!(rows.iter().map(|row| row.cpu).sum::<CpuNanos>(), nanos(1_000));
     }
 
     #[test]
-    fn the_cgroup_is_looked_at_when_there_is_time_to_charge_and_never_when_dying() {
-        let mut process = Process::new(&stat(0), CgroupId::ROOT);
-        let looks = [0, 0, 5, 5, 4, 6].map(|ticks| {
-            let due = process.check_is_due(&stat(ticks));
-            process.advance(&stat(ticks), 1);
+    fn the_cgroup_is_looked_at_at_first_sight_and_when_there_is_time_to_charge() {
+        let mut process = process();
+        let looks = [0, 0, 5, 5, 4, 6].map(|reading| {
+            let due = process.check_is_due(nanos(reading));
+            process.advance(&stat(), nanos(reading), 1);
             due
         });
         assert_eq!(looks, [true, false, true, false, false, true]);
-        let dying = PidStat { flags: 4, ..stat(9) };
-        assert!(!process.check_is_due(&dying));
-        assert!(!Process::new(&dying, CgroupId::ROOT).check_is_due(&dying));
+    }
+
+    #[test]
+    fn only_the_very_same_reading_says_that_it_did_not_run() {
+        let mut process = process();
+        assert!(!process.stood_still(nanos(0)), "never seen");
+        process.advance(&stat(), nanos(7), 1);
+        assert!(process.stood_still(nanos(7)));
+        assert!(!process.stood_still(nanos(6)) && !process.stood_still(nanos(8)));
     }
 }

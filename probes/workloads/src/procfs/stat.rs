@@ -23,6 +23,10 @@ pub struct PidStat {
     pub user_ticks: u64,
     /// Ticks in the kernel (field 15).
     pub system_ticks: u64,
+    /// Ticks in user mode of the children that were waited for, and of those that these had waited for (field 16).
+    pub child_user_ticks: u64,
+    /// The same in the kernel (field 17).
+    pub child_system_ticks: u64,
     /// Start after boot in ticks (field 22).
     pub start_ticks: u64,
     /// CPU that the leader last ran on (field 39).
@@ -53,7 +57,9 @@ impl PidStat {
             flags: fields.nth(4)?.parse().ok()?,
             user_ticks: fields.nth(4)?.parse().ok()?,
             system_ticks: fields.next()?.parse().ok()?,
-            start_ticks: fields.nth(6)?.parse().ok()?,
+            child_user_ticks: fields.next()?.parse().ok()?,
+            child_system_ticks: fields.next()?.parse().ok()?,
+            start_ticks: fields.nth(4)?.parse().ok()?,
             processor: fields.nth(16)?.parse().ok()?,
         })
     }
@@ -89,6 +95,12 @@ impl PidStat {
     pub const fn cpu_ticks(&self) -> u64 {
         self.user_ticks.saturating_add(self.system_ticks)
     }
+
+    /// Ticks of the children that were waited for, user and system.
+    #[must_use]
+    pub const fn child_ticks(&self) -> u64 {
+        self.child_user_ticks.saturating_add(self.child_system_ticks)
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +120,10 @@ mod tests {
         assert_eq!(
             (stat.user_ticks, stat.system_ticks, stat.cpu_ticks()),
             (77, 23, 100)
+        );
+        assert_eq!(
+            (stat.child_user_ticks, stat.child_system_ticks, stat.child_ticks()),
+            (5, 6, 11)
         );
         assert_eq!((stat.start_ticks, stat.processor), (987_654, 3));
         assert_eq!(stat.flags, 4_194_560);
