@@ -8,6 +8,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a program that prints a table"
 )]
 
@@ -24,13 +25,20 @@ const DRAINS: u64 = 31;
 fn main() {
     let roots = Roots::detect(Path::new("/proc")).unwrap();
     let machine = Machine::read(Path::new("/proc"), Path::new("/sys"));
-    println!("| processes | time from | who ran | us a drain, median | min | us a process |");
+    println!("| processes | time from | ran | us a drain, median | min | us a process |");
     println!("|---|---|---|---|---|---|");
     for count in [100, 1_000] {
         let mut children = Children::start(count);
         for running in [0, count / 20, count] {
-            let mut reader = ProcReader::open(&roots, &machine).unwrap();
-            measure(&mut reader, &mut children, running, "proc");
+            let mut clocks = ProcReader::open(&roots, &machine).unwrap();
+            let source = if clocks.no_clock().is_none() {
+                "clocks"
+            } else {
+                "ticks"
+            };
+            measure(&mut clocks, &mut children, running, source);
+            let mut ticks = ProcReader::open_with(&roots, &machine, Err("to compare".to_owned())).unwrap();
+            measure(&mut ticks, &mut children, running, "ticks");
         }
     }
 }
@@ -49,8 +57,7 @@ fn measure(reader: &mut ProcReader, children: &mut Children, running: usize, sou
         })
         .collect();
     costs.sort_unstable();
-    let at = |place: usize| costs.get(place).copied().unwrap_or_default();
-    let (median, min) = (at(costs.len() / 2), at(0));
+    let (median, min) = (costs[costs.len() / 2], costs[0]);
     let listed = children.listed();
     println!(
         "| {listed} | {source} | {running} | {} | {} | {}.{:02} |",

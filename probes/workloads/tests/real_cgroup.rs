@@ -6,68 +6,12 @@ mod common;
 
 #[cfg(test)]
 mod tests {
-    use super::common::{boot_now, id_of, is_root, key_of, nanos, report};
+    use super::common::{Fresh, Killed, boot_now, id_of, is_root, key_of, nanos, report};
     use attribution::model::{MonotonicNanos, TickId, Usage};
     use probe_workloads::cgroup::CgroupMount;
     use probe_workloads::{Machine, ProcReader, Resolver, Roots};
-    use std::fs;
-    use std::path::{Path, PathBuf};
-    use std::process::{Child, Command};
+    use std::path::Path;
     use std::time::{Duration, Instant};
-
-    /// A child that is killed when the test ends, however it ends.
-    struct Killed(Child);
-
-    impl Drop for Killed {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
-    /// A cgroup that is removed when the test ends.
-    struct Fresh {
-        path: String,
-        folder: PathBuf,
-    }
-
-    impl Fresh {
-        fn new(mount: &CgroupMount, name: &str) -> Option<Self> {
-            let path = format!("/{name}-{}.service", std::process::id());
-            let folder = mount.directory_of(&path)?;
-            match fs::create_dir(&folder) {
-                Ok(()) => Some(Self { path, folder }),
-                Err(error) => {
-                    eprintln!("skipped: cannot make {}: {error}", folder.display());
-                    None
-                }
-            }
-        }
-
-        /// A shell that enters the cgroup and then runs `script`.
-        fn run(&self, script: &str) -> Command {
-            let mut command = Command::new("sh");
-            let procs = self.folder.join("cgroup.procs");
-            command.args(["-c", &format!("echo $$ > {} && {script}", procs.display())]);
-            command
-        }
-
-        fn usage_nanos(&self) -> u64 {
-            let text = fs::read_to_string(self.folder.join("cpu.stat")).unwrap();
-            let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-            usage.unwrap().parse::<u64>().unwrap() * 1_000
-        }
-    }
-
-    impl Drop for Fresh {
-        fn drop(&mut self) {
-            // The kernel lets a killed process leave its cgroup a moment after it was waited for.
-            let start = Instant::now();
-            while fs::remove_dir(&self.folder).is_err() && start.elapsed() < Duration::from_secs(5) {
-                std::thread::yield_now();
-            }
-        }
-    }
 
     fn roots() -> Option<(Roots, CgroupMount)> {
         let roots = Roots::detect(Path::new("/proc")).unwrap();

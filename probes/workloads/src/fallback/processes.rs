@@ -2,6 +2,7 @@
 //! One process between scans: what it counted, and where that was charged. Reads no file.
 
 use super::children::{ALL, ChildTime};
+use super::kin::Parent;
 use crate::procfs::PidStat;
 use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage};
 
@@ -22,8 +23,7 @@ pub(super) struct Process {
     pub(super) key: TaskKey,
     comm: Comm,
     kind: TaskKind,
-    /// The parent as of the last look.
-    pub(super) parent: u32,
+    pub(super) parent: Parent,
     /// The latest reading of its clock or its ticks.
     reading: CpuNanos,
     /// The highest one.
@@ -47,7 +47,7 @@ impl Process {
             key: stat.key(),
             comm: stat.comm,
             kind: stat.kind(),
-            parent: stat.parent,
+            parent: Parent::Unknown,
             reading: CpuNanos::ZERO,
             time: CpuNanos::ZERO,
             cgroup: CgroupId::ROOT,
@@ -82,7 +82,6 @@ impl Process {
     /// highest again.
     pub(super) fn advance(&mut self, stat: &PidStat, reading: CpuNanos, round: u64) -> CpuNanos {
         self.comm = stat.comm;
-        self.parent = stat.parent;
         self.looked = round;
         self.reading = reading;
         let rise = reading.saturating_sub(self.time);

@@ -127,7 +127,9 @@ impl ProcReader {
         let times = self.scan.proc.cpu_times(&mut self.lines);
         if self.scan.lost.count(times).is_some() {
             let busy = self.cpus.add(&self.lines, &self.machine);
-            self.scan.settle(&mut self.groups, &mut self.room, busy);
+            let charged = std::mem::take(&mut self.scan.charged);
+            self.room.open(busy, charged, self.lines.len());
+            self.scan.settle(&mut self.groups, &mut self.room);
         }
         let dead: Vec<TaskUsage> = self.scan.take_dead().collect();
         for row in dead {

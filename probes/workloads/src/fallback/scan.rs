@@ -7,12 +7,13 @@
 
 use super::children::{ChildTime, Room};
 use super::groups::Groups;
+use super::kin::{self, Parent};
 use super::processes::Process;
 use crate::cgroup::Hierarchy;
 use crate::error::WorkloadError;
 use crate::machine::Machine;
 use crate::procfs::{CgroupLine, ClockReading, PidStat, ProcFs, ProcessClock, ticks_to_nanos};
-use attribution::model::{CpuNanos, TaskUsage};
+use attribution::model::{CgroupId, CpuNanos, TaskUsage};
 use std::collections::HashMap;
 
 /// What could not be read, by reason.
@@ -56,8 +57,9 @@ pub(super) struct Scan {
     /// By pid; as many as the kernel has processes (`pid_max`, at most 4 million, each some 250 bytes).
     processes: HashMap<u32, Process>,
     round: u64,
-    /// The latest start of a process that the first scan saw. One that shows up later and is no younger was there already
-    /// and was missed (it could not be read then): its past is not ours to pay.
+    /// The latest start of a process that the first scan saw. One that shows up later and is older was there already and was
+    /// missed (it could not be read then): its past is not ours to pay. One of the same clock tick was most likely born
+    /// behind the scan's back, and all of its life is.
     newest_at_open: u64,
     /// Charged to anyone since the last settlement.
     pub(super) charged: CpuNanos,
@@ -119,9 +121,9 @@ impl Scan {
         Ok(())
     }
 
-    /// Charges what children ran that nobody saw, as far as the node was `busy` with time that nobody is charged for.
-    pub(super) fn settle(&mut self, groups: &mut Groups, room: &mut Room, busy: CpuNanos) {
-        room.open(busy, std::mem::take(&mut self.charged));
+    /// Charges what children ran that nobody saw, as far as the node was busy with time that
+    /// nobody is charged for (`room`).
+    pub(super) fn settle(&mut self, groups: &mut Groups, room: &mut Room) {
         for process in self.processes.values_mut() {
             let unpaid = process.children.unpaid();
             if unpaid.is_zero() {
@@ -153,8 +155,9 @@ impl Scan {
             .flat_map(|process| process.report(true).collect::<Vec<_>>())
     }
 
-    /// Reads one process. Its clock comes first, so that what it runs while the rest is read counts next time; that the pid
-    /// changes hands between two system calls would take a whole round of the pid counter in that moment.
+    /// Reads one process. Its clock comes first, so that what it runs while the rest is read counts next time. That a pid
+    /// changes hands between two of these calls, or between the passes, would take the kernel's pid counter to come by in
+    /// that very moment; `settle` holds what that could cost.
     fn look(&mut self, groups: &mut Groups, pid: u32, pass: Pass) {
         let mut time = None;
         match self.clock.as_ref().map(|clock| clock.read(pid)) {
@@ -215,7 +218,7 @@ impl Scan {
 
     /// Takes one process in.
     fn observe(&mut self, groups: &mut Groups, stat: &PidStat, time: CpuNanos, pass: Pass) {
-        let was_there = stat.start_ticks <= self.newest_at_open;
+        let was_there = stat.start_ticks < self.newest_at_open;
         let mut process = match self.processes.remove(&stat.pid) {
             Some(process) if process.key == stat.key() => process,
             other => {
@@ -229,6 +232,7 @@ impl Scan {
                 Process::new(stat, children)
             }
         };
+        process.parent = self.parent_of(stat);
         let is_new = process.is_new();
         // Version 1 shows `/` for a dying process, whatever it was in.
         let is_nowhere = stat.exiting() && groups.hierarchy() == Some(Hierarchy::Version1);
@@ -264,7 +268,7 @@ impl Scan {
     }
 
     /// The cgroup that a process is in now, in the hierarchy that counts.
-    fn cgroup_of(&mut self, groups: &mut Groups, pid: u32) -> Option<attribution::model::CgroupId> {
+    fn cgroup_of(&mut self, groups: &mut Groups, pid: u32) -> Option<CgroupId> {
         let hierarchy = groups.hierarchy()?;
         let lines = self.proc.cgroups(pid);
         let lines = self.lost.count(lines)??;
@@ -280,21 +284,23 @@ impl Scan {
         let round = self.round;
         let dead = self.processes.extract_if(|_, process| process.listed != round);
         self.dead.extend(dead.map(|(_, process)| process));
-        let mut of_no_parent = CpuNanos::ZERO;
-        for dead in &self.dead {
-            let known = dead.accounted(groups.counts(dead.cgroup));
-            match self.processes.get_mut(&dead.parent) {
-                // Who is younger than the child has the pid of the parent, which is dead.
-                Some(parent) if parent.key.start_ticks <= dead.key.start_ticks => {
-                    parent.children.credit(known);
-                }
-                _ => of_no_parent += known,
-            }
+        let (proc, lost) = (&mut self.proc, &mut self.lost);
+        // A process that exits loses its children, and may be listed as a zombie for long. It costs one file for each parent
+        // of a known dead to see that it had not come to that when the list was made.
+        let may_wait = |process: &Process| {
+            let stat = lost.count(proc.stat(process.key.tgid)).flatten();
+            stat.is_some_and(|stat| stat.key() == process.key && !stat.exiting())
+        };
+        kin::tell(&mut self.processes, &self.dead, |id| groups.counts(id), may_wait);
+    }
+
+    /// The parent, if the book knows it. It is no younger than the child; if it is, the pid is in new hands.
+    fn parent_of(&self, stat: &PidStat) -> Parent {
+        if stat.parent == 0 {
+            return Parent::None;
         }
-        if !of_no_parent.is_zero() {
-            for process in self.processes.values_mut() {
-                process.children.credit(of_no_parent);
-            }
-        }
+        let key = self.processes.get(&stat.parent).map(|process| process.key);
+        key.filter(|key| key.start_ticks <= stat.start_ticks)
+            .map_or(Parent::Unknown, Parent::Known)
     }
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the tests on a real kernel share.
+//! What the tests on a real kernel share; each file of tests uses a part.
+#![allow(dead_code, reason = "compiled into each file of tests, which uses a part")]
 
 use attribution::model::{
     CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, Usage,
 };
 use probe_workloads::cgroup::CgroupMount;
 use probe_workloads::procfs::ProcFs;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 /// Whether we may make cgroups; says so when not.
 pub(crate) fn is_root() -> bool {
@@ -33,7 +36,7 @@ pub(crate) fn key_of(pid: u32) -> TaskKey {
 /// The id of a cgroup.
 pub(crate) fn id_of(mount: &CgroupMount, path: &str) -> CgroupId {
     let folder = mount.directory_of(path).unwrap();
-    CgroupId(std::fs::metadata(folder).unwrap().ino())
+    CgroupId(fs::metadata(folder).unwrap().ino())
 }
 
 /// A report with one row.
@@ -57,4 +60,61 @@ pub(crate) fn report(task: TaskKey, cgroup: CgroupId) -> Usage {
 pub(crate) fn nanos(usage: &Usage, of: impl Fn(&TaskUsage) -> bool) -> u64 {
     let rows = usage.tasks.iter().filter(|row| of(row));
     rows.map(|row| row.cpu.as_nanos()).sum()
+}
+
+/// A child that is killed when the test ends, however it ends.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A cgroup that is removed when the test ends.
+pub(crate) struct Fresh {
+    /// As `/proc/PID/cgroup` has it.
+    pub(crate) path: String,
+    folder: PathBuf,
+}
+
+impl Fresh {
+    /// `None`, said why, where it cannot be made.
+    pub(crate) fn new(mount: &CgroupMount, name: &str) -> Option<Self> {
+        let path = format!("/{name}-{}.service", std::process::id());
+        let folder = mount.directory_of(&path)?;
+        match fs::create_dir(&folder) {
+            Ok(()) => Some(Self { path, folder }),
+            Err(error) => {
+                eprintln!("skipped: cannot make {}: {error}", folder.display());
+                None
+            }
+        }
+    }
+
+    /// A shell that enters the cgroup and then runs `script`.
+    pub(crate) fn run(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        let procs = self.folder.join("cgroup.procs");
+        command.args(["-c", &format!("echo $$ > {} && {script}", procs.display())]);
+        command
+    }
+
+    /// The kernel's own counter.
+    pub(crate) fn usage_nanos(&self) -> u64 {
+        let text = fs::read_to_string(self.folder.join("cpu.stat")).unwrap();
+        let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        usage.unwrap().parse::<u64>().unwrap() * 1_000
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // The kernel lets a killed process leave its cgroup a moment after it was waited for.
+        let start = Instant::now();
+        while fs::remove_dir(&self.folder).is_err() && start.elapsed() < Duration::from_secs(5) {
+            std::thread::yield_now();
+        }
+    }
 }

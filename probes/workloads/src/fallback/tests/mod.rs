@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The fallback over fixture trees, and over the real `/proc`.
 
+mod children;
+mod clocks;
+mod kernel;
+
 use super::*;
 use crate::cgroup::{CgroupMount, CgroupMounts, Hierarchy, Version1Mount};
+use crate::procfs::{ClockReading, ProcessClock};
 use crate::{Machine, Roots};
 use attribution::model::{CgroupId, MonotonicNanos, PackageId, TaskKind, TaskUsage, TickId, Usage};
 use proptest::prelude::*;
@@ -10,14 +15,94 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 const ID: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
 const TICK: u64 = 10_000_000;
+
+/// Clocks by pid, set by the test.
+#[derive(Clone, Default)]
+struct Clocks(Arc<Mutex<HashMap<u32, ClockReading>>>);
+
+impl Clocks {
+    fn set(&self, pid: u32, nanos: u64) {
+        self.say(pid, ClockReading::Time(CpuNanos::from_nanos(nanos)));
+    }
+
+    fn say(&self, pid: u32, reading: ClockReading) {
+        self.0.lock().unwrap().insert(pid, reading);
+    }
+}
+
+impl ProcessClock for Clocks {
+    fn read(&self, pid: u32) -> ClockReading {
+        let clocks = self.0.lock().unwrap();
+        clocks.get(&pid).copied().unwrap_or(ClockReading::Gone)
+    }
+}
+
+/// One process as its files tell it.
+#[derive(Clone, Copy)]
+struct Stat<'a> {
+    pid: u32,
+    parent: u32,
+    comm: &'a str,
+    flags: u32,
+    ticks: u64,
+    child_ticks: u64,
+    start: u64,
+    cpu: u32,
+    cgroup: &'a str,
+}
+
+impl Stat<'_> {
+    fn of(pid: u32) -> Self {
+        Self {
+            pid,
+            parent: 1,
+            comm: "p",
+            flags: 0,
+            ticks: 0,
+            child_ticks: 0,
+            start: 100,
+            cpu: 0,
+            cgroup: "/",
+        }
+    }
+
+    /// Puts its files in place.
+    fn write(&self, root: &Path) {
+        let Stat {
+            pid,
+            parent,
+            comm,
+            flags,
+            ticks,
+            child_ticks,
+            start,
+            cpu,
+            cgroup,
+        } = *self;
+        let folder = root.join(format!("proc/{pid}"));
+        fs::create_dir_all(&folder).unwrap();
+        let zeros = "0 ".repeat(16);
+        let stat = format!(
+            "{pid} ({comm}) S {parent} 1 1 0 -1 {flags} 0 0 0 0 {ticks} 0 {child_ticks} 0 20 0 1 0 {start} {zeros}{cpu} 0\n"
+        );
+        fs::write(folder.join("stat"), stat).unwrap();
+        fs::write(
+            folder.join("cgroup"),
+            format!("4:cpuacct:{cgroup}\n0::{cgroup}\n"),
+        )
+        .unwrap();
+    }
+}
 
 /// A node as a tree; processes are born at 100 ticks unless said otherwise.
 struct Node {
     dir: tempfile::TempDir,
     tick: u64,
+    clocks: Clocks,
 }
 
 impl Node {
@@ -25,6 +110,7 @@ impl Node {
         let node = Self {
             dir: tempfile::tempdir().unwrap(),
             tick: 0,
+            clocks: Clocks::default(),
         };
         fs::create_dir_all(node.path("cgroup")).unwrap();
         fs::create_dir_all(node.path("proc")).unwrap();
@@ -46,35 +132,44 @@ impl Node {
     }
 
     fn process_on(&self, pid: u32, start: u64, ticks: u64, cgroup: &str, cpu: u32) {
-        let folder = self.path(&format!("proc/{pid}"));
-        fs::create_dir_all(&folder).unwrap();
-        let zeros = "0 ".repeat(16);
-        let stat =
-            format!("{pid} (p{pid}) S 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 {start} {zeros}{cpu} 0\n");
-        fs::write(folder.join("stat"), stat).unwrap();
-        fs::write(
-            folder.join("cgroup"),
-            format!("4:cpuacct:{cgroup}\n0::{cgroup}\n"),
-        )
-        .unwrap();
+        let comm = format!("p{pid}");
+        self.write(Stat {
+            comm: &comm,
+            ticks,
+            start,
+            cpu,
+            cgroup,
+            ..Stat::of(pid)
+        });
+    }
+
+    /// (Re)writes a process's files.
+    fn write(&self, stat: Stat<'_>) {
+        stat.write(self.dir.path());
     }
 
     fn die(&self, pid: u32) {
         fs::remove_dir_all(self.path(&format!("proc/{pid}"))).unwrap();
+        self.clocks.say(pid, ClockReading::Gone);
     }
 
     /// (Re)writes a cgroup whose counter stands at so many ticks.
     fn cgroup(&self, path: &str, ticks: u64) -> CgroupId {
         let folder = self.path("cgroup").join(path.trim_start_matches('/'));
         fs::create_dir_all(&folder).unwrap();
-        let usage = ticks * TICK;
+        self.counter(path, ticks * TICK);
+        CgroupId(fs::metadata(folder).unwrap().ino())
+    }
+
+    /// Sets a cgroup's counter.
+    fn counter(&self, path: &str, usage: u64) {
+        let folder = self.path("cgroup").join(path.trim_start_matches('/'));
         fs::write(
             folder.join("cpu.stat"),
             format!("usage_usec {}\nuser_usec 0\n", usage / 1_000),
         )
         .unwrap();
         fs::write(folder.join("cpuacct.usage"), format!("{usage}\n")).unwrap();
-        CgroupId(fs::metadata(folder).unwrap().ino())
     }
 
     fn roots(&self, unified: bool) -> Roots {
@@ -98,6 +193,12 @@ impl Node {
 
     fn open(&self) -> ProcReader {
         ProcReader::open(&self.roots(true), &two_packages()).unwrap()
+    }
+
+    /// With clocks, as far as the test sets them.
+    fn open_with_clocks(&self) -> ProcReader {
+        let clock = Box::new(self.clocks.clone());
+        ProcReader::open_with(&self.roots(true), &two_packages(), Ok(clock)).unwrap()
     }
 
     /// The next tick, with everything before it acknowledged.
@@ -180,6 +281,15 @@ fn a_process_that_open_missed_does_not_bring_its_past_along() {
     node.drain(&mut reader);
     node.process(6, 90, 100_002, "/");
     assert_eq!(ticks(&node.drain(&mut reader), 6), 2);
+}
+
+#[test]
+fn a_process_born_in_the_tick_of_open_counts_whole() {
+    let mut node = Node::new();
+    node.process(7, 100, 1, "/");
+    let mut reader = node.open();
+    node.process(8, 100, 3, "/");
+    assert_eq!(ticks(&node.drain(&mut reader), 8), 3);
 }
 
 #[test]
