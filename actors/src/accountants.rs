@@ -5,7 +5,7 @@
 use crate::clock;
 use crate::settings::{CpuTime, Optional, Probes};
 use crate::shells::UsageReader;
-use attribution::model::{Accounting, CpuNanos, ProbeState, Section, TaskUsage, TickId, Usage};
+use attribution::model::{Accounting, ProbeState, Section, TaskUsage, TickId, Usage};
 use probe_ebpf::{Accountant, Probe, ProbeError, SchedulerProbe, counters};
 use probe_workloads::procfs::{CpuTimes, Load, ProcFs, ticks_to_nanos};
 use probe_workloads::{Machine, ProcReader, Roots};
@@ -266,7 +266,7 @@ impl Steal {
             let first = *self.first.entry(line.cpu).or_insert(line.steal_ticks);
             if let Some(row) = usage.cpus.iter_mut().find(|row| row.cpu == line.cpu) {
                 let ticks = line.steal_ticks.saturating_sub(first);
-                row.steal = Some(CpuNanos::from_nanos(ticks_to_nanos(ticks).as_nanos()));
+                row.steal = Some(ticks_to_nanos(ticks));
             }
         }
     }
@@ -275,6 +275,7 @@ impl Steal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use attribution::model::CpuNanos;
 
     fn machine() -> Machine {
         Machine::default()

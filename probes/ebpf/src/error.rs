@@ -105,6 +105,21 @@ impl ProbeError {
     }
 }
 
+/// Says which map misbehaved.
+pub(crate) fn in_map(map: &'static str) -> impl FnOnce(MapError) -> ProbeError {
+    move |source| ProbeError::Map { map, source }
+}
+
+/// Says which program did not load or attach.
+pub(crate) fn in_program(program: &'static str) -> impl FnOnce(ProgramError) -> ProbeError {
+    move |source| ProbeError::Program { program, source }
+}
+
+/// Says what was being done with which map.
+pub(crate) fn in_batch(doing: &'static str, map: &'static str) -> impl FnOnce(io::Error) -> ProbeError {
+    move |source| ProbeError::Batch { doing, map, source }
+}
+
 /// Whether EPERM is somewhere behind `error`. Not EACCES: that is the verifier's word for a program it does not like.
 fn is_eperm(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);

@@ -8,6 +8,7 @@
 
 mod abi;
 mod accounts;
+mod clock;
 pub mod counters;
 mod cpus;
 mod error;

@@ -5,7 +5,7 @@ use crate::abi::{
     COUNTERS, HardwareValue, OBJECT, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey,
     TaskMapValue,
 };
-use crate::error::ProbeError;
+use crate::error::{ProbeError, in_map, in_program};
 use crate::preflight;
 use crate::sys::BatchMap;
 use attribution::model::PackageId;
@@ -109,11 +109,7 @@ pub fn enable_stats() -> Result<StatsGuard, ProbeError> {
 impl Object {
     /// Creates the maps and loads the programs that are needed; attaches nothing.
     pub(crate) fn load(plan: Plan) -> Result<Self, ProbeError> {
-        // First of all: without BTF aya would skip the relocations in silence and load wrong offsets.
-        let btf = Btf::from_sys_fs().map_err(|source| ProbeError::NoBtf {
-            path: preflight::btf_path(),
-            source,
-        })?;
+        let btf = kernel_types()?;
         let cpus = aya::util::nr_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let counted = plan.counters != 0;
@@ -132,9 +128,9 @@ impl Object {
             .load(OBJECT)
             .map_err(ProbeError::Object)?;
         let mut object = Self {
-            tasks: batch(&mut ebpf, "tasks")?,
-            overflow: batch(&mut ebpf, "overflow")?,
-            hardware: batch(&mut ebpf, "hardware")?,
+            tasks: hash(&mut ebpf, "tasks")?,
+            overflow: hash(&mut ebpf, "overflow")?,
+            hardware: hash(&mut ebpf, "hardware")?,
             slots: per_cpu_array(&mut ebpf, "slots")?,
             softirqs: per_cpu_array(&mut ebpf, "softirqs")?,
             readings: per_cpu_array(&mut ebpf, "readings")?,
@@ -154,13 +150,9 @@ impl Object {
     }
 
     fn load_tracepoint(&mut self, program: &'static str, on: &str) -> Result<(), ProbeError> {
-        let tracepoint: &mut BtfTracePoint = self
-            .ebpf
-            .program_mut(program)
-            .ok_or(ProbeError::Mismatch { what: program })?
-            .try_into()
-            .map_err(in_program(program))?;
-        tracepoint.load(on, &self.btf).map_err(in_program(program))
+        tracepoint(&mut self.ebpf, program)?
+            .load(on, &self.btf)
+            .map_err(in_program(program))
     }
 
     /// Loads and attaches the program that keeps names fresh.
@@ -238,7 +230,7 @@ impl Object {
     /// Attaches one of the tracepoint programs.
     pub(crate) fn attach(&mut self, program: &'static str) -> Result<(), ProbeError> {
         // The link's id is not kept: it is detached when the object is dropped.
-        self.tracepoint(program)?
+        tracepoint(&mut self.ebpf, program)?
             .attach()
             .map(|_link| ())
             .map_err(in_program(program))
@@ -280,25 +272,7 @@ impl Object {
 
     /// What the kernel counted while its statistics were on; programs that are not loaded are left out.
     pub(crate) fn cost(&self) -> Vec<ProgramCost> {
-        PROGRAMS
-            .into_iter()
-            .filter_map(|name| {
-                let info = self.ebpf.program(name)?.info().ok()?;
-                Some(ProgramCost {
-                    program: name,
-                    run_count: info.run_count(),
-                    run_time: info.run_time(),
-                })
-            })
-            .collect()
-    }
-
-    fn tracepoint(&mut self, name: &'static str) -> Result<&mut BtfTracePoint, ProbeError> {
-        self.ebpf
-            .program_mut(name)
-            .ok_or(ProbeError::Mismatch { what: name })?
-            .try_into()
-            .map_err(in_program(name))
+        cost_of(&self.ebpf, &PROGRAMS)
     }
 
     fn flusher(&mut self) -> Result<&mut RawTracePoint, ProbeError> {
@@ -310,19 +284,63 @@ impl Object {
     }
 }
 
-fn batch<K: Pod + Default, V: Pod + Default>(
+/// The kernel's types. To be had before anything is loaded: without them aya would skip the relocations in silence and
+/// load wrong offsets.
+pub(crate) fn kernel_types() -> Result<Btf, ProbeError> {
+    Btf::from_sys_fs().map_err(|source| ProbeError::NoBtf {
+        path: preflight::btf_path(),
+        source,
+    })
+}
+
+/// A program on a tracepoint with types.
+pub(crate) fn tracepoint<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, ProbeError> {
+    ebpf.program_mut(name)
+        .ok_or(ProbeError::Mismatch { what: name })?
+        .try_into()
+        .map_err(in_program(name))
+}
+
+/// Takes a map out of the object.
+pub(crate) fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, ProbeError> {
+    ebpf.take_map(name).ok_or(ProbeError::Mismatch { what: name })
+}
+
+/// Takes a hash out of the object.
+pub(crate) fn hash<K: Pod + Default, V: Pod + Default>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<BatchMap<K, V>, ProbeError> {
-    match ebpf.take_map(name) {
-        Some(Map::HashMap(map)) => BatchMap::new(map).map_err(in_map(name)),
+    match map(ebpf, name)? {
+        Map::HashMap(map) => BatchMap::new(map).map_err(in_map(name)),
         _ => Err(ProbeError::Mismatch { what: name }),
     }
 }
 
-fn per_cpu_array<V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<PerCpuArray<MapData, V>, ProbeError> {
-    let map = ebpf.take_map(name).ok_or(ProbeError::Mismatch { what: name })?;
-    PerCpuArray::try_from(map).map_err(in_map(name))
+/// Takes a per-CPU array out of the object.
+pub(crate) fn per_cpu_array<V: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, V>, ProbeError> {
+    PerCpuArray::try_from(map(ebpf, name)?).map_err(in_map(name))
+}
+
+/// What the kernel counted for these programs while its statistics were on; those that are not loaded are left out.
+pub(crate) fn cost_of(ebpf: &Ebpf, programs: &[&'static str]) -> Vec<ProgramCost> {
+    programs
+        .iter()
+        .filter_map(|name| {
+            let info = ebpf.program(name)?.info().ok()?;
+            Some(ProgramCost {
+                program: name,
+                run_count: info.run_count(),
+                run_time: info.run_time(),
+            })
+        })
+        .collect()
 }
 
 fn slot_of(slots: &mut [Slot], cpu: u32) -> Option<&mut Slot> {
@@ -342,12 +360,4 @@ fn first_that_is_there(
         }
     }
     first.map_or(Ok(()), Err)
-}
-
-fn in_map(map: &'static str) -> impl FnOnce(MapError) -> ProbeError {
-    move |source| ProbeError::Map { map, source }
-}
-
-fn in_program(program: &'static str) -> impl FnOnce(ProgramError) -> ProbeError {
-    move |source| ProbeError::Program { program, source }
 }

@@ -6,9 +6,10 @@
 
 use crate::abi::{HardwareValue, TaskMapKey};
 use crate::accounts::{Accounts, package_id};
+use crate::clock::monotonic;
 use crate::counters::{self, Counter, Open, Tally};
 use crate::cpus::{Cpus, Lost, softirq_times, unnamed, unplaced};
-use crate::error::ProbeError;
+use crate::error::{ProbeError, in_batch};
 use crate::object::{Object, ProgramCost, SWITCH};
 use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
@@ -18,7 +19,6 @@ use attribution::model::{
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -190,7 +190,7 @@ impl Probe {
         // blocked exit in this very millisecond would lose one slice.
         let pruned = self.object.tasks.delete(&self.forgotten);
         self.forgotten.clear();
-        pruned.map_err(batch("prune", "tasks"))?;
+        pruned.map_err(in_batch("prune", "tasks"))?;
         usage.tasks = tasks;
         Ok((section, usage))
     }
@@ -254,7 +254,7 @@ impl Probe {
                 entries = entries.saturating_add(1);
                 accounts.record(key, value);
             })
-            .map_err(batch("read", "tasks"))?;
+            .map_err(in_batch("read", "tasks"))?;
         self.entries = entries;
         Ok(())
     }
@@ -279,7 +279,7 @@ impl Probe {
                 let (tally, total) = unnamed.entry((key.cgroup_id, key.package)).or_default();
                 total.absorb(&counters::counts(open, tally.advance(value)));
             })
-            .map_err(batch("read", "hardware"))
+            .map_err(in_batch("read", "hardware"))
     }
 
     /// Rows for time that has a cgroup and no process.
@@ -299,7 +299,7 @@ impl Probe {
                     events,
                 ));
             })
-            .map_err(batch("read", "overflow"))
+            .map_err(in_batch("read", "overflow"))
     }
 
     /// Busy and idle time, softirqs, what was lost, and rows for time that has not even a cgroup.
@@ -376,18 +376,6 @@ fn exists(task: TaskKey) -> bool {
         .ok()
         .and_then(Pid::from_raw)
         .is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
-}
-
-fn batch(doing: &'static str, map: &'static str) -> impl FnOnce(std::io::Error) -> ProbeError {
-    move |source| ProbeError::Batch { doing, map, source }
-}
-
-/// CLOCK_MONOTONIC: the clock of bpf_ktime_get_ns.
-fn monotonic() -> MonotonicNanos {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
-    MonotonicNanos::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
 #[cfg(test)]

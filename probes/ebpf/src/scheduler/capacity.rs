@@ -4,7 +4,7 @@
 //! Pure: no system call, no clock. The scheduler says who ran and not who rested, so idle time is the rest. What a
 //! hypervisor stole, and interrupts where the kernel accounts them apart, is charged to no thread and so is in the rest.
 
-use super::processes::package_id;
+use crate::accounts::package_id;
 use attribution::model::{CpuNanos, PackageId, PackageTime};
 use std::collections::BTreeMap;
 

@@ -17,7 +17,8 @@ mod threads;
 
 pub use choice::{Accountant, Choice, Machine, cheaper};
 
-use crate::error::ProbeError;
+use crate::clock::monotonic;
+use crate::error::{ProbeError, in_batch};
 use crate::object::ProgramCost;
 use crate::preflight;
 use crate::probe::Settings;
@@ -29,7 +30,6 @@ use capacity::Capacity;
 use graves::{Graves, Stir};
 use object::{LIVING, Object, Sizes};
 use processes::Processes;
-use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::path::Path;
 use threads::Threads;
@@ -148,7 +148,7 @@ impl SchedulerProbe {
         self.object
             .dead_rows
             .delete(&self.forgotten)
-            .map_err(batch("prune", "dead_rows"))?;
+            .map_err(in_batch("prune", "dead_rows"))?;
         self.graves.forget(&self.forgotten);
         self.forgotten.clear();
         usage.tasks = tasks;
@@ -204,7 +204,7 @@ impl SchedulerProbe {
             if taken.is_err() {
                 self.reported = Stir::default();
             }
-            taken.map_err(batch("read", "dead_threads"))?;
+            taken.map_err(in_batch("read", "dead_threads"))?;
         }
         // From here on nothing fails that has been taken.
         let (sightings, rest) = ThreadRecord::parse(&self.living);
@@ -248,8 +248,8 @@ impl SchedulerProbe {
         if rows.is_err() || cgroups.is_err() {
             self.added = Stir::default();
         }
-        rows.map_err(batch("read", "dead_rows"))?;
-        cgroups.map_err(batch("read", "dead_cgroups"))?;
+        rows.map_err(in_batch("read", "dead_rows"))?;
+        cgroups.map_err(in_batch("read", "dead_cgroups"))?;
         self.read_ns = now_ns;
         Ok(())
     }
@@ -316,18 +316,6 @@ fn blindness(host_pids: bool) -> String {
     "not in the host's pid namespace: threads outside of it are not seen alive, and only the short-lived of them are \
      counted (run with hostPID: true, --pid=host)"
         .to_owned()
-}
-
-fn batch(doing: &'static str, map: &'static str) -> impl FnOnce(std::io::Error) -> ProbeError {
-    move |source| ProbeError::Batch { doing, map, source }
-}
-
-/// CLOCK_MONOTONIC: the clock of bpf_ktime_get_ns and of the kernel's stamps of threads.
-fn monotonic() -> MonotonicNanos {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
-    MonotonicNanos::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@
 use super::abi::{
     Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, DeadThreadKey, OBJECT, ThreadRecord,
 };
-use crate::error::ProbeError;
-use crate::object::ProgramCost;
-use crate::preflight;
+use crate::error::{ProbeError, in_map, in_program};
+use crate::object::{ProgramCost, cost_of, hash, kernel_types, map, per_cpu_array, tracepoint};
 use crate::sys::BatchMap;
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues};
-use aya::programs::{BtfTracePoint, Iter, ProgramError};
-use aya::{Btf, Ebpf, EbpfLoader, Pod};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
+use aya::programs::Iter;
+use aya::{Ebpf, EbpfLoader};
 use std::io::Read as _;
 
 /// Shows the living.
@@ -46,11 +45,7 @@ pub(crate) struct Object {
 impl Object {
     /// Creates the maps and loads the programs; attaches nothing.
     pub(crate) fn load(sizes: Sizes) -> Result<Self, ProbeError> {
-        // First of all: without BTF aya would skip the relocations in silence and load wrong offsets.
-        let btf = Btf::from_sys_fs().map_err(|source| ProbeError::NoBtf {
-            path: preflight::btf_path(),
-            source,
-        })?;
+        let btf = kernel_types()?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .map_max_entries("dead_threads", sizes.threads)
@@ -61,11 +56,13 @@ impl Object {
         living(&mut ebpf)?
             .load("task", &btf)
             .map_err(in_program(LIVING))?;
-        dead(&mut ebpf)?.load(DEAD, &btf).map_err(in_program(DEAD))?;
+        tracepoint(&mut ebpf, DEAD)?
+            .load(DEAD, &btf)
+            .map_err(in_program(DEAD))?;
         let dead_threads = hash(&mut ebpf, "dead_threads")?;
         let dead_rows = hash(&mut ebpf, "dead_rows")?;
         let dead_cgroups = hash(&mut ebpf, "dead_cgroups")?;
-        let burials = PerCpuArray::try_from(map(&mut ebpf, "burials")?).map_err(in_map("burials"))?;
+        let burials = per_cpu_array(&mut ebpf, "burials")?;
         let pass_ended = Array::try_from(map(&mut ebpf, "pass_ended")?).map_err(in_map("pass_ended"))?;
         let packages = Array::try_from(map(&mut ebpf, "packages")?).map_err(in_map("packages"))?;
         Ok(Self {
@@ -88,7 +85,7 @@ impl Object {
     pub(crate) fn attach(&mut self) -> Result<(), ProbeError> {
         self.pass_begins()?;
         // The link's id is not kept: it is detached when the object is dropped.
-        dead(&mut self.ebpf)?
+        tracepoint(&mut self.ebpf, DEAD)?
             .attach()
             .map(|_link| ())
             .map_err(in_program(DEAD))
@@ -126,17 +123,7 @@ impl Object {
 
     /// What the kernel counted while its statistics were on.
     pub(crate) fn cost(&self) -> Vec<ProgramCost> {
-        [LIVING, DEAD]
-            .into_iter()
-            .filter_map(|name| {
-                let info = self.ebpf.program(name)?.info().ok()?;
-                Some(ProgramCost {
-                    program: name,
-                    run_count: info.run_count(),
-                    run_time: info.run_time(),
-                })
-            })
-            .collect()
+        cost_of(&self.ebpf, &[LIVING, DEAD])
     }
 }
 
@@ -145,33 +132,4 @@ fn living(ebpf: &mut Ebpf) -> Result<&mut Iter, ProbeError> {
         .ok_or(ProbeError::Mismatch { what: LIVING })?
         .try_into()
         .map_err(in_program(LIVING))
-}
-
-fn dead(ebpf: &mut Ebpf) -> Result<&mut BtfTracePoint, ProbeError> {
-    ebpf.program_mut(DEAD)
-        .ok_or(ProbeError::Mismatch { what: DEAD })?
-        .try_into()
-        .map_err(in_program(DEAD))
-}
-
-fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, ProbeError> {
-    ebpf.take_map(name).ok_or(ProbeError::Mismatch { what: name })
-}
-
-fn hash<K: Pod + Default, V: Pod + Default>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<BatchMap<K, V>, ProbeError> {
-    match map(ebpf, name)? {
-        Map::HashMap(map) => BatchMap::new(map).map_err(in_map(name)),
-        _ => Err(ProbeError::Mismatch { what: name }),
-    }
-}
-
-fn in_map(map: &'static str) -> impl FnOnce(MapError) -> ProbeError {
-    move |source| ProbeError::Map { map, source }
-}
-
-fn in_program(program: &'static str) -> impl FnOnce(ProgramError) -> ProbeError {
-    move |source| ProbeError::Program { program, source }
 }

@@ -5,8 +5,9 @@
 //! lives, what the kernel's maps of the dead hold, and [`UNNAMED_MAX`].
 
 use super::abi::DeadRowKey;
+use crate::accounts::package_id;
 use attribution::model::{
-    CgroupId, Comm, CpuNanos, Event, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
+    CgroupId, Comm, CpuNanos, Event, EventCounts, TaskKey, TaskKind, TaskUsage, TickId,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -286,11 +287,6 @@ fn unnamed((place, total): (&Place, &Counts)) -> TaskUsage {
         kind: TaskKind::User,
         ended: false,
     }
-}
-
-/// The package as `Settings` named it; it went through the kernel as 32 bits.
-pub(crate) fn package_id(package: u32) -> PackageId {
-    PackageId(u16::try_from(package).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]
