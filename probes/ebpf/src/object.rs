@@ -246,7 +246,7 @@ impl Object {
         self.softirqs.get(&0, 0).map_err(in_map("softirqs"))
     }
 
-    /// How many readings of a hardware counter the kernel refused, and softirqs that ended elsewhere.
+    /// How many readings of a hardware counter the kernel refused.
     pub(crate) fn failed_readings(&self) -> Result<u64, ProbeError> {
         let readings = self.readings.get(&0, 0).map_err(in_map("readings"))?;
         Ok(readings.iter().map(|reading| reading.failed).sum())

@@ -78,6 +78,8 @@ pub struct Probe {
     read_at: MonotonicNanos,
     /// Entries in the hash `tasks` at the last drain.
     entries: u32,
+    /// Entries in the hash `hardware` at the last drain.
+    hardware_entries: u32,
     /// Reused from drain to drain.
     forgotten: Vec<TaskMapKey>,
 }
@@ -136,6 +138,7 @@ impl Probe {
             unnamed_counts: HashMap::new(),
             read_at,
             entries: 0,
+            hardware_entries: 0,
             forgotten: Vec::new(),
         };
         // Says when each CPU's first slice began, also where nothing switches. This one must work: without it a task
@@ -188,9 +191,9 @@ impl Probe {
         // A task that is forgotten did nothing for a whole tick after its last thread began to exit, so nobody adds to
         // its entries now, and the kernel may give them to another task at once. A thread that wakes up out of a
         // blocked exit in this very millisecond would lose one slice.
-        let pruned = self.object.tasks.delete(&self.forgotten);
+        let pruned = self.prune();
         self.forgotten.clear();
-        pruned.map_err(in_batch("prune", "tasks"))?;
+        pruned?;
         usage.tasks = tasks;
         Ok((section, usage))
     }
@@ -221,6 +224,12 @@ impl Probe {
     #[must_use]
     pub const fn entries(&self) -> u32 {
         self.entries
+    }
+
+    /// The same for the hash of hardware counts; 0 without hardware counters.
+    #[must_use]
+    pub const fn hardware_entries(&self) -> u32 {
+        self.hardware_entries
     }
 
     /// Charges what runs, CPU by CPU. A CPU that is idle is left asleep: its slice is added in user space, exactly,
@@ -269,9 +278,11 @@ impl Probe {
             &mut self.unnamed_counts,
             &self.counters.counters,
         );
+        let mut entries = 0_u32;
         self.object
             .hardware
             .for_each(|key, value: &HardwareValue| {
+                entries = entries.saturating_add(1);
                 if key.tgid != 0 {
                     accounts.record_hardware(key, value, open);
                     return;
@@ -279,7 +290,9 @@ impl Probe {
                 let (tally, total) = unnamed.entry((key.cgroup_id, key.package)).or_default();
                 total.absorb(&counters::counts(open, tally.advance(value)));
             })
-            .map_err(in_batch("read", "hardware"))
+            .map_err(in_batch("read", "hardware"))?;
+        self.hardware_entries = entries;
+        Ok(())
     }
 
     /// Rows for time that has a cgroup and no process.
@@ -348,6 +361,16 @@ impl Probe {
             .map(|(probe, reason, count)| LostEvents { probe, reason, count }),
         );
         Ok(())
+    }
+
+    /// Deletes the forgotten, from both hashes: whoever has a row in one may have one in the other.
+    fn prune(&mut self) -> Result<(), ProbeError> {
+        let tasks = self.object.tasks.delete(&self.forgotten);
+        if self.counters.mask() != 0 {
+            let hardware = self.object.hardware.delete(&self.forgotten);
+            hardware.map_err(in_batch("prune", "hardware"))?;
+        }
+        tasks.map_err(in_batch("prune", "tasks"))
     }
 
     fn bury_silent(&mut self) {

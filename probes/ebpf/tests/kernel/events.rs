@@ -2,7 +2,7 @@
 //! What is counted beside time: perf counters (software events stand in for a PMU), the overlap of hardware threads,
 //! softirqs, pages of the page cache.
 
-use crate::support::{Consumer, Guarded, machine, pause, permille, pin, settings, task_of};
+use crate::support::{Cgroup, Consumer, Guarded, machine, pause, permille, pin, settings, task_of};
 use attribution::model::{Event, PackageId, TaskKey, TaskUsage};
 use probe_ebpf::counters::{self, Counter};
 use probe_ebpf::{PerfEvent, Probe, Settings};
@@ -57,6 +57,34 @@ fn a_perf_event_read_in_the_probe_agrees_with_the_time_on_the_cpu() {
     let ratio = whole(&|row| row.events.get(Event::CpuCycles)) * 10_000 / whole(&|row| row.cpu.as_nanos());
     eprintln!("all tasks: {ratio} of 10,000");
     assert!((9_900..=10_100).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn the_dead_leave_the_hash_of_hardware_counts_too() {
+    let Some(_machine) = machine() else { return };
+    let cgroup = Cgroup::new("counted");
+    let mut consumer = Consumer::with(&Settings {
+        counters: vec![Counter {
+            event: Event::CpuCycles,
+            source: CPU_CLOCK,
+        }],
+        ..settings(16_384)
+    });
+    let mut storm = cgroup.storm(300);
+    while storm.0.try_wait().unwrap().is_none() {
+        pause(100);
+        consumer.drain();
+    }
+    // The last of them are marked, reported, acknowledged and forgotten.
+    for _ in 0..4 {
+        pause(20);
+        consumer.drain();
+    }
+    assert!(consumer.tasks_in(cgroup.id()) >= 300);
+    let (counted, all) = (consumer.probe.hardware_entries(), consumer.probe.entries());
+    eprintln!("{counted} rows of hardware counts, {all} of tasks");
+    assert!(counted > 0 && counted <= all + 20, "{counted} of {all}");
+    assert!(consumer.usage.lost.is_empty(), "{:?}", consumer.usage.lost);
 }
 
 #[test]
