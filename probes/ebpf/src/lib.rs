@@ -20,10 +20,12 @@ mod perf;
 pub mod preflight;
 mod probe;
 mod scheduler;
+mod settings;
 mod sys;
 
 pub use error::ProbeError;
 pub use object::{ProgramCost, StatsGuard, enable_stats};
 pub use perf::PerfEvent;
-pub use probe::{Probe, Settings};
+pub use probe::Probe;
 pub use scheduler::{Accountant, Choice, Machine, SchedulerProbe, cheaper};
+pub use settings::Settings;

@@ -5,7 +5,7 @@
 use crate::counters::Open;
 use crate::error::ProbeError;
 use crate::object::{Object, Plan};
-use crate::probe::Settings;
+use crate::settings::Settings;
 use attribution::model::{Event, EventSet, ProbeState};
 
 /// An optional part: there, not wanted, or missing for a reason.

@@ -7,54 +7,22 @@
 use crate::abi::{HardwareValue, TaskMapKey};
 use crate::accounts::{Accounts, package_id};
 use crate::clock::monotonic;
-use crate::counters::{self, Counter, Open, Tally};
+use crate::counters::{self, Open, Tally};
 use crate::cpus::{Cpus, Lost, softirq_times, unnamed, unplaced};
 use crate::error::{ProbeError, in_batch};
 use crate::object::{Object, ProgramCost, SWITCH};
 use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
+use crate::settings::Settings;
 use attribution::model::{
-    CgroupId, EventCounts, EventSet, LostEvents, MonotonicNanos, PackageId, ProbeState, Section, TaskKey,
-    TaskUsage, TickId, Usage,
+    CgroupId, EventCounts, EventSet, LostEvents, MonotonicNanos, ProbeState, Section, TaskKey, TaskUsage,
+    TickId, Usage,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
-
-/// What the probe must be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Package of each CPU that is online (`/sys/devices/system/cpu/cpuN/topology/physical_package_id`).
-    pub packages_of_cpu: Vec<(u32, PackageId)>,
-    /// Size of the kernel's hash: rows of process, cgroup and package. See [`Settings::max_tasks_for`].
-    pub max_tasks: u32,
-    /// Pairs of hardware threads that share a core; empty where cores have one thread, or more than two.
-    pub siblings: Vec<(u32, u32)>,
-    /// Hardware counters to look for ([`counters::GENERIC`]); empty for none.
-    pub counters: Vec<Counter>,
-    /// Whether to count softirqs and take their time out of tasks.
-    pub softirqs: bool,
-    /// Whether to count pages found in the page cache.
-    pub page_cache: bool,
-}
-
-impl Settings {
-    /// A size for a machine that has `processes` now: four rows for each, so that forks between two drains, several
-    /// packages and growth find room. 16,384 at least, 65,536 at most.
-    ///
-    /// The hash is allocated at once: 160 bytes an entry and 16 a bucket (as many buckets as entries, rounded up to a
-    /// power of two), so 2.8 MiB to 11 MiB, and as much again where there are hardware counters. Beyond that, time is kept by cgroup (map `overflow`) and not by process.
-    #[must_use]
-    pub const fn max_tasks_for(processes: u32) -> u32 {
-        match processes.saturating_mul(4) {
-            ..16_384 => 16_384,
-            65_536.. => 65_536,
-            wanted => wanted,
-        }
-    }
-}
 
 /// The loaded and attached programs. Dropping it detaches them.
 pub struct Probe {
@@ -404,13 +372,6 @@ fn exists(task: TaskKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_size_follows_the_machine_between_its_bounds() {
-        assert_eq!(Settings::max_tasks_for(0), 16_384);
-        assert_eq!(Settings::max_tasks_for(5_000), 20_000);
-        assert_eq!(Settings::max_tasks_for(u32::MAX), 65_536);
-    }
 
     #[test]
     fn a_probe_may_move_to_the_thread_that_drains_it() {

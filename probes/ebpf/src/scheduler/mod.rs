@@ -21,7 +21,7 @@ use crate::clock::monotonic;
 use crate::error::{ProbeError, in_batch};
 use crate::object::ProgramCost;
 use crate::preflight;
-use crate::probe::Settings;
+use crate::settings::Settings;
 use abi::{Burials, DeadRowKey, ThreadRecord};
 use attribution::model::{
     Event, EventSet, LostEvents, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,
