@@ -13,7 +13,7 @@ pub struct Settings {
     pub max_tasks: u32,
     /// Pairs of hardware threads that share a core; empty where cores have one thread, or more than two.
     pub siblings: Vec<(u32, u32)>,
-    /// Hardware counters to look for ([`counters::GENERIC`]); empty for none.
+    /// Hardware counters to look for ([`crate::counters::GENERIC`]); empty for none.
     pub counters: Vec<Counter>,
     /// Whether to count softirqs and take their time out of tasks.
     pub softirqs: bool,
