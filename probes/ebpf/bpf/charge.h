@@ -14,7 +14,14 @@
 // No slice is longer than a day: user space flushes every running CPU at each tick (60 s at most),
 // so only a stamp that is broken can say so. An idle CPU is not flushed, and no kernel leaves one
 // without a timer for a day. User space holds each drain against the time that really passed.
-#define SLICE_MAX_NS (24ULL * 3600 * 1000000000)
+#define SLICE_MAX_NS (24LL * 3600 * 1000000000)
+
+// The scheduler brings a running task's figure up to date in each of its ticks: every 1 to 10 ms,
+// and each second on a CPU without ticks (nohz_full).
+#define AHEAD_MAX_NS 1000000000LL
+
+// How old a gap between the clocks may be: they drift apart by interrupts and stolen time.
+#define GAP_MAX_AGE_NS 100000000
 
 struct task_key {
 	u64 started_ns; // start of the group leader (CLOCK_BOOTTIME): pids are reused
@@ -23,12 +30,22 @@ struct task_key {
 	u32 package;
 };
 
+// What a switch needs comes first.
 struct task_value {
 	u64 cpu_ns;
-	u64 comm_stamp_ns; // when comm was read: several rows of a task may disagree
 	u64 flags;
 	struct events events;
+	u64 comm_stamp_ns; // when comm was read: several rows of a task may disagree
 	char comm[TASK_COMM_LEN];
+};
+
+// A row that is found without hashing. User space seats processes that have lived for a while, and
+// nobody else ever writes a key here; a process without a seat is in `tasks`. What a switch needs
+// is in the first cache line: key, time, flags, and the two events that most slices have.
+struct seat {
+	struct task_key key; // tgid 0: free
+	struct task_value value;
+	u64 pad[2];
 };
 
 struct overflow_key {
@@ -41,6 +58,21 @@ struct overflow_value {
 	u64 cpu_ns;
 	struct events events;
 };
+
+// Written by user space before the object is loaded: number of seats, a power of two, less one.
+const volatile u32 seat_mask = 0;
+
+// So that a process has seats of its own on several packages. Mirrored in src/seats.rs.
+#define SEAT_STRIDE 0x2aab
+
+// In an array the look-up is no call but some instructions, and user space reads it in place.
+struct {
+	MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+	MAP_NUMBER(max_entries, 1);
+	MAP_NUMBER(map_flags, BPF_F_MMAPABLE);
+	MAP_TYPE(key, u32);
+	MAP_TYPE(value, struct seat);
+} seats SEC(".maps");
 
 // Preallocated: an allocation under the run queue's lock may fail or recurse. The loader sets the
 // size.
@@ -79,19 +111,18 @@ struct runner {
 
 // What there is to charge. Filled piece by piece: on this path, stores of zeros are a cost.
 struct slice {
-	u64 ran_ns; // without softirqs
+	s64 ran_ns; // without softirqs; negative to take back what a flush had charged too much
 	struct events events;
 	struct hardware hardware;
 };
 
-// Time that softirqs took out of the slice of `ran`. What does not fit, because a flush came in the
-// middle of one, waits for the next slice.
-inline_always u64 softirq_share(struct slot *slot, u64 now, u64 ran)
+// Time that softirqs took out of a slice of `ran`. `open` is the time of the one that a flush came
+// in the middle of. What does not fit waits for the next slice.
+inline_always s64 softirq_share(struct slot *slot, u64 open, s64 ran)
 {
-	u64 since = slot->softirq_since;
-	u64 taken = slot->softirq_total_ns + (since ? now - since : 0) - slot->softirq_seen_ns;
+	s64 taken = slot->softirq_total_ns + open - slot->softirq_seen_ns;
 
-	if ((s64)taken <= 0)
+	if (taken <= 0 || ran <= 0)
 		return 0;
 	if (taken > ran)
 		taken = ran;
@@ -110,33 +141,56 @@ inline_always void leave_softirq(struct slot *slot)
 	}
 }
 
-// Ends the slice that runs on this CPU, says what there is to charge, and begins the next one.
-inline_always void end_slice(
-	struct slot *slot, struct slice *slice, u64 was_idle, u64 will_idle, const u64 switches)
+inline_always s64 plausible(struct slot *slot, s64 ran, s64 least)
 {
-	u64 now = bpf_ktime_get_ns();
-	u64 since = slot->since;
-	u64 ran = now - since;
+	if (ran >= least && ran <= SLICE_MAX_NS)
+		return ran;
+	slot->implausible++;
+	return 0;
+}
 
-	if (!since) {
-		// Whatever runs began at a time nobody knows.
-		ran = 0;
-	} else if (ran > SLICE_MAX_NS) {
-		slot->implausible++;
-		ran = 0;
-		// A start ahead of now: time up to it is charged already, so it stays.
-		if ((s64)(now - since) < 0)
-			now = since;
-	}
-	slot->since = now;
+// The idle task's slice up to `queue_ns`, the run queue's clock. The one that ran when we came
+// began by the other clock: it says `now`.
+inline_always s64 idle_slice(struct slot *slot, u64 queue_ns, u64 now)
+{
+	u64 since = slot->idle_since;
+
+	slot->idle_since = 0;
 	barrier();
+	if (slot->task)
+		return plausible(slot, queue_ns - slot->queue_ns, 0);
+	return since ? plausible(slot, now - since, 0) : 0;
+}
+
+// The slice of `task`, whose time so far is `total_ns`, up to `queue_ns`.
+inline_always s64 task_slice(struct slot *slot, u64 task, u64 total_ns, u64 queue_ns)
+{
+	s64 ran = total_ns - slot->charged_ns;
+
+	if (slot->task == task)
+		return plausible(slot, ran, -(s64)slot->ahead_ns);
+	// Whatever ran when we came began at a time nobody knows.
+	if (!slot->task)
+		return 0;
+	// A switch went by without us. What we know is the time since the last one that did not.
+	slot->unseen++;
+	ran = plausible(slot, queue_ns - slot->queue_ns, 0);
+	if (slot->idle_since) {
+		slot->idle_since = 0;
+		barrier();
+		slot->idle_ns += ran;
+		return 0;
+	}
+	return ran;
+}
+
+// What else there is to say of a slice.
+inline_always void end_slice(struct slice *slice, s64 ran, const u64 switches)
+{
+	slice->ran_ns = ran;
 	slice->events.switches = switches;
 	if (counters)
-		read_counters(&slice->hardware, ran);
-	if (smt)
-		slice->events.smt_ns = sibling_overlap(slot, now, ran, was_idle, will_idle);
-	slot->idle = will_idle;
-	slice->ran_ns = ran - softirq_share(slot, now, ran);
+		read_counters(&slice->hardware, ran > 0 ? ran : 0);
 }
 
 inline_always void read_comm(struct task_value *value, struct task_struct *leader, u64 stamp)
@@ -235,14 +289,25 @@ inline_always void charge_overflow(
 		add_hardware(slot, &nobody, &slice->hardware);
 }
 
-inline_always struct task_value *new_entry(
-	const struct task_key *key, const struct runner *runner, u64 now)
+inline_always struct task_value *new_entry(const struct task_key *key, const struct runner *runner)
 {
 	struct task_value fresh = {.flags = runner->flags};
 
-	read_comm(&fresh, runner->leader, now);
+	read_comm(&fresh, runner->leader, bpf_ktime_get_ns());
 	// Another CPU may be faster, then its entry is as good.
 	bpf_map_update_elem(&tasks, key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&tasks, key);
+}
+
+// The row of `key` among the seats, or among those that have none.
+inline_always struct task_value *find_row(const struct task_key *key)
+{
+	u32 at = (key->tgid + key->package * SEAT_STRIDE) & seat_mask;
+	struct seat *seat = bpf_map_lookup_elem(&seats, &at);
+
+	if (seat && seat->key.tgid == key->tgid && seat->key.started_ns == key->started_ns &&
+		seat->key.cgroup_id == key->cgroup_id && seat->key.package == key->package)
+		return &seat->value;
 	return bpf_map_lookup_elem(&tasks, key);
 }
 
@@ -263,9 +328,9 @@ inline_always void charge(
 	slot->busy_ns += slice->ran_ns;
 	if (collected)
 		collect_events(slot, &slice->events);
-	value = bpf_map_lookup_elem(&tasks, &key);
+	value = find_row(&key);
 	if (!value)
-		value = new_entry(&key, runner, slot->since);
+		value = new_entry(&key, runner);
 	if (!value) {
 		charge_overflow(slot, key.cgroup_id, slice, collected);
 		return;
@@ -278,10 +343,10 @@ inline_always void charge(
 	// its own and is on an entry that the dead task's last slice creates, too. Bits are only
 	// ever set, so a plain store will do.
 	if (runner->flags & TASK_ENDED && !(value->flags & TASK_ENDED)) {
-		read_comm(value, runner->leader, slot->since);
+		read_comm(value, runner->leader, bpf_ktime_get_ns());
 		value->flags |= TASK_ENDED;
 	} else if (renew_comm) {
-		read_comm(value, runner->leader, slot->since);
+		read_comm(value, runner->leader, bpf_ktime_get_ns());
 	}
 }
 

@@ -13,23 +13,100 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define PROBE(field)                                                                               \
+	({                                                                                         \
+		__typeof__(field) copy = 0;                                                        \
+		bpf_probe_read_kernel(&copy, sizeof(copy), &(field));                              \
+		copy;                                                                              \
+	})
+
+// Whether the scheduler's figures are without the time of interrupts and softirqs already. The time
+// of ksoftirqd is never taken out of it there.
+inline_always bool without_interrupts(struct task_struct *task)
+{
+	struct cfs_rq *queue;
+	struct rq *rq;
+
+	if (!FIELD_EXISTS(((struct sched_entity *)0)->cfs_rq) ||
+		!FIELD_EXISTS(((struct rq *)0)->prev_irq_time))
+		return 0;
+	queue = PROBE(task->se.cfs_rq);
+	rq = PROBE(queue->rq);
+	return PROBE(rq->prev_irq_time) != 0;
+}
+
+inline_always bool is_ksoftirqd(struct task_struct *task)
+{
+	char comm[4] = {};
+
+	bpf_probe_read_kernel(comm, sizeof(comm), task->comm);
+	return comm[0] == 'k' && comm[1] == 's' && comm[2] == 'o' && comm[3] == 'f';
+}
+
+// Softirqs that ran on top of `task` are not its own.
+inline_always s64 without_softirqs(struct slot *slot, struct task_struct *task, u64 open, s64 ran)
+{
+	s64 taken;
+
+	if (slot->softirq_total_ns + open == slot->softirq_seen_ns)
+		return ran;
+	taken = softirq_share(slot, open, ran);
+	if (without_interrupts(task) && !is_ksoftirqd(task))
+		return ran;
+	return ran - taken;
+}
+
+// Measures how far CLOCK_MONOTONIC is ahead of the run queue's clock, when that is due. Not on the
+// way into idle, where the scheduler may have looked for work elsewhere since it stopped its clock.
+inline_always u64 keep_gap(struct slot *slot, u64 queue_ns, bool will_idle)
+{
+	u64 now;
+
+	if (slot->gap_at && (will_idle || queue_ns - slot->gap_at < GAP_MAX_AGE_NS))
+		return 0;
+	now = bpf_ktime_get_ns();
+	slot->clock_gap = now - queue_ns;
+	slot->gap_at = queue_ns;
+	return now;
+}
+
 // At this tracepoint `current` still is `prev`, interrupts are off, and the task pointers may be
-// read directly.
+// read directly. The scheduler has just brought both tasks' figures up to date (put_prev_task and
+// set_next_task of each class), so `exec_start` is the run queue's clock of now; only the idle
+// task has none.
 SEC("tp_btf/sched_switch")
 int sched_switch(u64 *ctx)
 {
 	struct task_struct *prev = (struct task_struct *)ctx[1];
 	struct task_struct *next = (struct task_struct *)ctx[2];
 	struct slot *slot = this_slot();
+	bool was_idle = prev->pid == 0, will_idle = next->pid == 0;
 	struct slice slice;
 	struct runner runner;
+	u64 queue_ns, now;
+	s64 ran;
 	u32 flags;
 
 	if (!slot)
 		return 0;
 	leave_softirq(slot);
-	end_slice(slot, &slice, prev->pid == 0, next->pid == 0, 1);
-	if (prev->pid == 0) {
+	queue_ns = was_idle ? next->se.exec_start : prev->se.exec_start;
+	now = keep_gap(slot, queue_ns, will_idle);
+	if (was_idle)
+		ran = idle_slice(slot, queue_ns, now);
+	else
+		ran = task_slice(slot, (u64)prev, prev->se.sum_exec_runtime, queue_ns);
+	slot->task = (u64)next;
+	slot->charged_ns = next->se.sum_exec_runtime;
+	slot->ahead_ns = 0;
+	slot->queue_ns = queue_ns;
+	if (will_idle)
+		slot->idle_since = queue_ns + slot->clock_gap;
+	end_slice(&slice, ran, 1);
+	if (smt)
+		slice.events.smt_ns = sibling_overlap(slot, ran, was_idle, will_idle);
+	slice.ran_ns = without_softirqs(slot, prev, 0, ran);
+	if (was_idle) {
 		charge_idle(slot, &slice);
 		return 0;
 	}
@@ -47,36 +124,56 @@ int sched_switch(u64 *ctx)
 	return 0;
 }
 
-#define PROBE(field)                                                                               \
-	({                                                                                         \
-		__typeof__(field) copy = 0;                                                        \
-		bpf_probe_read_kernel(&copy, sizeof(copy), &(field));                              \
-		copy;                                                                              \
-	})
+// How far the task that runs is ahead of the scheduler's figure: what the run queue's clock should
+// say now, less what it said when the figure was last brought up to date. Stolen time since the gap
+// was measured is in it; what is too much is taken back at the next switch.
+inline_always s64 ahead_of_scheduler(struct slot *slot, u64 now, u64 exec_start)
+{
+	s64 ahead = now - slot->clock_gap - exec_start;
+
+	if (!slot->gap_at || ahead < 0)
+		return 0;
+	return ahead < AHEAD_MAX_NS ? ahead : AHEAD_MAX_NS;
+}
 
 // Charges the task that runs on this CPU, up to now. Attached to nothing: user space runs it on a
 // CPU of its choice (BPF_PROG_TEST_RUN), there it is called from the interrupt that carries the
 // request, or, on the caller's own CPU, with preemption disabled. So no switch can come between,
-// and it never interrupts `sched_switch`.
+// and it never interrupts `sched_switch`. An idle CPU is charged at its next switch.
 SEC("raw_tp/flush")
 int flush(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct slot *slot = this_slot();
+	u64 now = bpf_ktime_get_ns();
 	struct signal_struct *signal;
 	struct slice slice;
 	struct runner runner;
+	u64 open, total_ns, queue_ns;
+	s64 ran, ahead;
 	u32 flags;
-	u64 idle;
 
 	if (!slot)
 		return 0;
-	idle = PROBE(task->pid) == 0;
-	end_slice(slot, &slice, idle, idle, 0);
-	if (idle) {
-		charge_idle(slot, &slice);
+	if (PROBE(task->pid) == 0) {
+		if (!slot->idle_since)
+			slot->idle_since = now;
 		return 0;
 	}
+	queue_ns = PROBE(task->se.exec_start);
+	ahead = ahead_of_scheduler(slot, now, queue_ns);
+	total_ns = PROBE(task->se.sum_exec_runtime) + ahead;
+	queue_ns += ahead;
+	ran = task_slice(slot, (u64)task, total_ns, queue_ns);
+	slot->task = (u64)task;
+	slot->charged_ns = total_ns;
+	slot->ahead_ns = ahead;
+	slot->queue_ns = queue_ns;
+	end_slice(&slice, ran, 0);
+	if (smt)
+		slice.events.smt_ns = sibling_overlap(slot, ran, 0, 0);
+	open = slot->softirq_since ? now - slot->softirq_since : 0;
+	slice.ran_ns = without_softirqs(slot, task, open, ran);
 
 	flags = PROBE(task->flags);
 	signal = PROBE(task->signal);
@@ -112,7 +209,7 @@ int task_rename(u64 *ctx)
 	key.cgroup_id = bpf_get_current_cgroup_id();
 	key.tgid = task->tgid;
 	key.package = slot->package;
-	value = bpf_map_lookup_elem(&tasks, &key);
+	value = find_row(&key);
 	if (value) {
 		bpf_probe_read_kernel(value->comm, sizeof(value->comm), (void *)ctx[1]);
 		value->comm_stamp_ns = bpf_ktime_get_ns();

@@ -29,6 +29,8 @@ typedef _Bool bool;
 #define BPF_MAP_TYPE_ARRAY	      2
 #define BPF_MAP_TYPE_PERF_EVENT_ARRAY 4
 #define BPF_MAP_TYPE_PERCPU_ARRAY     6
+// Flag of a map: user space may map it into its memory.
+#define BPF_F_MMAPABLE 1024
 // Index of bpf_perf_event_read_value: the element of this CPU.
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 // Flag of bpf_map_update_elem: create only.
@@ -73,8 +75,19 @@ struct thread_info {
 	u32 cpu; // since 5.16; before it in task_struct
 };
 
+struct rq {
+	u64 prev_irq_time; // only with CONFIG_IRQ_TIME_ACCOUNTING; 0 while it is switched off
+};
+
+struct cfs_rq {
+	struct rq *rq;
+};
+
+// Every scheduling class keeps the first two, not only the fair one.
 struct sched_entity {
+	u64 exec_start; // the run queue's clock when sum_exec_runtime was last brought up to date
 	u64 sum_exec_runtime;
+	struct cfs_rq *cfs_rq; // only with CONFIG_FAIR_GROUP_SCHED
 };
 
 struct kernfs_node {

@@ -30,18 +30,21 @@ inline_always volatile u64 *busy_word_of(u32 cpu)
 	return entry ? &entry->word : (void *)0;
 }
 
-// Called at the end of a slice that ran for `ran`. Returns how much of it the sibling was busy.
+// Called at the end of a slice of `ran`. By CLOCK_MONOTONIC: run queues have clocks of their own.
+// Returns how much of it the sibling was busy.
 // Its readings telescope: what one misses by some nanoseconds the next one has, and what one had
 // too much of, because a switch over there went unseen, later ones pay back.
-inline_always u64 sibling_overlap(struct slot *slot, u64 now, u64 ran, u64 was_idle, u64 will_idle)
+inline_always u64 sibling_overlap(struct slot *slot, s64 ran, bool was_idle, bool will_idle)
 {
+	u64 now = bpf_ktime_get_ns();
 	u32 cpu = bpf_get_smp_processor_id();
 	volatile u64 *own = busy_word_of(cpu);
 	volatile u64 *other;
 	u64 word, busy, overlap;
 
-	if (!was_idle)
-		slot->clock_busy_ns += ran;
+	if (!was_idle && slot->clock_since)
+		slot->clock_busy_ns += now - slot->clock_since;
+	slot->clock_since = now;
 	if (own)
 		*own = will_idle ? slot->clock_busy_ns << 1 : (now - slot->clock_busy_ns) << 1 | 1;
 
@@ -57,7 +60,9 @@ inline_always u64 sibling_overlap(struct slot *slot, u64 now, u64 ran, u64 was_i
 	if ((s64)overlap < 0)
 		return 0;
 	slot->sibling_busy_ns = busy;
-	return overlap < ran ? overlap : ran;
+	if (ran <= 0)
+		return 0;
+	return overlap < (u64)ran ? overlap : (u64)ran;
 }
 
 #endif

@@ -46,6 +46,18 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// What was added since `before`.
+    pub(crate) const fn since(&self, before: &Self) -> Self {
+        Self {
+            switches: self.switches.saturating_sub(before.switches),
+            smt_ns: self.smt_ns.saturating_sub(before.smt_ns),
+            page_cache: self.page_cache.saturating_sub(before.page_cache),
+            net_tx: self.net_tx.saturating_sub(before.net_tx),
+            net_rx: self.net_rx.saturating_sub(before.net_rx),
+            block: self.block.saturating_sub(before.block),
+        }
+    }
+
     /// In the model's words.
     pub(crate) fn counts(&self) -> EventCounts {
         EventCounts::ZERO
@@ -62,16 +74,28 @@ impl Events {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TaskMapValue {
-    /// Time on CPUs of the package since the entry exists.
+    /// Time on CPUs of the package since the entry exists. May go back by what a flush had charged too much.
     pub(crate) cpu_ns: u64,
-    /// When `comm` was read, nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) comm_stamp_ns: u64,
     /// [`TASK_KTHREAD`], [`TASK_ENDED`].
     pub(crate) flags: u64,
     /// Totals since the entry exists.
     pub(crate) events: Events,
+    /// When `comm` was read, nanoseconds of `CLOCK_MONOTONIC`.
+    pub(crate) comm_stamp_ns: u64,
     /// Name of the group leader.
     pub(crate) comm: [u8; 16],
+}
+
+/// Value of map `seats`, two cache lines.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// Who sits here; thread group 0: nobody.
+    pub(crate) key: TaskMapKey,
+    /// As in map `tasks`.
+    pub(crate) value: TaskMapValue,
+    /// Always 0.
+    pub(crate) pad: [u64; 2],
 }
 
 /// Key of map `overflow`.
@@ -136,7 +160,9 @@ pub(crate) struct Slot {
     pub(crate) map_full: u64,
     pub(crate) overflow_full: u64,
     pub(crate) implausible: u64,
+    pub(crate) unseen: u64,
     pub(crate) counters_full: u64,
+    pub(crate) clock_since: u64,
     pub(crate) clock_busy_ns: u64,
     pub(crate) sibling_busy_ns: u64,
     pub(crate) happened: Events,
@@ -150,10 +176,15 @@ pub(crate) struct Slot {
     pub(crate) softirq_since: u64,
     pub(crate) softirq_seen_ns: u64,
     pub(crate) softirq_ns: u64,
+    pub(crate) task: u64,
+    pub(crate) charged_ns: u64,
+    pub(crate) ahead_ns: u64,
+    pub(crate) queue_ns: u64,
+    pub(crate) clock_gap: u64,
+    pub(crate) gap_at: u64,
     pub(crate) busy_ns: u64,
     pub(crate) idle_ns: u64,
-    pub(crate) idle: u64,
-    pub(crate) since: u64,
+    pub(crate) idle_since: u64,
 }
 
 #[cfg(test)]

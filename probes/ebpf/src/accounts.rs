@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Turns what the kernel's hash holds into cumulative rows by task, and decides when a dead task may be forgotten.
+//! Turns what the kernel's hash and its seats hold into cumulative rows by task, and decides when a dead task may be
+//! forgotten.
 //!
 //! Pure: no system call, no clock. Entries of the kernel go away and come back; rows here never fall while they are
-//! listed. Memory is bounded by the hash: whatever is kept here has an entry there.
+//! listed. Memory is bounded by hash and seats: whatever is kept here has a place there, or had one and lives.
 
 use crate::abi::{COUNTERS, HardwareValue, TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
 use crate::counters::{self, Counter as Hardware, Tally};
+use crate::seats::Sitting;
 use attribution::model::{
     CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
 };
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// All tasks that have entries in the kernel.
+/// All tasks that are or were in the kernel's maps, until they are dead and paid for.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     tasks: HashMap<TaskKey, Task>,
@@ -20,6 +22,8 @@ pub(crate) struct Accounts {
     most_ns: u64,
     /// Rises that were refused because they were more.
     refused: u64,
+    /// Rows in the last report.
+    rows: usize,
 }
 
 impl Default for Accounts {
@@ -28,6 +32,7 @@ impl Default for Accounts {
             tasks: HashMap::new(),
             most_ns: u64::MAX,
             refused: 0,
+            rows: 0,
         }
     }
 }
@@ -60,7 +65,7 @@ struct Row {
     twins: Vec<Counter>,
 }
 
-/// One entry of the kernel's hash, as last read.
+/// One entry of the kernel's hash, as last read; zeros while there is none.
 #[derive(Debug)]
 struct Counter {
     started_ns: u64,
@@ -87,14 +92,15 @@ impl Counter {
         }
     }
 
-    /// What was added since the last reading. An entry that holds less than before was deleted and made again.
+    /// What was added since the last reading. Time that goes back takes back what a flush had charged too much: the next
+    /// slices pay for it.
     fn advance(&mut self, value: &TaskMapValue) -> Rise {
         let events = value.events.counts();
         let rise = Rise {
-            cpu_ns: value.cpu_ns.checked_sub(self.cpu_ns).unwrap_or(value.cpu_ns),
+            cpu_ns: value.cpu_ns.saturating_sub(self.cpu_ns),
             events: events.since(&self.events),
         };
-        self.cpu_ns = value.cpu_ns;
+        self.cpu_ns = value.cpu_ns.max(self.cpu_ns);
         self.events = events;
         rise
     }
@@ -111,15 +117,48 @@ impl Accounts {
         self.refused
     }
 
-    /// Takes in one entry. To be called for every entry, each once, before [`Accounts::report`].
+    /// Rows in the last report.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes in one entry of the hash. To be called for every entry, each once, before [`Accounts::report`].
     pub(crate) fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue) {
-        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
-        let plausible =
-            self.tasks
-                .entry(name)
-                .or_insert_with(|| Task::new(value))
-                .record(key, value, self.most_ns);
+        let most_ns = self.most_ns;
+        let task = self.task(key, value);
+        let rise = task.row(key).counter_or_new(key.started_ns).advance(value);
+        let plausible = task.add(key, &rise, most_ns);
         self.refused = self.refused.saturating_add(u64::from(!plausible));
+    }
+
+    /// Takes in what one seat rose by.
+    pub(crate) fn record_sitting(&mut self, sitting: &Sitting) {
+        let most_ns = self.most_ns;
+        let rise = Rise {
+            cpu_ns: sitting.rise.cpu_ns,
+            events: sitting.rise.events.counts(),
+        };
+        let plausible = self
+            .task(&sitting.key, &sitting.rise)
+            .add(&sitting.key, &rise, most_ns);
+        self.refused = self.refused.saturating_add(u64::from(!plausible));
+    }
+
+    /// The entry of a living task was deleted from the hash, after it had been recorded. If it comes back, it begins at 0.
+    pub(crate) fn entry_deleted(&mut self, key: &TaskMapKey) {
+        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
+        let row = self.tasks.get_mut(&name).and_then(|task| task.known_row(key));
+        if let Some(counter) = row.and_then(|row| row.counter(key.started_ns)) {
+            (counter.cpu_ns, counter.events) = (0, EventCounts::ZERO);
+        }
+    }
+
+    /// The task of a row, with the row's news of its name and its end.
+    fn task(&mut self, key: &TaskMapKey, value: &TaskMapValue) -> &mut Task {
+        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
+        let task = self.tasks.entry(name).or_insert_with(|| Task::new(value));
+        task.hear(value);
+        task
     }
 
     /// Takes in the hardware counts of one entry, after the entry itself. What came into being between the two readings
@@ -131,7 +170,7 @@ impl Accounts {
         open: &[Option<Hardware>; COUNTERS],
     ) {
         let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
-        let row = self.tasks.get_mut(&name).and_then(|task| task.row(key));
+        let row = self.tasks.get_mut(&name).and_then(|task| task.known_row(key));
         let Some(row) = row else { return };
         let Some(counter) = row.counter(key.started_ns) else {
             return;
@@ -161,6 +200,7 @@ impl Accounts {
         rows: &mut Vec<TaskUsage>,
         forgotten: &mut Vec<TaskMapKey>,
     ) {
+        let before = rows.len();
         self.tasks.retain(|key, task| {
             if task.ended {
                 match task.settled {
@@ -176,6 +216,7 @@ impl Accounts {
             rows.extend(task.rows.iter().map(|row| task.usage(*key, row)));
             true
         });
+        self.rows = rows.len() - before;
     }
 }
 
@@ -196,13 +237,27 @@ impl Task {
         }
     }
 
-    /// `false` when the rise is refused.
-    fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue, most_ns: u64) -> bool {
+    fn hear(&mut self, value: &TaskMapValue) {
         if value.comm_stamp_ns > self.comm_stamp_ns {
             self.comm = Comm::from_bytes(&value.comm);
             self.comm_stamp_ns = value.comm_stamp_ns;
         }
         self.ended |= value.flags & TASK_ENDED != 0;
+    }
+
+    /// `false` when the rise is refused.
+    fn add(&mut self, key: &TaskMapKey, rise: &Rise, most_ns: u64) -> bool {
+        self.ran |= rise.cpu_ns > 0;
+        if rise.cpu_ns > most_ns {
+            return false;
+        }
+        let row = self.row(key);
+        row.total += CpuNanos::from_nanos(rise.cpu_ns);
+        row.events.absorb(&rise.events);
+        true
+    }
+
+    fn row(&mut self, key: &TaskMapKey) -> &mut Row {
         let at = match self.rows.iter().position(|row| row.is_of(key)) {
             Some(at) => at,
             None => {
@@ -210,20 +265,11 @@ impl Task {
                 self.rows.len() - 1
             }
         };
-        let Some(row) = self.rows.get_mut(at) else {
-            return true;
-        };
-        let rise = row.counter_or_new(key.started_ns).advance(value);
-        self.ran |= rise.cpu_ns > 0;
-        if rise.cpu_ns > most_ns {
-            return false;
-        }
-        row.total += CpuNanos::from_nanos(rise.cpu_ns);
-        row.events.absorb(&rise.events);
-        true
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
+        &mut self.rows[at]
     }
 
-    fn row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
+    fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
         self.rows.iter_mut().find(|row| row.is_of(key))
     }
 

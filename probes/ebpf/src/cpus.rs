@@ -64,6 +64,8 @@ pub(crate) struct Lost {
     pub(crate) counters_full: u64,
     /// Slices that were refused, in the kernel or here.
     pub(crate) implausible: u64,
+    /// Slices that may hold time of somebody whose switch no program saw.
+    pub(crate) unseen: u64,
 }
 
 impl Cpus {
@@ -88,6 +90,7 @@ impl Cpus {
             lost.overflow_full = lost.overflow_full.saturating_add(slot.overflow_full);
             lost.counters_full = lost.counters_full.saturating_add(slot.counters_full);
             lost.implausible = lost.implausible.saturating_add(slot.implausible);
+            lost.unseen = lost.unseen.saturating_add(slot.unseen);
         }
         lost.implausible = lost.implausible.saturating_add(self.refused);
         lost
@@ -237,8 +240,8 @@ impl Cpu {
         self.idled = slot.idled.counts();
         // A CPU that is offline sits in its idle task and neither runs nor costs. When it comes back, its first switch
         // ends a slice that is as long as the absence: more than passed since the last call, and so refused.
-        let running = if slot.idle != 0 && slot.since != 0 && self.online {
-            now_ns.saturating_sub(slot.since)
+        let running = if slot.idle_since != 0 && self.online {
+            now_ns.saturating_sub(slot.idle_since)
         } else {
             0
         };

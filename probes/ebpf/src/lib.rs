@@ -20,6 +20,7 @@ mod perf;
 pub mod preflight;
 mod probe;
 mod scheduler;
+mod seats;
 mod settings;
 mod sys;
 

@@ -7,7 +7,8 @@ use crate::abi::{
 };
 use crate::error::{ProbeError, in_map, in_program};
 use crate::preflight;
-use crate::sys::BatchMap;
+use crate::seats::{SEAT_WORDS, seats_for};
+use crate::sys::{BatchMap, MappedArray};
 use attribution::model::PackageId;
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::{
@@ -69,6 +70,8 @@ pub(crate) struct Object {
     pub(crate) tasks: BatchMap<TaskMapKey, TaskMapValue>,
     pub(crate) overflow: BatchMap<OverflowKey, OverflowValue>,
     pub(crate) hardware: BatchMap<TaskMapKey, HardwareValue>,
+    /// See [`crate::seats`].
+    pub(crate) seats: MappedArray,
     slots: PerCpuArray<MapData, Slot>,
     softirqs: PerCpuArray<MapData, Softirqs>,
     readings: PerCpuArray<MapData, Readings>,
@@ -118,8 +121,11 @@ impl Object {
         } else {
             1
         };
+        let seats = seats_for(plan.max_tasks);
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
+            .override_global("seat_mask", &(seats - 1), true)
+            .map_max_entries("seats", seats)
             .override_global("counters", &plan.counters, true)
             .override_global("smt", &u32::from(plan.smt), true)
             .map_max_entries("tasks", plan.max_tasks)
@@ -131,6 +137,7 @@ impl Object {
             tasks: hash(&mut ebpf, "tasks")?,
             overflow: hash(&mut ebpf, "overflow")?,
             hardware: hash(&mut ebpf, "hardware")?,
+            seats: mapped_array(&mut ebpf, "seats", SEAT_WORDS)?,
             slots: per_cpu_array(&mut ebpf, "slots")?,
             softirqs: per_cpu_array(&mut ebpf, "softirqs")?,
             readings: per_cpu_array(&mut ebpf, "readings")?,
@@ -220,6 +227,11 @@ impl Object {
             source: MapError::IoError(source),
         })?;
         self.slots.set(0, values, 0).map_err(in_map("slots"))
+    }
+
+    /// How many seats there are.
+    pub(crate) fn seat_count(&self) -> u32 {
+        u32::try_from(self.seats.words().len() / SEAT_WORDS).unwrap_or(u32::MAX)
     }
 
     /// Where perf events are put, by counter.
@@ -316,6 +328,18 @@ pub(crate) fn hash<K: Pod + Default, V: Pod + Default>(
 ) -> Result<BatchMap<K, V>, ProbeError> {
     match map(ebpf, name)? {
         Map::HashMap(map) => BatchMap::new(map).map_err(in_map(name)),
+        _ => Err(ProbeError::Mismatch { what: name }),
+    }
+}
+
+/// Takes an array that is to be read in place out of the object.
+pub(crate) fn mapped_array(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    value_words: usize,
+) -> Result<MappedArray, ProbeError> {
+    match map(ebpf, name)? {
+        Map::Array(map) => MappedArray::new(map, value_words).map_err(in_map(name)),
         _ => Err(ProbeError::Mismatch { what: name }),
     }
 }

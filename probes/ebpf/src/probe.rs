@@ -4,7 +4,7 @@
 //! Puts the pure parts ([`Accounts`], [`Cpus`]) and the kernel's object together, and reads the clock. What it reads
 //! is cumulative since [`Probe::open`]; a drain that fails loses nothing, the next one says it all.
 
-use crate::abi::{HardwareValue, TaskMapKey};
+use crate::abi::{HardwareValue, TASK_ENDED, TaskMapKey};
 use crate::accounts::{Accounts, package_id};
 use crate::clock::monotonic;
 use crate::counters::{self, Open, Tally};
@@ -13,6 +13,7 @@ use crate::error::{ProbeError, in_batch};
 use crate::object::{Object, ProgramCost, SWITCH};
 use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
+use crate::seats::Seats;
 use crate::settings::Settings;
 use attribution::model::{
     CgroupId, EventCounts, EventSet, LostEvents, MonotonicNanos, ProbeState, Section, TaskKey, TaskUsage,
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub struct Probe {
     object: Object,
     accounts: Accounts,
+    seats: Seats,
     cpus: Cpus,
     online: Vec<u32>,
     lost: Lost,
@@ -46,10 +48,16 @@ pub struct Probe {
     read_at: MonotonicNanos,
     /// Entries in the hash `tasks` at the last drain.
     entries: u32,
+    /// Rows from which on nobody is seated any more: every row is in the hash then, which bounds them.
+    most_rows: usize,
+    /// Number of the drain.
+    drain: u64,
     /// Entries in the hash `hardware` at the last drain.
     hardware_entries: u32,
     /// Reused from drain to drain.
     forgotten: Vec<TaskMapKey>,
+    /// Likewise: entries of the hash whose task has a seat.
+    seated: Vec<TaskMapKey>,
 }
 
 /// What clocks and copies that are not taken at one moment may add to a rise.
@@ -89,6 +97,7 @@ impl Probe {
         object.attach(SWITCH)?;
         let mut probe = Self {
             counted: counted(&softirqs, &page_cache, &counters, !settings.siblings.is_empty()),
+            seats: Seats::new(object.seat_count()),
             object,
             accounts: Accounts::default(),
             cpus: Cpus::default(),
@@ -106,8 +115,11 @@ impl Probe {
             unnamed_counts: HashMap::new(),
             read_at,
             entries: 0,
+            most_rows: usize::try_from(settings.max_tasks.max(1)).unwrap_or(usize::MAX),
+            drain: 0,
             hardware_entries: 0,
             forgotten: Vec::new(),
+            seated: Vec::new(),
         };
         // Says when each CPU's first slice began, also where nothing switches. This one must work: without it a task
         // that never switches is never charged.
@@ -138,6 +150,8 @@ impl Probe {
         let most = monotonic().since(self.read_at) + SLACK;
         let cpus = u32::try_from(self.online.len()).unwrap_or(u32::MAX).max(1);
         self.accounts.expect_at_most(most.saturating_mul(cpus));
+        self.drain += 1;
+        self.read_seats();
         self.read_tasks()?;
         self.read_hardware()?;
 
@@ -161,6 +175,7 @@ impl Probe {
         // blocked exit in this very millisecond would lose one slice.
         let pruned = self.prune();
         self.forgotten.clear();
+        self.seated.clear();
         pruned?;
         usage.tasks = tasks;
         Ok((section, usage))
@@ -187,10 +202,15 @@ impl Probe {
         self.object.cost()
     }
 
-    /// Entries that the last drain found in the kernel's hash, before it forgot any; to be compared with
-    /// [`Settings::max_tasks`].
+    /// Rows that the last drain found in the kernel, in the hash and in seats, before it forgot any.
     #[must_use]
-    pub const fn entries(&self) -> u32 {
+    pub fn entries(&self) -> u32 {
+        self.entries.saturating_add(self.seats.taken())
+    }
+
+    /// Of these, those in the hash; to be compared with [`Settings::max_tasks`].
+    #[must_use]
+    pub const fn hash_entries(&self) -> u32 {
         self.entries
     }
 
@@ -209,7 +229,7 @@ impl Probe {
         let slots = self.object.slots()?;
         for cpu in &self.online {
             let slot = usize::try_from(*cpu).ok().and_then(|cpu| slots.get(cpu));
-            let sleeps = slot.is_some_and(|slot| slot.idle != 0 && slot.since != 0);
+            let sleeps = slot.is_some_and(|slot| slot.idle_since != 0);
             if sleeps {
                 continue;
             }
@@ -222,14 +242,27 @@ impl Probe {
         Ok(())
     }
 
+    fn read_seats(&mut self) {
+        let accounts = &mut self.accounts;
+        self.seats.read(self.object.seats.words(), |sitting| {
+            accounts.record_sitting(sitting);
+        });
+    }
+
+    /// The hash: who has no seat, and who may get one.
     fn read_tasks(&mut self) -> Result<(), ProbeError> {
         let mut entries = 0_u32;
-        let accounts = &mut self.accounts;
+        let (accounts, seats, seated) = (&mut self.accounts, &mut self.seats, &mut self.seated);
+        let (words, drain) = (self.object.seats.words(), self.drain);
+        let room = accounts.rows() < self.most_rows;
         self.object
             .tasks
             .for_each(|key, value| {
                 entries = entries.saturating_add(1);
                 accounts.record(key, value);
+                if room && value.flags & TASK_ENDED == 0 && seats.seat(words, key, drain) {
+                    seated.push(*key);
+                }
             })
             .map_err(in_batch("read", "tasks"))?;
         self.entries = entries;
@@ -319,6 +352,7 @@ impl Probe {
                 (SWITCH, "map_full", lost.map_full),
                 (SWITCH, "overflow_full", lost.overflow_full),
                 (SWITCH, "implausible_slice", implausible),
+                (SWITCH, "unseen_switch", lost.unseen),
                 (SWITCH, "flush_failed", self.flush_failures),
                 ("softirq", "unmeasured", unmeasured),
                 ("hw_counters", "map_full", lost.counters_full),
@@ -331,8 +365,17 @@ impl Probe {
         Ok(())
     }
 
-    /// Deletes the forgotten, from both hashes: whoever has a row in one may have one in the other.
+    /// Deletes the forgotten, from both hashes and from their seats: whoever has a row in one may have one in the others.
+    /// And from the hash of times those who have a seat.
     fn prune(&mut self) -> Result<(), ProbeError> {
+        for key in &self.forgotten {
+            self.seats.forget(self.object.seats.words(), key);
+        }
+        let seated = self.object.tasks.delete(&self.seated);
+        seated.map_err(in_batch("prune", "tasks"))?;
+        for key in &self.seated {
+            self.accounts.entry_deleted(key);
+        }
         let tasks = self.object.tasks.delete(&self.forgotten);
         if self.counters.mask() != 0 {
             let hardware = self.object.hardware.delete(&self.forgotten);

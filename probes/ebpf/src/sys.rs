@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! bpf(2) calls that aya 0.14 does not have: batches on hash maps; and giving memory back. The only unsafe code of the
-//! workspace.
+//! What aya 0.14 does not have: batches on hash maps, arrays in our own memory; and giving memory back. The only unsafe
+//! code of the workspace.
 //!
 //! A map is wrapped once, its key and value sizes are compared with the kernel's own answer there, and everything
 //! after that is safe to call. Nothing here knows what the maps mean.
@@ -21,6 +21,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem::size_of;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+
+mod mapped;
+pub(crate) use mapped::MappedArray;
 
 // SAFETY: repr(C), only integers and arrays of them, so every bit pattern is a value and, as all padding has a name
 // (abi's test compares the fields with BTF), every byte is initialised.

@@ -33,12 +33,13 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
             "task_value",
             layout!(TaskMapValue {
                 cpu_ns,
-                comm_stamp_ns,
                 flags,
                 events,
+                comm_stamp_ns,
                 comm
             }),
         ),
+        ("seat", layout!(Seat { key, value, pad })),
         (
             "overflow_key",
             layout!(OverflowKey {
@@ -80,7 +81,9 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
                 map_full,
                 overflow_full,
                 implausible,
+                unseen,
                 counters_full,
+                clock_since,
                 clock_busy_ns,
                 sibling_busy_ns,
                 happened,
@@ -94,10 +97,15 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
                 softirq_since,
                 softirq_seen_ns,
                 softirq_ns,
+                task,
+                charged_ns,
+                ahead_ns,
+                queue_ns,
+                clock_gap,
+                gap_at,
                 busy_ns,
                 idle_ns,
-                idle,
-                since
+                idle_since
             }),
         ),
     ];
@@ -107,6 +115,12 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
 }
 
 #[test]
-fn a_slot_ends_with_since_because_the_kernel_copies_from_the_front() {
-    assert_eq!(offset_of!(Slot, since) + size_of::<u64>(), size_of::<Slot>());
+fn a_slot_ends_with_the_start_of_idle_because_the_kernel_copies_from_the_front() {
+    assert_eq!(offset_of!(Slot, idle_since) + size_of::<u64>(), size_of::<Slot>());
+}
+
+#[test]
+fn a_switch_needs_one_cache_line_of_a_seat() {
+    assert_eq!(size_of::<Seat>(), 2 * 64);
+    assert!(offset_of!(Seat, value.events.page_cache) <= 64);
 }

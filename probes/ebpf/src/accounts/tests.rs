@@ -77,17 +77,52 @@ fn a_row_is_the_kernels_total_and_stays_listed_when_it_rests() {
 }
 
 #[test]
-fn an_entry_that_was_made_again_adds_from_zero() {
-    // hash:   900    30 (deleted, made again)   50
-    // report: 900   930                        950
+fn an_entry_that_was_deleted_adds_from_zero_when_it_comes_back() {
+    // hash:   900   deleted   30   950
+    // report: 900    900     930  1850
     let mut accounts = Accounts::default();
     let task = key(7, 5, 40);
     assert_eq!(
         drain(&mut accounts, 1, 0, &[(task, value(900, 0))]).nanos(),
         [900]
     );
-    assert_eq!(drain(&mut accounts, 2, 0, &[(task, value(30, 0))]).nanos(), [930]);
-    assert_eq!(drain(&mut accounts, 3, 0, &[(task, value(50, 0))]).nanos(), [950]);
+    accounts.entry_deleted(&task);
+    assert_eq!(drain(&mut accounts, 2, 0, &[]).nanos(), [900]);
+    assert_eq!(drain(&mut accounts, 3, 0, &[(task, value(30, 0))]).nanos(), [930]);
+    assert_eq!(
+        drain(&mut accounts, 4, 0, &[(task, value(950, 0))]).nanos(),
+        [1850]
+    );
+}
+
+#[test]
+fn what_a_flush_charged_too_much_is_paid_by_the_next_slices() {
+    // hash:   900   880 (taken back)   890   910
+    // report: 900   900                900   910
+    let mut accounts = Accounts::default();
+    let task = key(7, 5, 40);
+    let reports: Vec<_> = (1_u64..)
+        .zip([900, 880, 890, 910])
+        .map(|(tick, total)| drain(&mut accounts, tick, 0, &[(task, value(total, 0))]).nanos())
+        .collect();
+    assert_eq!(reports, [[900], [900], [900], [910]]);
+}
+
+#[test]
+fn what_a_seat_rose_by_is_added_to_the_row_of_the_hash() {
+    let mut accounts = Accounts::default();
+    let task = key(7, 5, 40);
+    drain(&mut accounts, 1, 0, &[(task, value(900, 0))]);
+    let sitting = Sitting {
+        key: task,
+        rise: named(50, TASK_ENDED, 9, b"renamed"),
+    };
+    accounts.record_sitting(&sitting);
+    let report = drain(&mut accounts, 2, 0, &[(task, value(910, 0))]);
+    assert_eq!(report.nanos(), [960]);
+    assert_eq!(report.rows[0].comm, Comm::from_bytes(b"renamed"));
+    assert!(report.rows[0].ended);
+    assert_eq!(accounts.rows(), 1);
 }
 
 #[test]

@@ -10,7 +10,6 @@ fn slot(package: u32, busy_ns: u64, idle_ns: u64) -> Slot {
         busy_ns,
         idle_ns,
         package,
-        since: 1_000,
         ..Slot::default()
     }
 }
@@ -36,7 +35,7 @@ fn cpus_of_a_package_are_added_and_cpus_that_never_were_are_left_out() {
 fn the_idle_slice_that_runs_is_counted_up_to_now() {
     let mut cpus = Cpus::default();
     let idle = Slot {
-        idle: 1,
+        idle_since: 1_000,
         ..slot(0, 5, 100)
     };
     cpus.record(&[idle], &[0], 1_250, MOST);
@@ -50,11 +49,7 @@ fn the_idle_slice_that_runs_is_counted_up_to_now() {
 #[test]
 fn a_running_task_and_an_unknown_start_add_no_idle_time() {
     let mut cpus = Cpus::default();
-    let unknown = Slot {
-        idle: 1,
-        since: 0,
-        ..slot(0, 0, 0)
-    };
+    let unknown = slot(0, 0, 0);
     cpus.record(&[slot(0, 5, 100), unknown], &[0, 1], 1_250, MOST);
     assert_eq!(report(&cpus), [(0, 2, 5, 100)]);
 }
@@ -63,14 +58,18 @@ fn a_running_task_and_an_unknown_start_add_no_idle_time() {
 fn nothing_falls_when_a_cpu_goes_offline_or_a_copy_was_torn() {
     let mut cpus = Cpus::default();
     let idle = Slot {
-        idle: 1,
+        idle_since: 1_000,
         ..slot(0, 5, 100)
     };
     cpus.record(&[idle], &[0], 1_250, MOST);
     cpus.record(&[idle], &[], 2_000, MOST);
     assert_eq!(report(&cpus), [(0, 0, 5, 350)]);
-    // The slice that ended is not in idle_ns yet, but `since` is new.
-    cpus.record(&[Slot { since: 1_900, ..idle }], &[0], 2_000, MOST);
+    // The slice that ended is not in idle_ns yet, but `idle_since` is new.
+    let torn = Slot {
+        idle_since: 1_900,
+        ..idle
+    };
+    cpus.record(&[torn], &[0], 2_000, MOST);
     assert_eq!(report(&cpus), [(0, 1, 5, 350)]);
 }
 
@@ -80,6 +79,7 @@ fn what_was_lost_is_added_over_all_cpus() {
         map_full: 1,
         overflow_full: 2,
         implausible: 3,
+        unseen: 4,
         ..slot(0, 0, 0)
     };
     let lost = Cpus::default().record(&[one, one], &[0, 1], 0, MOST);
@@ -89,7 +89,8 @@ fn what_was_lost_is_added_over_all_cpus() {
             map_full: 2,
             overflow_full: 4,
             counters_full: 0,
-            implausible: 6
+            implausible: 6,
+            unseen: 8
         }
     );
 }

@@ -205,7 +205,7 @@ fn setting_the_clock_forward_and_back_changes_no_figure() {
     }
     settle(&mut watch, &burner, "a burner under a clock that jumps");
     assert!(
-        watch.consumer.usage.lost.is_empty(),
+        watch.consumer.lost().is_empty(),
         "{:?}",
         watch.consumer.usage.lost
     );

@@ -49,7 +49,7 @@ fn five_thousand_short_processes_are_charged_and_then_forgotten() {
     assert_eq!(left.count(), 0, "rows of the dead");
     // Nothing was forgotten here for some drains, and nothing is in the hash that is not in the report.
     assert!(u64::from(consumer.probe.entries()) <= u64::try_from(consumer.usage.tasks.len()).unwrap() + 20);
-    assert!(consumer.usage.lost.is_empty(), "{:?}", consumer.usage.lost);
+    assert_eq!(consumer.lost(), []);
 }
 
 #[test]

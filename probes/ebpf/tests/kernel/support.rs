@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures.
 
-use attribution::model::{CgroupId, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
+use attribution::model::{CgroupId, LostEvents, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
 use probe_ebpf::{Probe, ProbeError, SchedulerProbe, Settings};
 use rustix::fs::{FlockOperation, flock};
 use rustix::thread::{CpuSet, Timespec, nanosleep, sched_setaffinity};
@@ -187,6 +187,13 @@ impl<P: Drained> Consumer<P> {
 
     pub(crate) fn rows_of(&self, task: TaskKey) -> impl Iterator<Item = &TaskUsage> {
         self.usage.tasks.iter().filter(move |row| row.task == Some(task))
+    }
+
+    /// What was lost. Not that a switch went by unseen: some kernels of virtual machines run no program while a thread of
+    /// their own has the CPU, and its time goes to who comes next.
+    pub(crate) fn lost(&self) -> Vec<LostEvents> {
+        let lost = self.usage.lost.iter().copied();
+        lost.filter(|lost| lost.reason != "unseen_switch").collect()
     }
 
     pub(crate) fn busy(&self) -> u64 {
