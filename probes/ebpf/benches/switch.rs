@@ -9,6 +9,7 @@
 
 mod support;
 
+use attribution::model::TickId;
 use aya::programs::{BtfTracePoint, ProgramInfo};
 use aya::{Btf, Ebpf, EbpfLoader};
 use probe_ebpf::{Probe, enable_stats};
@@ -16,6 +17,8 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use support::{may_run, median, settings};
 
@@ -24,13 +27,16 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Measurements of each program under each load.
 const ROUNDS: usize = 7;
 
+/// Time between two drains of our probe.
+const TICK: Duration = Duration::from_millis(100);
+
 /// What switches: its name in the table, and the arguments of perf, perhaps with what comes before it. Two seconds each.
 ///
 /// A ping-pong on one CPU never meets the idle task, so each switch is charged to somebody, out of a warm cache. The
 /// messages are of 400 processes that fill the caches between one switch and the next.
 const LOADS: [(&str, &[&str], &str); 2] = [
     ("pipe", &["taskset", "-c", "0"], "bench sched pipe -l 200000"),
-    ("messaging", &[], "bench sched messaging -g 10 -l 200"),
+    ("messaging", &[], "bench sched messaging -g 10 -l 1000"),
 ];
 
 const EMPTY: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty.bpf.o"));
@@ -181,20 +187,44 @@ impl Contender {
                 program.detach(link)?;
             }
             Kind::Probe => {
-                let probe = Probe::open(&settings(16_384))?;
-                under_loads(perf, &mut self.samples, || {
-                    let cost = probe.cost();
-                    let switch = cost.iter().find(|cost| cost.program == "sched_switch");
-                    let switch = switch.ok_or("the probe names no program sched_switch")?;
-                    Ok(Cost {
-                        time: switch.run_time,
-                        count: switch.run_count,
-                    })
+                let probe = Mutex::new(Probe::open(&settings(16_384))?);
+                drained(&probe, || {
+                    under_loads(perf, &mut self.samples, || cost_of(&probe))
                 })?;
             }
         }
         Ok(())
     }
+}
+
+/// Does `work` while the probe is drained as the daemon drains it: who lives on has a seat from the second drain on.
+fn drained<T>(probe: &Mutex<Probe>, work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let (done, wait) = channel::<()>();
+        scope.spawn(move || {
+            let mut tick = 0;
+            let mut tasks = Vec::new();
+            while wait.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                tick += 1;
+                let mut probe = probe.lock().unwrap_or_else(PoisonError::into_inner);
+                let drained = probe.drain(TickId(tick), TickId(tick - 1), std::mem::take(&mut tasks));
+                tasks = drained.map(|(_, usage)| usage.tasks).unwrap_or_default();
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+fn cost_of(probe: &Mutex<Probe>) -> Result<Cost> {
+    let cost = probe.lock().map_err(|_| "a drain panicked")?.cost();
+    let switch = cost.iter().find(|cost| cost.program == "sched_switch");
+    let switch = switch.ok_or("the probe names no program sched_switch")?;
+    Ok(Cost {
+        time: switch.run_time,
+        count: switch.run_count,
+    })
 }
 
 fn under_loads(perf: &Path, samples: &mut [Vec<Cost>], cost: impl Fn() -> Result<Cost>) -> Result<()> {
