@@ -368,7 +368,7 @@ mod tests {
     use crate::run::{Outcome, run_until};
     use attribution::engine::{FloorPolicy, IdleShare};
     use attribution::model::*;
-    use crossbeam_channel::{Receiver, bounded};
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     /// A reader that has seen nobody run.
     struct Nobody;
@@ -450,8 +450,8 @@ mod tests {
 
     #[test]
     fn a_meter_that_hangs_for_ever_does_not_hold_up_the_stop() {
-        let (hangs, hung) = bounded::<()>(0);
-        let (never, wait): (_, Receiver<()>) = bounded(0);
+        let (hangs, hung) = sync_channel::<()>(0);
+        let (never, wait): (_, Receiver<()>) = sync_channel(0);
         let meter = Meter(0, move || {
             hangs.send(()).expect("the test listens");
             let _ = wait.recv();

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Threads for what blocks: one named thread per reader, behind a channel of one.
 //!
+//! The standard library's channel puts a thread that waits to sleep at once. One that spins first (crossbeam's) finds
+//! nothing new before the next tick and pays for it at each one.
+//!
 //! Used instead of actix's `SyncArbiter`, whose queue has no bound. A request that finds the channel full is dropped and
 //! counted: the reader still works on the one before, and its next answer is cumulative anyway. The thread ends when
 //! its [`Worker`] is dropped.
 
 use crate::health::{Drops, Lifeline, Queue};
-use crossbeam_channel::{Sender, TrySendError, bounded};
 use std::io;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a reader thread. Readers recurse only into directories (bounded by the walkers) and format short strings.
@@ -16,7 +19,7 @@ const STACK: usize = 512 * 1024;
 /// The way to a reader thread.
 #[derive(Debug)]
 pub struct Worker<Q> {
-    requests: Sender<Q>,
+    requests: SyncSender<Q>,
     drops: Drops,
     queue: Queue,
 }
@@ -33,7 +36,7 @@ impl<Q: Send + 'static> Worker<Q> {
         mut work: impl FnMut(Q) + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         // One request may wait while one is worked on; a second one would only be older when its turn comes.
-        let (requests, inbox) = bounded::<Q>(1);
+        let (requests, inbox) = sync_channel::<Q>(1);
         let thread = Builder::new()
             .name(name.to_owned())
             .stack_size(STACK)
@@ -75,25 +78,27 @@ mod tests {
     fn a_busy_reader_costs_a_counted_tick_and_the_thread_ends_with_its_worker() {
         let (vitals, _heard) = Vitals::new();
         let drops = Drops::default();
-        let (gate, wait) = bounded::<()>(0);
-        let (done, finished) = bounded::<u32>(8);
+        let (gate, wait) = sync_channel::<()>(0);
+        let (begin, began) = sync_channel::<u32>(8);
         let queue = (Queue::SourceReader, drops.clone());
         let (worker, thread) =
             Worker::spawn(vitals.lifeline("reader"), "reader", queue, move |request: u32| {
+                begin.send(request).expect("the test listens");
                 wait.recv().expect("the test holds the gate");
-                done.send(request).expect("the test listens");
             })
             .expect("a thread");
         assert!(worker.ask(1));
-        while !worker.requests.is_empty() {
-            std::thread::yield_now(); // until the thread took request 1 out of the channel
-        }
+        assert_eq!(
+            began.recv(),
+            Ok(1),
+            "the thread took request 1 out of the channel"
+        );
         assert!(worker.ask(2));
         assert!(!worker.ask(3));
         assert!(drops.totals().contains(&("source-reader", 1)));
         gate.send(()).expect("the reader waits");
         gate.send(()).expect("the reader waits");
-        assert_eq!((finished.recv(), finished.recv()), (Ok(1), Ok(2)));
+        assert_eq!(began.recv(), Ok(2), "3 was dropped");
         vitals.begin_shutdown();
         drop(worker);
         thread.join().expect("an orderly end");
