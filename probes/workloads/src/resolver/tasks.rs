@@ -12,7 +12,7 @@ use crate::cgroup::owner_of;
 use crate::error::WorkloadError;
 use crate::procfs::{CgroupLine, ProcFs};
 use attribution::model::{CgroupOwner, TaskKey};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// Age in clock ticks from which a process counts as settled: 10 s. Moving it takes a runtime well under one second;
