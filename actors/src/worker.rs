@@ -10,7 +10,7 @@
 
 use crate::health::{Drops, Lifeline, Queue};
 use std::io;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a reader thread. Readers recurse only into directories (bounded by the walkers) and format short strings.
@@ -24,36 +24,22 @@ pub struct Worker<Q> {
     queue: Queue,
 }
 
+/// The thread's end of it, before there is a thread.
+#[derive(Debug)]
+pub struct Inbox<Q>(Receiver<Q>);
+
 impl<Q: Send + 'static> Worker<Q> {
-    /// Starts the thread. `work` is called for each request, in order.
-    ///
-    /// # Errors
-    /// When the kernel gives no thread.
-    pub fn spawn(
-        lifeline: Lifeline,
-        name: &str,
-        (queue, drops): (Queue, Drops),
-        mut work: impl FnMut(Q) + Send + 'static,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+    /// The way to a reader, and what its thread is made of. Overflow is counted for `queue`.
+    #[must_use]
+    pub fn new(queue: Queue, drops: &Drops) -> (Self, Inbox<Q>) {
         // One request may wait while one is worked on; a second one would only be older when its turn comes.
-        let (requests, inbox) = sync_channel::<Q>(1);
-        let thread = Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK)
-            .spawn(move || {
-                let _lifeline = lifeline;
-                for request in inbox {
-                    work(request);
-                }
-            })?;
-        Ok((
-            Self {
-                requests,
-                drops,
-                queue,
-            },
-            thread,
-        ))
+        let (requests, inbox) = sync_channel(1);
+        let worker = Self {
+            requests,
+            drops: drops.clone(),
+            queue,
+        };
+        (worker, Inbox(inbox))
     }
 
     /// Asks; `false` when the thread is still busy (counted) or gone (its lifeline has told).
@@ -69,6 +55,27 @@ impl<Q: Send + 'static> Worker<Q> {
     }
 }
 
+impl<Q: Send + 'static> Inbox<Q> {
+    /// Starts the thread. `work` is called for each request, in order.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn spawn(
+        self,
+        lifeline: Lifeline,
+        name: &str,
+        mut work: impl FnMut(Q) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
+        thread.spawn(move || {
+            let _lifeline = lifeline;
+            for request in self.0 {
+                work(request);
+            }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,12 +87,13 @@ mod tests {
         let drops = Drops::default();
         let (gate, wait) = sync_channel::<()>(0);
         let (begin, began) = sync_channel::<u32>(8);
-        let queue = (Queue::SourceReader, drops.clone());
-        let (worker, thread) =
-            Worker::spawn(vitals.lifeline("reader"), "reader", queue, move |request: u32| {
-                begin.send(request).expect("the test listens");
-                wait.recv().expect("the test holds the gate");
-            })
+        let (worker, inbox) = Worker::new(Queue::SourceReader, &drops);
+        let work = move |request: u32| {
+            begin.send(request).expect("the test listens");
+            wait.recv().expect("the test holds the gate");
+        };
+        let thread = inbox
+            .spawn(vitals.lifeline("reader"), "reader", work)
             .expect("a thread");
         assert!(worker.ask(1));
         assert_eq!(
@@ -107,10 +115,10 @@ mod tests {
     #[test]
     fn a_reader_that_panics_is_heard() {
         let (vitals, mut heard) = Vitals::new();
-        let queue = (Queue::SourceReader, Drops::default());
-        let (worker, thread) =
-            Worker::spawn(vitals.lifeline("rapl"), "rapl", queue, |(): ()| panic!("a bug"))
-                .expect("a thread");
+        let (worker, inbox) = Worker::new(Queue::SourceReader, &Drops::default());
+        let thread = inbox
+            .spawn(vitals.lifeline("rapl"), "rapl", |(): ()| panic!("a bug"))
+            .expect("a thread");
         assert!(worker.ask(()));
         assert!(thread.join().is_err());
         assert_eq!(heard.try_recv().ok().as_deref(), Some("rapl"));
