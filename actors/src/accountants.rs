@@ -5,11 +5,11 @@
 use crate::clock;
 use crate::settings::{CpuTime, Optional, Probes};
 use crate::shells::UsageReader;
+use crate::steal::Steal;
 use attribution::model::{Accounting, ProbeState, Section, TaskUsage, TickId, Usage};
 use probe_ebpf::{Accountant, Probe, ProbeError, SchedulerProbe, counters};
-use probe_workloads::procfs::{CpuTimes, Load, ProcFs, ticks_to_nanos};
+use probe_workloads::procfs::{Load, ProcFs};
 use probe_workloads::{Machine, ProcReader, Roots};
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// The usage reader, and the state of every probe.
@@ -108,7 +108,10 @@ fn open(
     reason: String,
 ) -> Result<UsageChoice, ProbeError> {
     let wanted = for_probe(settings, machine, roots);
-    let steal = Steal::of(machine, roots);
+    let steal = machine
+        .hypervisor
+        .unwrap_or(false)
+        .then(|| Steal::new(&roots.proc));
     let (reader, mut probes): (Box<dyn UsageReader>, _) = match accountant {
         Accountant::Switch => {
             let probe = Probe::open(&wanted)?;
@@ -203,7 +206,7 @@ impl UsageReader for Switch {
     ) -> anyhow::Result<(Section, Usage)> {
         let (section, mut usage) = self.probe.drain(tick, acked, recycled)?;
         if let Some(steal) = &mut self.steal {
-            steal.add_to(&mut usage);
+            steal.add_to(&mut usage, section.ended);
         }
         Ok((section, usage))
     }
@@ -235,47 +238,9 @@ impl UsageReader for Fallback {
     }
 }
 
-/// Time that a hypervisor took, from `/proc/stat`: eBPF does not see it.
-struct Steal {
-    proc: ProcFs,
-    lines: Vec<CpuTimes>,
-    /// By CPU, at first sight: what was stolen before is not ours to report. As many as CPUs.
-    first: HashMap<u32, u64>,
-}
-
-impl Steal {
-    /// Only a guest can be stolen from.
-    fn of(machine: &Machine, roots: &Roots) -> Option<Self> {
-        machine.hypervisor.unwrap_or(false).then(|| {
-            let mut steal = Self {
-                proc: ProcFs::new(&roots.proc),
-                lines: Vec::new(),
-                first: HashMap::new(),
-            };
-            steal.add_to(&mut Usage::default());
-            steal
-        })
-    }
-
-    fn add_to(&mut self, usage: &mut Usage) {
-        if let Err(error) = self.proc.cpu_times(&mut self.lines) {
-            tracing::debug!(%error, "steal cannot be read");
-            return;
-        }
-        for line in &self.lines {
-            let first = *self.first.entry(line.cpu).or_insert(line.steal_ticks);
-            if let Some(row) = usage.cpus.iter_mut().find(|row| row.cpu == line.cpu) {
-                let ticks = line.steal_ticks.saturating_sub(first);
-                row.steal = Some(ticks_to_nanos(ticks));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use attribution::model::CpuNanos;
 
     fn machine() -> Machine {
         Machine::default()
@@ -321,40 +286,5 @@ mod tests {
             (facts.switches_per_second, facts.threads, facts.tick),
             (7, 9, Duration::from_secs(2))
         );
-    }
-
-    #[test]
-    fn the_steal_of_a_cpu_counts_from_its_first_sight() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |steal: u64| {
-            let text = format!("cpu 0 0 0 0 0 0 0 0 0 0\ncpu0 1 0 1 1 0 0 0 {steal} 0 0\n");
-            std::fs::write(folder.path().join("stat"), text).expect("written");
-        };
-        let mut steal = Steal {
-            proc: ProcFs::new(folder.path()),
-            lines: Vec::new(),
-            first: HashMap::new(),
-        };
-        let mut usage = Usage {
-            cpus: vec![attribution::model::CpuTime {
-                cpu: 0,
-                package: attribution::model::PackageId(0),
-                online: true,
-                busy: CpuNanos::ZERO,
-                idle: CpuNanos::ZERO,
-                steal: None,
-            }],
-            ..Usage::default()
-        };
-        let stolen = [100, 103].map(|ticks| {
-            write(ticks);
-            steal.add_to(&mut usage);
-            usage
-                .cpus
-                .first()
-                .and_then(|row| row.steal)
-                .map(CpuNanos::as_nanos)
-        });
-        assert_eq!(stolen, [Some(0), Some(30_000_000)]);
     }
 }

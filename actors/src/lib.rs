@@ -19,4 +19,5 @@ pub mod pipeline;
 pub mod run;
 pub mod settings;
 pub mod shells;
+mod steal;
 pub mod worker;

@@ -2,8 +2,9 @@
 //! The wiring: builds the actors consumer before producer, and takes them down again in order.
 //!
 //! The only place that knows concrete actors; everybody else holds couriers. Threads: the System's arbiter (ticker and the
-//! shells of usage, resolver, sources and estimator), one arbiter for the attribution, one for HTTP, and one plain thread
-//! per reader that may block.
+//! shells of sources), one arbiter for the attribution and for the shells of usage, resolver and estimator, one for HTTP, and
+//! one plain thread per reader that may block. Those shells only hand reports on, most of them to the attribution: on its
+//! thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
 use crate::clock::Clock;
 use crate::health::{Drops, Queue, Vitals};
@@ -12,8 +13,8 @@ use crate::shells::{
     AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, SourceShell,
     Ticker, UsageReader, UsageShell,
 };
-use crate::worker::Worker;
-use actix::{Actor, Addr, Arbiter, Recipient};
+use crate::worker::{Inbox, Worker};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use anyhow::Context as _;
 use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
@@ -86,6 +87,8 @@ struct Builder {
     clock: Clock,
     drops: Drops,
     vitals: Vitals,
+    /// Where the attribution and the shells that feed it run.
+    arbiter: ArbiterHandle,
     shells: Vec<Recipient<Stop>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -104,6 +107,7 @@ impl Pipeline {
             clock: Arc::clone(&parts.clock),
             drops: Drops::default(),
             vitals: vitals.clone(),
+            arbiter: attribution_arbiter.handle(),
             shells: Vec::new(),
             readers: Vec::new(),
         };
@@ -121,7 +125,7 @@ impl Pipeline {
             builder.drops.clone(),
             vitals.lifeline("attribution"),
         );
-        let attribution = AttributionShell::start_in_arbiter(&attribution_arbiter.handle(), move |_| {
+        let attribution = AttributionShell::start_in_arbiter(&builder.arbiter, move |_| {
             AttributionShell::new(engine, clock, drops, publish, lifeline)
         });
 
@@ -229,7 +233,8 @@ impl Builder {
         let name = meter.id().0;
         let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
         let work = SourceShell::work(meter, Arc::clone(&self.clock), to);
-        let reader = self.reader(name, Queue::SourceReader, work)?;
+        let (reader, inbox) = Worker::new(Queue::SourceReader, &self.drops);
+        self.reader(name, inbox, work)?;
         let shell = SourceShell::new(reader, self.vitals.lifeline(name)).start();
         self.shells.push(shell.clone().recipient());
         Ok(Courier::new(&shell, Queue::Source, &self.drops))
@@ -241,7 +246,10 @@ impl Builder {
         attribution: &Addr<AttributionShell>,
     ) -> Courier<UsageReady> {
         let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
-        let shell = EstimatorShell::new(estimator, to, self.vitals.lifeline("estimator")).start();
+        let lifeline = self.vitals.lifeline("estimator");
+        let shell = EstimatorShell::start_in_arbiter(&self.arbiter, move |_| {
+            EstimatorShell::new(estimator, to, lifeline)
+        });
         self.shells.push(shell.clone().recipient());
         Courier::new(&shell, Queue::Estimator, &self.drops)
     }
@@ -253,8 +261,11 @@ impl Builder {
     ) -> anyhow::Result<Courier<UsageReady>> {
         let to = Courier::new(attribution, Queue::Attribution, &self.drops);
         let work = ResolverShell::work(resolver, Arc::clone(&self.clock), to);
-        let reader = self.reader(RESOLVER, Queue::ResolverReader, work)?;
-        let shell = ResolverShell::new(reader, self.vitals.lifeline(RESOLVER)).start();
+        let (reader, inbox) = Worker::new(Queue::ResolverReader, &self.drops);
+        self.reader(RESOLVER, inbox, work)?;
+        let lifeline = self.vitals.lifeline(RESOLVER);
+        let shell =
+            ResolverShell::start_in_arbiter(&self.arbiter, move |_| ResolverShell::new(reader, lifeline));
         self.shells.push(shell.clone().recipient());
         Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
     }
@@ -266,11 +277,12 @@ impl Builder {
         attribution: &Addr<AttributionShell>,
     ) -> anyhow::Result<Courier<Tick>> {
         let lifeline = self.vitals.lifeline(USAGE);
-        // The reader's thread sends home to a shell that owns the way to the thread, so the shell is made in two steps.
-        let context = actix::Context::<UsageShell>::new();
-        let home = Courier::new(&actix::AsyncContext::address(&context), Queue::Usage, &self.drops);
-        let reader = self.reader("bpf-reader", Queue::UsageReader, UsageShell::work(usage, home))?;
-        let shell = context.run(UsageShell::new(reader, told, lifeline));
+        // The reader's thread sends home to a shell that owns the way to the thread, so the way is made first.
+        let (reader, inbox) = Worker::new(Queue::UsageReader, &self.drops);
+        let shell =
+            UsageShell::start_in_arbiter(&self.arbiter, move |_| UsageShell::new(reader, told, lifeline));
+        let home = Courier::new(&shell, Queue::Usage, &self.drops);
+        self.reader("bpf-reader", inbox, UsageShell::work(usage, home))?;
         let pay = PayTo(Courier::new(&shell, Queue::Usage, &self.drops));
         attribution
             .try_send(pay)
@@ -282,14 +294,15 @@ impl Builder {
     fn reader<Q: Send + 'static>(
         &mut self,
         name: &str,
-        queue: Queue,
+        inbox: Inbox<Q>,
         work: impl FnMut(Q) + Send + 'static,
-    ) -> anyhow::Result<Worker<Q>> {
+    ) -> anyhow::Result<()> {
         let lifeline = self.vitals.lifeline(&format!("{name} reader"));
-        let (worker, thread) = Worker::spawn(lifeline, name, (queue, self.drops.clone()), work)
+        let thread = inbox
+            .spawn(lifeline, name, work)
             .with_context(|| format!("cannot start the thread {name}"))?;
         self.readers.push(thread);
-        Ok(worker)
+        Ok(())
     }
 }
 
@@ -368,7 +381,7 @@ mod tests {
     use crate::run::{Outcome, run_until};
     use attribution::engine::{FloorPolicy, IdleShare};
     use attribution::model::*;
-    use crossbeam_channel::{Receiver, bounded};
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     /// A reader that has seen nobody run.
     struct Nobody;
@@ -450,8 +463,8 @@ mod tests {
 
     #[test]
     fn a_meter_that_hangs_for_ever_does_not_hold_up_the_stop() {
-        let (hangs, hung) = bounded::<()>(0);
-        let (never, wait): (_, Receiver<()>) = bounded(0);
+        let (hangs, hung) = sync_channel::<()>(0);
+        let (never, wait): (_, Receiver<()>) = sync_channel(0);
         let meter = Meter(0, move || {
             hangs.send(()).expect("the test listens");
             let _ = wait.recv();

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Threads for what blocks: one named thread per reader, behind a channel of one.
 //!
+//! The standard library's channel puts a thread that waits to sleep at once. One that spins first (crossbeam's) finds
+//! nothing new before the next tick and pays for it at each one.
+//!
 //! Used instead of actix's `SyncArbiter`, whose queue has no bound. A request that finds the channel full is dropped and
 //! counted: the reader still works on the one before, and its next answer is cumulative anyway. The thread ends when
 //! its [`Worker`] is dropped.
 
 use crate::health::{Drops, Lifeline, Queue};
-use crossbeam_channel::{Sender, TrySendError, bounded};
 use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a reader thread. Readers recurse only into directories (bounded by the walkers) and format short strings.
@@ -16,41 +19,27 @@ const STACK: usize = 512 * 1024;
 /// The way to a reader thread.
 #[derive(Debug)]
 pub struct Worker<Q> {
-    requests: Sender<Q>,
+    requests: SyncSender<Q>,
     drops: Drops,
     queue: Queue,
 }
 
+/// The thread's end of it, before there is a thread.
+#[derive(Debug)]
+pub struct Inbox<Q>(Receiver<Q>);
+
 impl<Q: Send + 'static> Worker<Q> {
-    /// Starts the thread. `work` is called for each request, in order.
-    ///
-    /// # Errors
-    /// When the kernel gives no thread.
-    pub fn spawn(
-        lifeline: Lifeline,
-        name: &str,
-        (queue, drops): (Queue, Drops),
-        mut work: impl FnMut(Q) + Send + 'static,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+    /// The way to a reader, and what its thread is made of. Overflow is counted for `queue`.
+    #[must_use]
+    pub fn new(queue: Queue, drops: &Drops) -> (Self, Inbox<Q>) {
         // One request may wait while one is worked on; a second one would only be older when its turn comes.
-        let (requests, inbox) = bounded::<Q>(1);
-        let thread = Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK)
-            .spawn(move || {
-                let _lifeline = lifeline;
-                for request in inbox {
-                    work(request);
-                }
-            })?;
-        Ok((
-            Self {
-                requests,
-                drops,
-                queue,
-            },
-            thread,
-        ))
+        let (requests, inbox) = sync_channel(1);
+        let worker = Self {
+            requests,
+            drops: drops.clone(),
+            queue,
+        };
+        (worker, Inbox(inbox))
     }
 
     /// Asks; `false` when the thread is still busy (counted) or gone (its lifeline has told).
@@ -66,6 +55,27 @@ impl<Q: Send + 'static> Worker<Q> {
     }
 }
 
+impl<Q: Send + 'static> Inbox<Q> {
+    /// Starts the thread. `work` is called for each request, in order.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub fn spawn(
+        self,
+        lifeline: Lifeline,
+        name: &str,
+        mut work: impl FnMut(Q) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
+        thread.spawn(move || {
+            let _lifeline = lifeline;
+            for request in self.0 {
+                work(request);
+            }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,25 +85,28 @@ mod tests {
     fn a_busy_reader_costs_a_counted_tick_and_the_thread_ends_with_its_worker() {
         let (vitals, _heard) = Vitals::new();
         let drops = Drops::default();
-        let (gate, wait) = bounded::<()>(0);
-        let (done, finished) = bounded::<u32>(8);
-        let queue = (Queue::SourceReader, drops.clone());
-        let (worker, thread) =
-            Worker::spawn(vitals.lifeline("reader"), "reader", queue, move |request: u32| {
-                wait.recv().expect("the test holds the gate");
-                done.send(request).expect("the test listens");
-            })
+        let (gate, wait) = sync_channel::<()>(0);
+        let (begin, began) = sync_channel::<u32>(8);
+        let (worker, inbox) = Worker::new(Queue::SourceReader, &drops);
+        let work = move |request: u32| {
+            begin.send(request).expect("the test listens");
+            wait.recv().expect("the test holds the gate");
+        };
+        let thread = inbox
+            .spawn(vitals.lifeline("reader"), "reader", work)
             .expect("a thread");
         assert!(worker.ask(1));
-        while !worker.requests.is_empty() {
-            std::thread::yield_now(); // until the thread took request 1 out of the channel
-        }
+        assert_eq!(
+            began.recv(),
+            Ok(1),
+            "the thread took request 1 out of the channel"
+        );
         assert!(worker.ask(2));
         assert!(!worker.ask(3));
         assert!(drops.totals().contains(&("source-reader", 1)));
         gate.send(()).expect("the reader waits");
         gate.send(()).expect("the reader waits");
-        assert_eq!((finished.recv(), finished.recv()), (Ok(1), Ok(2)));
+        assert_eq!(began.recv(), Ok(2), "3 was dropped");
         vitals.begin_shutdown();
         drop(worker);
         thread.join().expect("an orderly end");
@@ -102,10 +115,10 @@ mod tests {
     #[test]
     fn a_reader_that_panics_is_heard() {
         let (vitals, mut heard) = Vitals::new();
-        let queue = (Queue::SourceReader, Drops::default());
-        let (worker, thread) =
-            Worker::spawn(vitals.lifeline("rapl"), "rapl", queue, |(): ()| panic!("a bug"))
-                .expect("a thread");
+        let (worker, inbox) = Worker::new(Queue::SourceReader, &Drops::default());
+        let thread = inbox
+            .spawn(vitals.lifeline("rapl"), "rapl", |(): ()| panic!("a bug"))
+            .expect("a thread");
         assert!(worker.ask(()));
         assert!(thread.join().is_err());
         assert_eq!(heard.try_recv().ok().as_deref(), Some("rapl"));

@@ -5,9 +5,8 @@ use super::Courier;
 use crate::clock::Clock;
 use crate::health::{Drops, Lifeline};
 use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
 use attribution::engine::Engine;
-use attribution::model::TickId;
 use std::sync::Arc;
 
 /// See the module's head.
@@ -17,7 +16,7 @@ pub struct AttributionShell {
     drops: Drops,
     exporter: Courier<Publish>,
     usage: Option<Courier<Paid>>,
-    open: Option<TickId>,
+    deadline: Option<SpawnHandle>,
     _lifeline: Lifeline,
 }
 
@@ -37,19 +36,23 @@ impl AttributionShell {
             drops,
             exporter,
             usage: None,
-            open: None,
+            deadline: None,
             _lifeline: lifeline,
         }
     }
 
-    fn close_if_complete(&mut self) {
+    fn close_if_complete(&mut self, ctx: &mut Context<Self>) {
         if self.engine.complete() {
-            self.close();
+            self.close(ctx);
         }
     }
 
-    fn close(&mut self) {
-        self.open = None;
+    /// Closes the window that is open, if one is. Its deadline goes with it: a timer that found nothing left to do would
+    /// wake the thread once more at each tick.
+    fn close(&mut self, ctx: &mut Context<Self>) {
+        if let Some(deadline) = self.deadline.take() {
+            ctx.cancel_future(deadline);
+        }
         let Some(mut closed) = self.engine.close((self.clock)()) else {
             return;
         };
@@ -91,52 +94,45 @@ impl Handler<Tick> for AttributionShell {
     type Result = ();
 
     fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
-        if self.open.is_some() {
-            self.close();
-        }
+        self.close(ctx);
         self.engine.open(tick.id, tick.at, tick.deadline);
-        self.open = Some(tick.id);
         let wait = tick.deadline.since((self.clock)());
-        ctx.run_later(wait, move |this, _| {
-            if this.open == Some(tick.id) {
-                this.close();
-            }
-        });
+        self.deadline = Some(ctx.run_later(wait, Self::close));
     }
 }
 
 impl Handler<UsageReady> for AttributionShell {
     type Result = ();
 
-    fn handle(&mut self, UsageReady(report): UsageReady, _: &mut Self::Context) {
+    fn handle(&mut self, UsageReady(report): UsageReady, ctx: &mut Self::Context) {
         self.engine.on_usage(report);
-        self.close_if_complete();
+        self.close_if_complete(ctx);
     }
 }
 
 impl Handler<IdentityReady> for AttributionShell {
     type Result = ();
 
-    fn handle(&mut self, IdentityReady(report): IdentityReady, _: &mut Self::Context) {
+    fn handle(&mut self, IdentityReady(report): IdentityReady, ctx: &mut Self::Context) {
         self.engine.on_identity(report);
-        self.close_if_complete();
+        self.close_if_complete(ctx);
     }
 }
 
 impl Handler<EnergyReady> for AttributionShell {
     type Result = ();
 
-    fn handle(&mut self, EnergyReady { source, report }: EnergyReady, _: &mut Self::Context) {
+    fn handle(&mut self, EnergyReady { source, report }: EnergyReady, ctx: &mut Self::Context) {
         self.engine.on_energy(source, report);
-        self.close_if_complete();
+        self.close_if_complete(ctx);
     }
 }
 
 impl Handler<CloseNow> for AttributionShell {
     type Result = ();
 
-    fn handle(&mut self, _: CloseNow, _: &mut Self::Context) {
-        self.close();
+    fn handle(&mut self, _: CloseNow, ctx: &mut Self::Context) {
+        self.close(ctx);
     }
 }
 

@@ -5,7 +5,7 @@
 //! An account holds no energy. Energy goes straight to the rows of each level, so an account can be forgotten as soon as
 //! its process is gone and everything it owes is paid.
 
-use super::groups::RowId;
+use super::levels::Rows;
 use crate::model::{
     CgroupId, CgroupOwner, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage,
 };
@@ -17,14 +17,6 @@ use std::sync::Arc;
 pub(crate) struct AccountId(u32);
 
 type Key = (Option<TaskKey>, CgroupId, PackageId);
-
-/// Rows that an account pays into.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rows {
-    pub(crate) container: RowId,
-    pub(crate) pod: Option<RowId>,
-    pub(crate) unit: Option<RowId>,
-}
 
 /// One account.
 #[derive(Debug)]
@@ -43,9 +35,15 @@ pub(crate) struct Account {
     booked: CpuNanos,
     booked_events: EventCounts,
     seen: u64,
+    /// Whose row followed this one's in the newest report: a guess at the next report's order, good for nothing else.
+    next: Option<AccountId>,
 }
 
 impl Account {
+    fn key(&self) -> Key {
+        (self.task, self.cgroup, self.package)
+    }
+
     /// Whether its process may still run.
     pub(crate) const fn lives(&self) -> bool {
         !self.ended && !self.gone && self.task.is_some()
@@ -62,12 +60,23 @@ pub(crate) struct Delta {
 
 /// All accounts. As many as the newest usage report has rows (the probe bounds those), and those of the dead that a late
 /// zone still has to bill.
+///
+/// Most rows of a report are those of the one before, in the same order, and did not run. Such a row is found without
+/// the map, by a guess from the row before it, and costs a few comparisons.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     slots: Vec<Option<Account>>,
     free: Vec<u32>,
     by_key: HashMap<Key, AccountId>,
     round: u64,
+    /// The account of the newest report's first row.
+    first: Option<AccountId>,
+    /// Rows of the newest report.
+    listed: usize,
+    opened: Vec<AccountId>,
+    /// Those that the newest report says have ended, and those that are gone and not forgotten yet.
+    ended: Vec<AccountId>,
+    gone: Vec<AccountId>,
 }
 
 impl Accounts {
@@ -81,21 +90,30 @@ impl Accounts {
     ) {
         deltas.clear();
         counts.clear();
+        self.ended.clear();
         self.round += 1;
+        let (round, listed_before) = (self.round, std::mem::replace(&mut self.listed, tasks.len()));
+        let mut still_listed = 0;
+        let mut guess = self.first;
+        let mut last = None;
         for row in tasks {
-            let id = self.find_or_open(row);
-            let round = self.round;
+            let id = match self.find(row, guess) {
+                Some(id) => id,
+                None => self.open(row, guess),
+            };
             let Some(account) = self.get_mut(id) else { continue };
+            guess = account.next;
+            still_listed += usize::from(account.seen + 1 == round);
             account.seen = round;
+            account.gone = false;
             account.ended = row.ended;
             account.comm = row.comm;
             // A total that went back was dropped by the probe and began again at zero: all of it is new.
             let time = row.cpu.checked_sub(account.booked).unwrap_or(row.cpu);
             account.booked = row.cpu;
-            let events = row.events.since(&account.booked_events);
-            account.booked_events = row.events;
-            if !events.is_zero() {
-                counts.push((id, events));
+            if row.events != account.booked_events {
+                counts.push((id, row.events.since(&account.booked_events)));
+                account.booked_events = row.events;
             }
             if !time.is_zero() {
                 deltas.push(Delta {
@@ -104,24 +122,43 @@ impl Accounts {
                     time,
                 });
             }
+            if row.ended {
+                self.ended.push(id);
+            }
+            match last.replace(id).and_then(|last| self.get_mut(last)) {
+                Some(last) => last.next = Some(id),
+                None => self.first = Some(id),
+            }
         }
-        let round = self.round;
-        for account in self.slots.iter_mut().flatten() {
-            account.gone = account.seen != round;
-            if account.gone {
+        if still_listed < listed_before {
+            self.mark_gone();
+        }
+    }
+
+    fn mark_gone(&mut self) {
+        for (index, slot) in (0_u32..).zip(&mut self.slots) {
+            if let Some(account) = slot
+                && account.seen != self.round
+                && !account.gone
+            {
+                account.gone = true;
                 // What is not listed does not exist any more. Should the key come back while a late zone still holds the
                 // account, its totals begin at zero.
                 account.booked = CpuNanos::ZERO;
                 account.booked_events = EventCounts::ZERO;
+                self.gone.push(AccountId(index));
             }
         }
     }
 
-    fn find_or_open(&mut self, row: &TaskUsage) -> AccountId {
+    fn find(&self, row: &TaskUsage, guess: Option<AccountId>) -> Option<AccountId> {
         let key = (row.task, row.cgroup, row.package);
-        if let Some(id) = self.by_key.get(&key) {
-            return *id;
-        }
+        let guessed = |id: &AccountId| self.get(*id).is_some_and(|account| account.key() == key);
+        guess.filter(guessed).or_else(|| self.by_key.get(&key).copied())
+    }
+
+    /// A new account, whose row came where that of `next` was expected.
+    fn open(&mut self, row: &TaskUsage, next: Option<AccountId>) -> AccountId {
         let account = Account {
             task: row.task,
             cgroup: row.cgroup,
@@ -135,9 +172,12 @@ impl Accounts {
             booked: CpuNanos::ZERO,
             booked_events: EventCounts::ZERO,
             seen: self.round,
+            next,
         };
+        let key = account.key();
         let id = self.place(account);
         self.by_key.insert(key, id);
+        self.opened.push(id);
         id
     }
 
@@ -176,22 +216,144 @@ impl Accounts {
         self.slots.iter_mut().flatten()
     }
 
+    /// Accounts that were opened since the last call.
+    pub(crate) fn take_opened(&mut self) -> Vec<AccountId> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// Accounts that are ended or gone.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &Account> {
+        let ids = self.ended.iter().chain(&self.gone);
+        ids.filter_map(|id| self.get(*id))
+            // Since it was gone a report may have listed it again.
+            .filter(|account| account.ended || account.gone)
+    }
+
     /// Forgets those that are gone and that `held` does not hold; `farewell` sees each one.
     pub(crate) fn forget(&mut self, held: impl Fn(AccountId) -> bool, mut farewell: impl FnMut(&Account)) {
-        for (index, slot) in (0_u32..).zip(&mut self.slots) {
-            if slot.as_ref().is_some_and(|account| account.gone)
-                && !held(AccountId(index))
-                && let Some(account) = slot.take()
-            {
-                self.by_key
-                    .remove(&(account.task, account.cgroup, account.package));
-                self.free.push(index);
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.retain(|id| {
+            let Some(slot) = self.slots.get_mut(index(*id)) else {
+                return false;
+            };
+            if slot.as_ref().is_some_and(|account| account.gone) && held(*id) {
+                return true;
+            }
+            if let Some(account) = slot.take_if(|account| account.gone) {
+                self.by_key.remove(&account.key());
+                self.free.push(id.0);
                 farewell(&account);
             }
-        }
+            false
+        });
+        self.gone = gone;
     }
 }
 
 fn index(id: AccountId) -> usize {
     usize::try_from(id.0).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Books a report of (pid, CPU time so far) and gives what was new as (pid, time), by pid.
+    fn book(accounts: &mut Accounts, rows: &[(u32, u64)]) -> Vec<(u32, u64)> {
+        let rows: Vec<_> = rows.iter().map(|(pid, nanos)| row(*pid, *nanos)).collect();
+        let (mut deltas, mut counts) = (Vec::new(), Vec::new());
+        accounts.book(&rows, &mut deltas, &mut counts);
+        let mut news: Vec<_> = deltas
+            .iter()
+            .map(|delta| {
+                let task = accounts.get(delta.id).and_then(|account| account.task);
+                (task.map_or(0, |task| task.tgid), delta.time.as_nanos())
+            })
+            .collect();
+        news.sort_unstable();
+        news
+    }
+
+    fn row(tgid: u32, nanos: u64) -> TaskUsage {
+        TaskUsage {
+            task: Some(TaskKey { tgid, start_ticks: 1 }),
+            cgroup: CgroupId::ROOT,
+            package: PackageId(0),
+            cpu: CpuNanos::from_nanos(nanos),
+            events: EventCounts::ZERO,
+            comm: Comm::default(),
+            kind: TaskKind::User,
+            ended: nanos == 99,
+        }
+    }
+
+    fn left(accounts: &Accounts) -> Vec<u32> {
+        let mut left: Vec<_> = accounts
+            .left()
+            .filter_map(|account| Some(account.task?.tgid))
+            .collect();
+        left.sort_unstable();
+        left
+    }
+
+    #[test]
+    fn rows_are_booked_alike_in_whatever_order_they_come() {
+        let mut accounts = Accounts::default();
+        book(&mut accounts, &[(1, 10), (2, 20), (3, 30), (4, 40)]);
+        assert_eq!(book(&mut accounts, &[(1, 10), (2, 20), (3, 30), (4, 40)]), []);
+        assert_eq!(
+            book(&mut accounts, &[(4, 41), (2, 22), (5, 50), (1, 13), (3, 34)]),
+            [(1, 3), (2, 2), (3, 4), (4, 1), (5, 50)]
+        );
+        assert_eq!(
+            book(&mut accounts, &[(2, 23), (5, 50), (3, 34), (4, 42)]),
+            [(2, 1), (4, 1)]
+        );
+    }
+
+    #[test]
+    fn rows_in_the_order_of_the_report_before_are_guessed() {
+        let mut accounts = Accounts::default();
+        let rows = [1, 2, 3].map(|pid| row(pid, 1));
+        let (mut deltas, mut counts) = (Vec::new(), Vec::new());
+        accounts.book(&rows, &mut deltas, &mut counts);
+        accounts.by_key.clear();
+        accounts.book(&rows, &mut deltas, &mut counts);
+        assert_eq!((accounts.slots.len(), accounts.take_opened().len()), (3, 3));
+    }
+
+    #[test]
+    fn a_new_row_and_one_that_left_cost_the_others_no_guess() {
+        let mut accounts = Accounts::default();
+        book(&mut accounts, &[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        book(&mut accounts, &[(1, 1), (9, 1), (2, 1), (3, 1), (4, 1)]);
+        // 1, 9 and 2 in a row by now.
+        let known = accounts.by_key.clone();
+        accounts.by_key.clear();
+        assert_eq!(book(&mut accounts, &[(1, 1), (9, 1), (2, 1), (3, 1), (4, 1)]), []);
+        accounts.by_key = known;
+        book(&mut accounts, &[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        accounts.by_key.clear();
+        assert_eq!(book(&mut accounts, &[(1, 1), (2, 1), (3, 1), (4, 1)]), []);
+    }
+
+    #[test]
+    fn who_is_not_listed_is_gone_until_listed_again_and_then_begins_at_zero() {
+        let mut accounts = Accounts::default();
+        book(&mut accounts, &[(1, 10), (2, 20), (3, 99)]);
+        assert_eq!(left(&accounts), [3], "it has ended");
+        book(&mut accounts, &[(2, 20), (3, 99)]);
+        assert_eq!(left(&accounts), [1, 3]);
+        accounts.forget(|_| true, |_| panic!("a late zone holds it"));
+        assert_eq!(book(&mut accounts, &[(1, 7), (2, 20)]), [(1, 7)]);
+        assert_eq!(left(&accounts), [3], "1 is back");
+        let mut forgotten = Vec::new();
+        accounts.forget(
+            |_| false,
+            |account| forgotten.push(account.task.map(|task| task.tgid)),
+        );
+        assert_eq!(forgotten, [Some(3)]);
+        assert_eq!(left(&accounts), [0; 0]);
+        assert_eq!(accounts.by_key.len(), 2);
+    }
 }

@@ -10,6 +10,7 @@ mod accounts;
 mod groups;
 mod idle;
 mod ledger;
+mod levels;
 mod processes;
 mod settle;
 mod share;
@@ -21,13 +22,13 @@ mod zones;
 
 pub use idle::FloorPolicy;
 
-use crate::model::snapshot::{ContainerKey, SourceAccount, UnitKey};
+use crate::model::snapshot::SourceAccount;
 use crate::model::{
     CpuTime, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
     PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
 };
 use accounts::{AccountId, Accounts, Delta};
-use groups::Level;
+use levels::Levels;
 use processes::Processes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,9 +86,7 @@ pub struct Engine {
     zones: Vec<ZoneState>,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
-    containers: Level<ContainerKey>,
-    pods: Level<String>,
-    units: Level<UnitKey>,
+    levels: Levels,
     processes: Processes,
     identity: Arc<Identity>,
     identity_is_new: bool,
@@ -135,9 +134,7 @@ impl Engine {
             zones: Vec::new(),
             sources: Vec::new(),
             accounts: Accounts::default(),
-            containers: Level::default(),
-            pods: Level::default(),
-            units: Level::default(),
+            levels: Levels::default(),
             identity: Arc::default(),
             identity_is_new: false,
             usage: None,
@@ -233,9 +230,7 @@ impl Engine {
             self.apply();
             self.farewell(now);
         }
-        self.containers.retire(now, self.settings.ended_keep);
-        self.pods.retire(now, self.settings.ended_keep);
-        self.units.retire(now, self.settings.ended_keep);
+        self.levels.retire(now, self.settings.ended_keep);
         self.processes.retire(now, self.settings.ended_keep);
         Some(Closed {
             snapshot: self.snapshot(closed, now),

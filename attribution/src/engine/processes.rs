@@ -43,6 +43,11 @@ impl Processes {
         self.rows.contains_key(&task)
     }
 
+    /// Whether a row is free.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.living < self.most
+    }
+
     /// Gives rows to the most expensive of `candidates` (energy of this window, and the row to begin with), as many as
     /// are free. Candidates live and have no row.
     pub(crate) fn promote(&mut self, candidates: &mut Vec<(u64, ProcessRow)>) {
@@ -74,11 +79,6 @@ impl Processes {
         self.ledger(task).charge(zone, charge);
     }
 
-    /// Books CPU time on a process, or on `other`.
-    pub(crate) fn ran(&mut self, task: Option<TaskKey>, time: CpuNanos) {
-        self.ledger(task).ran(time);
-    }
-
     /// Books events on a process, or on `other`.
     pub(crate) fn counted(&mut self, task: Option<TaskKey>, events: &EventCounts) {
         self.ledger(task).counted(events);
@@ -91,19 +91,23 @@ impl Processes {
         }
     }
 
-    /// Takes over the newest name, cgroup and owner of a process that has a row. A row that was taken for dead, because
-    /// no report listed it for a while, lives again while there is room; otherwise it would leave in the middle of its
-    /// counting and begin again at zero.
-    pub(crate) fn describe(&mut self, newest: &ProcessRow) {
-        if let Some(tracked) = self.rows.get_mut(&newest.task) {
-            tracked.row.comm = newest.comm;
-            tracked.row.cgroup = newest.cgroup;
-            tracked.row.owner.clone_from(&newest.owner);
-            if tracked.row.ended && !newest.ended && self.living < self.most {
-                tracked.row.ended = false;
-                tracked.ended_at = None;
-                self.living += 1;
-            }
+    /// Books CPU time on a process, or on `other`, and takes over the process's newest name, cgroup and owner. A row that
+    /// was taken for dead, because no report listed it for a while, lives again while there is room; otherwise it would
+    /// leave in the middle of its counting and begin again at zero.
+    pub(crate) fn ran(&mut self, process: Option<&ProcessRow>, time: CpuNanos) {
+        let tracked = process.and_then(|newest| Some((newest, self.rows.get_mut(&newest.task)?)));
+        let Some((newest, tracked)) = tracked else {
+            self.other.ran(time);
+            return;
+        };
+        tracked.row.ledger.ran(time);
+        tracked.row.comm = newest.comm;
+        tracked.row.cgroup = newest.cgroup;
+        tracked.row.owner.clone_from(&newest.owner);
+        if tracked.row.ended && !newest.ended && self.living < self.most {
+            tracked.row.ended = false;
+            tracked.ended_at = None;
+            self.living += 1;
         }
     }
 
@@ -140,9 +144,9 @@ impl Processes {
 
     /// Rows for a snapshot, by pid and start.
     pub(crate) fn rows(&self) -> Vec<ProcessRow> {
-        let mut rows: Vec<_> = self.rows.values().map(|tracked| tracked.row.clone()).collect();
+        let mut rows: Vec<_> = self.rows.values().map(|tracked| &tracked.row).collect();
         rows.sort_unstable_by_key(|row| row.task);
-        rows
+        rows.into_iter().cloned().collect()
     }
 
     /// Everything without a row.
@@ -271,20 +275,21 @@ mod tests {
         level.promote(&mut vec![(1, row(1))]);
         level.charge(Some(task(1)), 0, joule());
         level.end(task(1), at(1));
-        level.describe(&ProcessRow {
+        let dying = ProcessRow {
             ended: true,
             ..row(1)
-        });
+        };
+        level.ran(Some(&dying), CpuNanos::ZERO);
         assert_eq!(
             pids(&level),
             [(1, 1, true)],
             "a dead process's last slice wakes nobody"
         );
         level.promote(&mut vec![(1, row(2))]);
-        level.describe(&row(1));
+        level.ran(Some(&row(1)), CpuNanos::ZERO);
         assert_eq!(pids(&level), [(1, 1, true), (2, 0, false)], "no room");
         level.end(task(2), at(2));
-        level.describe(&row(1));
+        level.ran(Some(&row(1)), CpuNanos::ZERO);
         assert_eq!(pids(&level), [(1, 1, false), (2, 0, true)]);
         level.promote(&mut vec![(1, row(3))]);
         level.retire(at(1_000), KEEP);

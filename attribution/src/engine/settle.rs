@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The close of a window: CPU time is booked, every zone is split, bills go to rows.
 
-use super::accounts::{Account, AccountId, Delta, Rows};
-use super::groups::Level;
+use super::accounts::{Account, AccountId, Delta};
 use super::share::largest_remainder;
 use super::zones::{Due, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
-use crate::model::snapshot::{Charge, ContainerKey, Ledger, ProcessRow, UnitKey};
-use crate::model::{
-    CgroupOwner, CpuNanos, Identity, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey,
-    TaskKind, Usage,
-};
+use crate::model::snapshot::{Charge, Ledger, ProcessRow};
+use crate::model::{CpuNanos, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey, Usage};
 use std::collections::HashMap;
-use std::sync::Arc;
-
-/// The slice of a host process whose cgroup names none: systemd's own name for the root slice.
-const ROOT_SLICE: &str = "-.slice";
 
 impl Engine {
     /// Books a usage report's CPU time and events on the accounts and finds the rows that they pay into.
@@ -34,29 +26,22 @@ impl Engine {
         self.assign(now);
     }
 
-    /// Joins accounts to the rows that their owner says. An account whose cgroup is not known yet pays into the rows for
-    /// host processes until it is; what it paid there stays there, so that no total falls.
+    /// Joins accounts to the rows that their owner says: new ones, and all when identities have changed. An account whose
+    /// cgroup is not known yet pays into the rows for host processes until it is; what it paid there stays there, so that
+    /// no total falls.
     fn assign(&mut self, now: MonotonicNanos) {
-        let identity = Arc::clone(&self.identity);
-        let all = std::mem::take(&mut self.identity_is_new);
-        let (containers, pods, units) = (&mut self.containers, &mut self.pods, &mut self.units);
-        for account in self.accounts.iter_mut() {
-            if account.rows.is_some() && !all && account.owner.is_some() {
-                continue;
+        let opened = self.accounts.take_opened();
+        if std::mem::take(&mut self.identity_is_new) {
+            let (identity, levels) = (&self.identity, &mut self.levels);
+            self.accounts
+                .iter_mut()
+                .for_each(|account| levels.assign(account, identity, now));
+        } else {
+            for id in opened {
+                if let Some(account) = self.accounts.get_mut(id) {
+                    self.levels.assign(account, &self.identity, now);
+                }
             }
-            let owner = owner_of(account, &identity);
-            if account.rows.is_some() && account.owner.as_ref() == owner {
-                continue;
-            }
-            let joined = Rows {
-                container: containers.join(&container_key(account.kind, owner), container_owner(owner)),
-                pod: pod_key(owner).map(|pod| pods.join(&pod, owner)),
-                unit: unit_key(account.kind, owner).map(|key| units.join(&key, owner)),
-            };
-            if let Some(rows) = account.rows.replace(joined) {
-                leave(rows, containers, pods, units, now);
-            }
-            account.owner = owner.cloned();
         }
     }
 
@@ -111,6 +96,9 @@ impl Engine {
 
     /// Gives rows to the most expensive processes of this window that live and have none.
     pub(super) fn promote(&mut self) {
+        if !self.processes.has_room() {
+            return;
+        }
         let mut spent: HashMap<TaskKey, (u64, AccountId)> = HashMap::new();
         for bill in &self.work.charges {
             let Some(account) = self.accounts.get(bill.id) else {
@@ -132,80 +120,43 @@ impl Engine {
         self.processes.promote(&mut candidates);
     }
 
-    /// Books events on the rows of every level.
-    fn count(&mut self) {
-        for (id, events) in self.work.counts.drain(..) {
-            let Some(account) = self.accounts.get(id) else {
-                continue;
-            };
-            self.processes.counted(account.task, &events);
-            if let Some(rows) = account.rows {
-                self.containers.counted(rows.container, &events);
-                rows.pod
-                    .into_iter()
-                    .for_each(|pod| self.pods.counted(pod, &events));
-                rows.unit
-                    .into_iter()
-                    .for_each(|unit| self.units.counted(unit, &events));
-            }
-        }
-    }
-
     /// Books CPU time, events and bills on the rows of every level.
     pub(super) fn apply(&mut self) {
-        for delta in &self.work.deltas {
-            let Some(account) = self.accounts.get(delta.id) else {
-                continue;
-            };
-            self.processes.ran(account.task, delta.time);
-            if let Some(rows) = account.rows {
-                self.containers.ran(rows.container, delta.time);
-                rows.pod
-                    .into_iter()
-                    .for_each(|pod| self.pods.ran(pod, delta.time));
-                rows.unit
-                    .into_iter()
-                    .for_each(|unit| self.units.ran(unit, delta.time));
-            }
-            if let Some(task) = account.task
-                && self.processes.has_row(task)
-            {
-                self.processes.describe(&process_row(task, account));
+        let work = &mut self.work;
+        for Delta { id, time, .. } in work.deltas.drain(..) {
+            if let Some(account) = self.accounts.get(id) {
+                let newest = account.task.map(|task| process_row(task, account));
+                self.processes.ran(newest.as_ref(), time);
+                self.levels.ran(account.rows, time);
             }
         }
-        self.work.deltas.clear();
-        self.count();
-        for bill in &self.work.charges {
-            let charge = Charge {
-                dynamic: bill.dynamic,
-                idle: bill.idle,
-            };
-            let Some(account) = self.accounts.get(bill.id) else {
-                continue;
-            };
-            self.processes.charge(account.task, bill.zone, charge);
-            if let Some(rows) = account.rows {
-                self.containers.charge(rows.container, bill.zone, charge);
-                rows.pod
-                    .into_iter()
-                    .for_each(|pod| self.pods.charge(pod, bill.zone, charge));
-                rows.unit
-                    .into_iter()
-                    .for_each(|unit| self.units.charge(unit, bill.zone, charge));
+        for (id, events) in work.counts.drain(..) {
+            if let Some(account) = self.accounts.get(id) {
+                self.processes.counted(account.task, &events);
+                self.levels.counted(account.rows, &events);
+            }
+        }
+        for bill in &work.charges {
+            if let Some(account) = self.accounts.get(bill.id) {
+                let charge = Charge {
+                    dynamic: bill.dynamic,
+                    idle: bill.idle,
+                };
+                self.processes.charge(account.task, bill.zone, charge);
+                self.levels.charge(account.rows, bill.zone, charge);
             }
         }
     }
 
     /// Marks the dead and forgets accounts that are gone and owe nothing.
     pub(super) fn farewell(&mut self, now: MonotonicNanos) {
-        let gone: Vec<(TaskKey, bool)> = self
+        let left: Vec<(TaskKey, bool)> = self
             .accounts
-            .iter()
-            .filter(|(_, account)| account.ended || account.gone)
-            .filter_map(|(_, account)| Some((account.task?, account.ended)))
+            .left()
+            .filter_map(|account| Some((account.task?, account.ended)))
             .filter(|(task, _)| self.processes.has_row(*task))
             .collect();
-        for (task, ended) in gone {
+        for (task, ended) in left {
             // One account of a process may go while others live on: it moved to another cgroup or package.
             let lives = || {
                 self.accounts
@@ -216,13 +167,12 @@ impl Engine {
                 self.processes.end(task, now);
             }
         }
-        let zones = &self.zones;
-        let (containers, pods, units) = (&mut self.containers, &mut self.pods, &mut self.units);
+        let (zones, levels) = (&self.zones, &mut self.levels);
         self.accounts.forget(
             |id| zones.iter().any(|zone| zone.carry.holds(id)),
             |account| {
                 if let Some(rows) = account.rows {
-                    leave(rows, containers, pods, units, now);
+                    levels.leave(rows, now);
                 }
             },
         );
@@ -292,57 +242,6 @@ fn coverage(charged: CpuNanos, then: &[PackageTime], now: &[PackageTime]) -> Opt
     let busy = busy(now).saturating_sub(busy(then));
     let ratio = (u128::from(charged.as_nanos()) * 1_000).checked_div(u128::from(busy))?;
     u32::try_from(ratio).ok().map(Permille)
-}
-
-fn owner_of<'a>(account: &Account, identity: &'a Identity) -> Option<&'a Arc<CgroupOwner>> {
-    // Kernel threads live in the root cgroup and belong to nobody else, whatever a hierarchy says.
-    (account.kind == TaskKind::User)
-        .then(|| identity.owner(account.task, account.cgroup))
-        .flatten()
-}
-
-fn container_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> ContainerKey {
-    match (kind, owner.and_then(|owner| owner.container.as_ref())) {
-        (TaskKind::Kernel, _) => ContainerKey::Kernel,
-        (TaskKind::User, Some(id)) => ContainerKey::Container(id.as_str().to_owned()),
-        (TaskKind::User, None) => ContainerKey::System,
-    }
-}
-
-/// The rows for what is outside of containers have many owners, so none is theirs.
-fn container_owner(owner: Option<&Arc<CgroupOwner>>) -> Option<&Arc<CgroupOwner>> {
-    owner.filter(|owner| owner.container.is_some())
-}
-
-/// A pod is the sum of its containers; a monitor that a runtime puts beside them is the host's.
-fn pod_key(owner: Option<&Arc<CgroupOwner>>) -> Option<String> {
-    let owner = container_owner(owner)?;
-    owner.pod.as_ref().map(|pod| pod.as_str().to_owned())
-}
-
-/// The unit of a host process; kernel threads and containers are not on this level.
-fn unit_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> Option<UnitKey> {
-    if kind == TaskKind::Kernel || owner.is_some_and(|owner| owner.container.is_some()) {
-        return None;
-    }
-    Some(UnitKey {
-        unit: owner.and_then(|owner| owner.unit.clone()).unwrap_or_default(),
-        slice: owner
-            .and_then(|owner| owner.slice.clone())
-            .unwrap_or_else(|| ROOT_SLICE.to_owned()),
-    })
-}
-
-fn leave(
-    rows: Rows,
-    containers: &mut Level<ContainerKey>,
-    pods: &mut Level<String>,
-    units: &mut Level<UnitKey>,
-    now: MonotonicNanos,
-) {
-    containers.leave(rows.container, now);
-    rows.pod.into_iter().for_each(|pod| pods.leave(pod, now));
-    rows.unit.into_iter().for_each(|unit| units.leave(unit, now));
 }
 
 fn process_row(task: TaskKey, account: &Account) -> ProcessRow {

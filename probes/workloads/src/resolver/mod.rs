@@ -13,8 +13,8 @@ use crate::cgroup::{self, Accounting, WalkOutcome};
 use crate::procfs::ProcFs;
 use crate::roots::Roots;
 use attribution::model::{CgroupId, Identity, TaskKey, TaskKind, TaskUsage, Usage};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,14 +97,15 @@ impl Resolver {
     }
 
     /// Owners of all that `usage` lists; the same `Arc` as last time when nothing changed. `now` is `CLOCK_BOOTTIME`, the
-    /// clock of start times: processes younger than ten seconds are asked again, for runtimes move them after the fork.
+    /// clock of start times: young processes are asked again, for runtimes move them after the fork.
     pub fn resolve(&mut self, usage: &Usage, now: Duration) -> Arc<Identity> {
+        let now = boot_ticks(now);
         self.round += 1;
         self.note_cgroups(&usage.tasks);
         if !self.wanted.is_empty() {
             self.walk();
         }
-        self.note_tasks(&usage.tasks);
+        self.note_tasks(&usage.tasks, now);
         for finding in self.tasks.read_due(&mut self.proc, now, &mut self.counters) {
             self.apply(finding);
         }
@@ -217,7 +218,7 @@ impl Resolver {
 
     /// Marks the processes that have to be asked themselves: those in the root of the unified hierarchy (version 1 may
     /// know better), all where there is none, and those in a cgroup that our mount does not show.
-    fn note_tasks(&mut self, rows: &[TaskUsage]) {
+    fn note_tasks(&mut self, rows: &[TaskUsage], now: u64) {
         for row in rows {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
                 continue;
@@ -225,7 +226,7 @@ impl Resolver {
             let unknown =
                 || self.missing > 0 && self.cgroups.get(&row.cgroup).is_some_and(|state| !state.found);
             if row.cgroup == CgroupId::ROOT || !self.unified || unknown() {
-                self.tasks.note(task, row.ended, self.round);
+                self.tasks.note(task, row.ended, self.round, now);
             }
         }
         for task in self.tasks.forget(self.round) {

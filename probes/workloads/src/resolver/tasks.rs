@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Processes that have to be asked for their cgroups themselves, through `/proc/PID/cgroup`.
 //!
-//! When they are asked: at first sight, at every call while they are younger than ten seconds, and once more after that.
-//! A runtime forks its child in its own cgroup and moves it some milliseconds later; whoever asked once would keep the
-//! wrong answer for ever. Cost: two small files, some 20 µs, for each process born in the last ten seconds that is
-//! still alive; a node that starts ten lasting processes a second pays 2 ms a tick.
+//! When they are asked: at first sight, then each time that they are twice as old, but at least once a second, and for
+//! the last time when they are ten seconds old or more. A runtime forks its child in its own cgroup and moves it some
+//! milliseconds later; whoever asked once would keep the wrong answer for ever. So a move is seen before the process is
+//! twice as old, and within a second (and a tick). Cost: two small files, some 20 µs, some 14 times for each process
+//! that lives for ten seconds, however short a tick is; a node that starts ten of them a second pays 3 ms a second.
 
-use super::{ResolverCounters, boot_ticks};
+use super::ResolverCounters;
 use crate::cgroup::owner_of;
 use crate::error::WorkloadError;
 use crate::procfs::{CgroupLine, ProcFs};
 use attribution::model::{CgroupOwner, TaskKey};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Age in clock ticks from which a process counts as settled: 10 s. Moving it takes a runtime well under one second;
 /// the rest is for a loaded node.
 const SETTLED_AFTER: u64 = 1_000;
+
+/// Longest time in clock ticks from one question to the next: 1 s.
+const ASK_WITHIN: u64 = 100;
 
 /// Processes asked in one call: some 80 ms at 20 µs each, only ever reached at start-up and in a storm of forks. The rest
 /// waits for the next call.
@@ -30,12 +33,11 @@ pub(super) struct Finding {
     pub(super) owner: Option<Arc<CgroupOwner>>,
 }
 
-#[derive(Default)]
 pub(super) struct TaskState {
     round: u64,
     owner: Option<Arc<CgroupOwner>>,
-    /// Nothing will be asked again.
-    settled: bool,
+    /// From when on to ask it, on the clock of start times; `None` when nothing will be asked again.
+    due: Option<u64>,
 }
 
 /// The processes.
@@ -51,18 +53,20 @@ pub(super) struct TaskBook {
 }
 
 impl TaskBook {
-    /// Marks a process of the report.
-    pub(super) fn note(&mut self, task: TaskKey, ended: bool, round: u64) {
+    /// Marks a process of the report. `now` is on the clock of start times.
+    pub(super) fn note(&mut self, task: TaskKey, ended: bool, round: u64, now: u64) {
         let due = match self.tasks.get_mut(&task) {
             Some(state) if state.round == round => return,
             Some(state) => {
                 state.round = round;
-                (!state.settled && !ended).then_some(&mut self.again)
+                let due = state.due.is_some_and(|due| due <= now);
+                (due && !ended).then_some(&mut self.again)
             }
             None => {
                 let state = TaskState {
                     round,
-                    ..TaskState::default()
+                    owner: None,
+                    due: Some(now),
                 };
                 self.tasks.insert(task, state);
                 // A dead process may still be a zombie, which no longer tells; nothing is lost by trying.
@@ -95,11 +99,10 @@ impl TaskBook {
     pub(super) fn read_due(
         &mut self,
         proc: &mut ProcFs,
-        now: Duration,
+        now: u64,
         counters: &mut ResolverCounters,
     ) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let now = boot_ticks(now);
         let mut due = std::mem::take(&mut self.new);
         due.append(&mut self.again);
         let put_off = due.len().saturating_sub(READS_PER_CALL);
@@ -110,8 +113,9 @@ impl TaskBook {
             };
             counters.tasks_read += 1;
             let answer = ask(proc, *task, counters);
+            let age = now.saturating_sub(task.start_ticks);
             // Who is gone or refuses will not answer later either.
-            state.settled = answer.is_none() || now.saturating_sub(task.start_ticks) >= SETTLED_AFTER;
+            state.due = (answer.is_some() && age < SETTLED_AFTER).then_some(now + age.min(ASK_WITHIN));
             // A dying process shows `/` in version 1 and so names nobody: what it was stays true.
             let Some(owner) = answer.flatten() else {
                 continue;

@@ -253,6 +253,24 @@ fn a_young_process_that_its_runtime_moves_is_followed_and_an_old_one_is_left_alo
 }
 
 #[test]
+fn a_young_process_is_asked_when_it_is_twice_as_old_and_each_second_however_short_the_tick() {
+    let node = Node::new();
+    // Born at 100 s.
+    let task = node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{ID}\n0::/\n"));
+    let report = usage(&[row(Some(task), CgroupId::ROOT)]);
+    let mut resolver = node.resolver();
+    let mut asked = Vec::new();
+    for tenths in 1..=200_u32 {
+        let before = resolver.counters().tasks_read;
+        resolver.resolve(&report, SECOND * 100 + SECOND * tenths / 10);
+        if resolver.counters().tasks_read > before {
+            asked.push(tenths);
+        }
+    }
+    assert_eq!(asked, [1, 2, 4, 8, 16, 26, 36, 46, 56, 66, 76, 86, 96, 106]);
+}
+
+#[test]
 fn a_zombie_that_shows_the_root_stays_what_it_was() {
     let node = Node::new();
     let task = node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{ID}\n0::/\n"));
@@ -297,7 +315,7 @@ fn what_cannot_be_asked_is_counted_by_reason_and_costs_only_itself() {
     assert_eq!(identity.tasks.len(), 1);
     let counters = *resolver.counters();
     assert_eq!((counters.tasks_unparsable, counters.tasks_vanished), (1, 1));
-    resolver.resolve(&report, SECOND * 2);
+    resolver.resolve(&report, SECOND * 3);
     assert_eq!(
         resolver.counters().tasks_read,
         4,
