@@ -107,8 +107,8 @@ pub struct CpuTime {
     pub busy: CpuNanos,
     /// Time it ran the idle task.
     pub idle: CpuNanos,
-    /// Time a hypervisor took from it, in a guest whose hypervisor tells. It is in `busy` or `idle`, too: who ran when the
-    /// CPU was taken away had it by the clock.
+    /// Time a hypervisor took from it, in a guest whose hypervisor tells. Where the probe goes by the scheduler's figures
+    /// it is in neither `busy` nor `idle`; one that goes by another clock has it in one of them, too.
     pub steal: Option<CpuNanos>,
 }
 

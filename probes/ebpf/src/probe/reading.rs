@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a drain reads, map by map, and what it deletes afterwards. Each function reads one thing; their order, which
+//! decides what is exact, is the drain's.
+
+use super::{Part, Probe, SWITCH};
+use crate::abi::{HardwareValue, TASK_ENDED};
+use crate::accounts::package_id;
+use crate::clock::monotonic;
+use crate::counters;
+use crate::cpus::{softirq_times, unnamed, unplaced};
+use crate::error::{ProbeError, in_batch};
+use attribution::model::{CgroupId, LostEvents, TaskKey, TaskUsage, Usage};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use std::time::Duration;
+impl Probe {
+    pub(super) fn read_seats(&mut self) {
+        let accounts = &mut self.accounts;
+        self.seats.read(self.object.seats.words(), |sitting| {
+            accounts.record_sitting(sitting);
+        });
+    }
+
+    /// The hash: who has no seat, and who may get one.
+    pub(super) fn read_tasks(&mut self) -> Result<(), ProbeError> {
+        let mut entries = 0_u32;
+        let (accounts, seats, seated) = (&mut self.accounts, &mut self.seats, &mut self.seated);
+        let (words, drain) = (self.object.seats.words(), self.drain);
+        let room = accounts.rows() < self.most_rows;
+        self.object
+            .tasks
+            .for_each(|key, value| {
+                entries = entries.saturating_add(1);
+                accounts.record(key, value);
+                if room && value.flags & TASK_ENDED == 0 && seats.seat(words, key, drain) {
+                    seated.push(*key);
+                }
+            })
+            .map_err(in_batch("read", "tasks"))?;
+        self.entries = entries;
+        Ok(())
+    }
+
+    /// Hardware counts, which have a hash of their own.
+    pub(super) fn read_hardware(&mut self) -> Result<(), ProbeError> {
+        if self.counters.mask() == 0 {
+            return Ok(());
+        }
+        let (accounts, unnamed, open) = (
+            &mut self.accounts,
+            &mut self.unnamed_counts,
+            &self.counters.counters,
+        );
+        let mut entries = 0_u32;
+        self.object
+            .hardware
+            .for_each(|key, value: &HardwareValue| {
+                entries = entries.saturating_add(1);
+                if key.tgid != 0 {
+                    accounts.record_hardware(key, value, open);
+                    return;
+                }
+                let (tally, total) = unnamed.entry((key.cgroup_id, key.package)).or_default();
+                total.absorb(&counters::counts(open, tally.advance(value)));
+            })
+            .map_err(in_batch("read", "hardware"))?;
+        self.hardware_entries = entries;
+        Ok(())
+    }
+
+    /// Rows for time that has a cgroup and no process.
+    pub(super) fn read_unnamed(&mut self, rows: &mut Vec<TaskUsage>) -> Result<(), ProbeError> {
+        let hardware = &self.unnamed_counts;
+        self.object
+            .overflow
+            .for_each(|key, value| {
+                let mut events = value.events.counts();
+                if let Some((_, counts)) = hardware.get(&(key.cgroup_id, key.package)) {
+                    events.absorb(counts);
+                }
+                rows.push(unnamed(
+                    CgroupId(key.cgroup_id),
+                    package_id(key.package),
+                    value.cpu_ns,
+                    events,
+                ));
+            })
+            .map_err(in_batch("read", "overflow"))
+    }
+
+    /// Busy and idle time, softirqs, what was lost, and rows for time that has not even a cgroup.
+    pub(super) fn read_cpus(
+        &mut self,
+        usage: &mut Usage,
+        rows: &mut Vec<TaskUsage>,
+        most: Duration,
+    ) -> Result<(), ProbeError> {
+        // Before the slots: an idle slice that began after this reading adds nothing yet.
+        let now = monotonic();
+        let slots = self.object.slots()?;
+        let lost = self.cpus.record(&slots, &self.online, now.as_nanos(), most);
+        self.cpus.packages(&mut usage.packages);
+        usage.cpus.extend(self.cpus.cpus());
+        unplaced(&slots, rows);
+        let mut unmeasured = 0;
+        if self.softirqs == Part::Up {
+            self.cpus.softirq_rows(rows);
+            let softirqs = self.object.softirqs()?;
+            softirq_times(&slots, &softirqs, &mut usage.softirqs);
+            unmeasured = softirqs.iter().map(|cpu| cpu.unmeasured).sum();
+        }
+        if lost.map_full > self.lost.map_full {
+            self.bury_silent();
+        }
+        self.lost = lost;
+        let refused_readings = if self.counters.mask() == 0 {
+            0
+        } else {
+            self.object.failed_readings()?
+        };
+        let implausible = lost.implausible.saturating_add(self.accounts.refused());
+        usage.lost.extend(
+            [
+                (SWITCH, "map_full", lost.map_full),
+                (SWITCH, "overflow_full", lost.overflow_full),
+                (SWITCH, "implausible_slice", implausible),
+                (SWITCH, "unseen_switch", lost.unseen),
+                (SWITCH, "flush_failed", self.flush_failures),
+                ("softirq", "unmeasured", unmeasured),
+                ("hw_counters", "map_full", lost.counters_full),
+                ("hw_counters", "reading_refused", refused_readings),
+            ]
+            .into_iter()
+            .filter(|(.., count)| *count > 0)
+            .map(|(probe, reason, count)| LostEvents { probe, reason, count }),
+        );
+        Ok(())
+    }
+
+    /// Deletes the forgotten, from both hashes and from their seats: whoever has a row in one may have one in the others.
+    /// And from the hash of times those who have a seat.
+    pub(super) fn prune(&mut self) -> Result<(), ProbeError> {
+        for key in &self.forgotten {
+            self.seats.forget(self.object.seats.words(), key);
+        }
+        let seated = self.object.tasks.delete(&self.seated);
+        seated.map_err(in_batch("prune", "tasks"))?;
+        for key in &self.seated {
+            self.accounts.entry_deleted(key);
+        }
+        let tasks = self.object.tasks.delete(&self.forgotten);
+        if self.counters.mask() != 0 {
+            let hardware = self.object.hardware.delete(&self.forgotten);
+            hardware.map_err(in_batch("prune", "hardware"))?;
+        }
+        tasks.map_err(in_batch("prune", "tasks"))
+    }
+
+    fn bury_silent(&mut self) {
+        // In another pid namespace every pid looks dead.
+        if self.host_pids {
+            self.accounts.bury_silent(exists);
+        }
+    }
+}
+
+/// Whether there is a process with this pid. One that took the pid over counts as well: then the row stays a while.
+fn exists(task: TaskKey) -> bool {
+    i32::try_from(task.tgid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_a_pid_that_nobody_has() {
+        let task = |tgid| TaskKey { tgid, start_ticks: 0 };
+        assert!(exists(task(std::process::id())));
+        // Above the largest pid that a kernel can be told to give (PID_MAX_LIMIT, 4 Mi).
+        assert!(!exists(task(0x7fff_fff0)));
+    }
+}
