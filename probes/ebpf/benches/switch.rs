@@ -218,7 +218,7 @@ fn drained<T>(probe: &Mutex<Probe>, work: impl FnOnce() -> T) -> T {
 }
 
 fn cost_of(probe: &Mutex<Probe>) -> Result<Cost> {
-    let cost = probe.lock().map_err(|_| "a drain panicked")?.cost();
+    let cost = probe.lock().unwrap_or_else(PoisonError::into_inner).cost();
     let switch = cost.iter().find(|cost| cost.program == "sched_switch");
     let switch = switch.ok_or("the probe names no program sched_switch")?;
     Ok(Cost {
