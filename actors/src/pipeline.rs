@@ -2,9 +2,9 @@
 //! The wiring: builds the actors consumer before producer, and takes them down again in order.
 //!
 //! The only place that knows concrete actors; everybody else holds couriers. Threads: the System's arbiter (ticker and the
-//! shells of sources), one arbiter for the attribution and for the shells of usage, resolver and estimator, one for HTTP, and
-//! one plain thread per reader that may block. Those shells only hand reports on, most of them to the attribution: on its
-//! thread that is a matter of nanoseconds, from another one each costs a wake-up.
+//! shells of sources), one arbiter for the attribution and for the shells of usage, resolver, estimator and exporter, one for
+//! HTTP, and one plain thread per reader that may block. Those shells only hand things on, from or to the attribution: on
+//! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
 use crate::clock::Clock;
 use crate::health::{Drops, Queue, Vitals};
@@ -114,7 +114,7 @@ impl Pipeline {
 
         let lifeline = vitals.lifeline("exporter");
         let render = Arc::clone(&parts.render);
-        let exporter = ExporterShell::start_in_arbiter(&http_arbiter.handle(), move |_| {
+        let exporter = ExporterShell::start_in_arbiter(&builder.arbiter, move |_| {
             ExporterShell::new(page_sender, render, lifeline)
         });
         let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);

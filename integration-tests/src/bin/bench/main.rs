@@ -71,7 +71,7 @@ fn row(crowd: &mut Crowd, size: usize) {
     let first = poll(&daemon, began, complete);
     // From now on every process is one that ran since the start, as on a node that has been up for long.
     crowd.stir();
-    // The resolver looks twice at processes in the root cgroup that are younger than ten seconds.
+    // The resolver looks several times at processes in the root cgroup until they are ten seconds old.
     let settled = daemon.wait_for_tick(15);
     let tick = settled["tick"].as_u64().unwrap_or(0);
     let (before, before_kernel) = cpu(daemon.pid());

@@ -54,8 +54,8 @@ pub(crate) fn table(accountants: &[String]) {
 fn row(accountant: &str, per_run: f64, crowd: &mut Crowd, load: &mut Governor) {
     let accounting = format!("probes.cpu_time={accountant}");
     let daemon = Daemon::start(&["--tick", TICK, "--set", &accounting]);
-    // As on a node that has been up for long: every process is one that ran since the start, and the resolver has looked
-    // twice at those that were young.
+    // As on a node that has been up for long: every process is one that ran since the start, and is too old for the
+    // resolver to look at it again.
     crowd.stir();
     daemon.wait_for_tick(150);
     load.hold(5);
