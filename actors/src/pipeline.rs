@@ -381,7 +381,7 @@ mod tests {
     use crate::run::{Outcome, run_until};
     use attribution::engine::{FloorPolicy, IdleShare};
     use attribution::model::*;
-    use std::sync::mpsc::{Receiver, sync_channel};
+    use crossbeam_channel::{Receiver, bounded};
 
     /// A reader that has seen nobody run.
     struct Nobody;
@@ -463,8 +463,8 @@ mod tests {
 
     #[test]
     fn a_meter_that_hangs_for_ever_does_not_hold_up_the_stop() {
-        let (hangs, hung) = sync_channel::<()>(0);
-        let (never, wait): (_, Receiver<()>) = sync_channel(0);
+        let (hangs, hung) = bounded::<()>(0);
+        let (never, wait): (_, Receiver<()>) = bounded(0);
         let meter = Meter(0, move || {
             hangs.send(()).expect("the test listens");
             let _ = wait.recv();

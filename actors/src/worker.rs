@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Threads for what blocks: one named thread per reader, behind a channel of one.
 //!
-//! The standard library's channel puts a thread that waits to sleep at once. One that spins first (crossbeam's) finds
-//! nothing new before the next tick and pays for it at each one.
-//!
 //! Used instead of actix's `SyncArbiter`, whose queue has no bound. A request that finds the channel full is dropped and
 //! counted: the reader still works on the one before, and its next answer is cumulative anyway. The thread ends when
 //! its [`Worker`] is dropped.
 
 use crate::health::{Drops, Lifeline, Queue};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a reader thread. Readers recurse only into directories (bounded by the walkers) and format short strings.
@@ -19,7 +16,7 @@ const STACK: usize = 512 * 1024;
 /// The way to a reader thread.
 #[derive(Debug)]
 pub struct Worker<Q> {
-    requests: SyncSender<Q>,
+    requests: Sender<Q>,
     drops: Drops,
     queue: Queue,
 }
@@ -33,7 +30,7 @@ impl<Q: Send + 'static> Worker<Q> {
     #[must_use]
     pub fn new(queue: Queue, drops: &Drops) -> (Self, Inbox<Q>) {
         // One request may wait while one is worked on; a second one would only be older when its turn comes.
-        let (requests, inbox) = sync_channel(1);
+        let (requests, inbox) = bounded(1);
         let worker = Self {
             requests,
             drops: drops.clone(),
@@ -85,8 +82,8 @@ mod tests {
     fn a_busy_reader_costs_a_counted_tick_and_the_thread_ends_with_its_worker() {
         let (vitals, _heard) = Vitals::new();
         let drops = Drops::default();
-        let (gate, wait) = sync_channel::<()>(0);
-        let (begin, began) = sync_channel::<u32>(8);
+        let (gate, wait) = bounded::<()>(0);
+        let (begin, began) = bounded::<u32>(8);
         let (worker, inbox) = Worker::new(Queue::SourceReader, &drops);
         let work = move |request: u32| {
             begin.send(request).expect("the test listens");
