@@ -26,3 +26,27 @@ impl Roots {
         })
     }
 }
+
+#[cfg(test)]
+impl Roots {
+    /// For tests: `proc` and `cgroup` in `folder`; the mount is the unified hierarchy, or one of version 1 with `cpuacct`.
+    pub(crate) fn in_folder(folder: &Path, unified: bool) -> Self {
+        use crate::cgroup::{CgroupMount, Version1Mount};
+        let mount = CgroupMount {
+            point: folder.join("cgroup"),
+            root: "/".to_owned(),
+        };
+        let version1 = Version1Mount {
+            controllers: vec!["cpuacct".to_owned()],
+            mount: mount.clone(),
+        };
+        Self {
+            proc: folder.join("proc"),
+            cgroup_mounts: CgroupMounts {
+                unified: unified.then_some(mount),
+                version1: if unified { Vec::new() } else { vec![version1] },
+                notes: Vec::new(),
+            },
+        }
+    }
+}

@@ -2,7 +2,6 @@
 //! The resolver over fixture trees: what it says, and how many files it needs for that.
 
 use super::*;
-use crate::cgroup::{CgroupMount, CgroupMounts, Version1Mount};
 use attribution::model::{Comm, ContainerId, CpuNanos, EventCounts, PackageId};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,22 +28,7 @@ impl Node {
     }
 
     fn roots(&self, unified: bool) -> Roots {
-        let mount = CgroupMount {
-            point: self.path("cgroup"),
-            root: "/".to_owned(),
-        };
-        let version1 = Version1Mount {
-            controllers: vec!["cpuacct".to_owned()],
-            mount: mount.clone(),
-        };
-        Roots {
-            proc: self.path("proc"),
-            cgroup_mounts: CgroupMounts {
-                unified: unified.then_some(mount),
-                version1: if unified { Vec::new() } else { vec![version1] },
-                notes: Vec::new(),
-            },
-        }
+        Roots::in_folder(self.0.path(), unified)
     }
 
     fn resolver(&self) -> Resolver {

@@ -6,7 +6,7 @@ mod clocks;
 mod kernel;
 
 use super::*;
-use crate::cgroup::{CgroupMount, CgroupMounts, Hierarchy, Version1Mount};
+use crate::cgroup::Hierarchy;
 use crate::procfs::{ClockReading, ProcessClock};
 use crate::{Machine, Roots};
 use attribution::model::{CgroupId, MonotonicNanos, PackageId, TaskKind, TaskUsage, TickId, Usage};
@@ -173,22 +173,7 @@ impl Node {
     }
 
     fn roots(&self, unified: bool) -> Roots {
-        let mount = CgroupMount {
-            point: self.path("cgroup"),
-            root: "/".to_owned(),
-        };
-        let version1 = vec![Version1Mount {
-            controllers: vec!["cpuacct".to_owned()],
-            mount: mount.clone(),
-        }];
-        Roots {
-            proc: self.path("proc"),
-            cgroup_mounts: CgroupMounts {
-                unified: unified.then_some(mount),
-                version1: if unified { Vec::new() } else { version1 },
-                notes: Vec::new(),
-            },
-        }
+        Roots::in_folder(self.dir.path(), unified)
     }
 
     fn open(&self) -> ProcReader {
