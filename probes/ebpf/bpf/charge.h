@@ -184,13 +184,15 @@ inline_always s64 task_slice(struct slot *slot, u64 task, u64 total_ns, u64 queu
 	return ran;
 }
 
-// What else there is to say of a slice.
-inline_always void end_slice(struct slice *slice, s64 ran, const u64 switches)
+// Begins the slice of `task`, of whose time `charged_ns` is charged up to `queue_ns`; `ahead_ns` of
+// that the scheduler has still to charge.
+inline_always void begin_slice(
+	struct slot *slot, u64 task, u64 charged_ns, u64 ahead_ns, u64 queue_ns)
 {
-	slice->ran_ns = ran;
-	slice->events.switches = switches;
-	if (counters)
-		read_counters(&slice->hardware, ran > 0 ? ran : 0);
+	slot->task = task;
+	slot->charged_ns = charged_ns;
+	slot->ahead_ns = ahead_ns;
+	slot->queue_ns = queue_ns;
 }
 
 inline_always void read_comm(struct task_value *value, struct task_struct *leader, u64 stamp)

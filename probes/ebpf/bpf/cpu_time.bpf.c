@@ -56,6 +56,16 @@ inline_always s64 without_softirqs(struct slot *slot, struct task_struct *task, 
 	return ran - taken;
 }
 
+// What was counted during a slice of `ran`, beside its softirqs.
+inline_always void count_slice(
+	struct slot *slot, struct slice *slice, s64 ran, bool was_idle, bool will_idle)
+{
+	if (counters)
+		read_counters(&slice->hardware, ran > 0 ? ran : 0);
+	if (smt)
+		slice->events.smt_ns = sibling_overlap(slot, ran, was_idle, will_idle);
+}
+
 // Measures how far CLOCK_MONOTONIC is ahead of the run queue's clock, when that is due. Not on the
 // way into idle, where the scheduler may have looked for work elsewhere since it stopped its clock.
 inline_always u64 keep_gap(struct slot *slot, u64 queue_ns, bool will_idle)
@@ -96,15 +106,11 @@ int sched_switch(u64 *ctx)
 		ran = idle_slice(slot, queue_ns, now);
 	else
 		ran = task_slice(slot, (u64)prev, prev->se.sum_exec_runtime, queue_ns);
-	slot->task = (u64)next;
-	slot->charged_ns = next->se.sum_exec_runtime;
-	slot->ahead_ns = 0;
-	slot->queue_ns = queue_ns;
+	begin_slice(slot, (u64)next, next->se.sum_exec_runtime, 0, queue_ns);
 	if (will_idle)
 		slot->idle_since = queue_ns + slot->clock_gap;
-	end_slice(&slice, ran, 1);
-	if (smt)
-		slice.events.smt_ns = sibling_overlap(slot, ran, was_idle, will_idle);
+	slice.events.switches = 1;
+	count_slice(slot, &slice, ran, was_idle, will_idle);
 	slice.ran_ns = without_softirqs(slot, prev, 0, ran);
 	if (was_idle) {
 		charge_idle(slot, &slice);
@@ -165,13 +171,9 @@ int flush(void)
 	total_ns = PROBE(task->se.sum_exec_runtime) + ahead;
 	queue_ns += ahead;
 	ran = task_slice(slot, (u64)task, total_ns, queue_ns);
-	slot->task = (u64)task;
-	slot->charged_ns = total_ns;
-	slot->ahead_ns = ahead;
-	slot->queue_ns = queue_ns;
-	end_slice(&slice, ran, 0);
-	if (smt)
-		slice.events.smt_ns = sibling_overlap(slot, ran, 0, 0);
+	begin_slice(slot, (u64)task, total_ns, ahead, queue_ns);
+	slice.events.switches = 0;
+	count_slice(slot, &slice, ran, 0, 0);
 	open = slot->softirq_since ? now - slot->softirq_since : 0;
 	slice.ran_ns = without_softirqs(slot, task, open, ran);
 

@@ -4,7 +4,7 @@
 //! No field is missing and no padding is implicit, so every byte the kernel copies has a name here. The test compares
 //! each size and offset with the BTF in the object itself. What the fields mean stands beside them in bpf/*.h.
 
-use attribution::model::{Event, EventCounts};
+use attribution::model::{Event, EventCounts, TaskKey};
 
 /// The compiled programs. All ELF64 headers are 8-byte aligned, which the parser relies on.
 pub(crate) const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu_time.bpf.o"));
@@ -33,6 +33,13 @@ pub(crate) struct TaskMapKey {
     pub(crate) package: u32,
 }
 
+impl TaskMapKey {
+    /// The process, as everybody else names it.
+    pub(crate) fn task(&self) -> TaskKey {
+        TaskKey::from_boot_nanos(self.tgid, self.started_ns)
+    }
+}
+
 /// What is counted beside time. Totals.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,18 +53,6 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// What was added since `before`.
-    pub(crate) const fn since(&self, before: &Self) -> Self {
-        Self {
-            switches: self.switches.saturating_sub(before.switches),
-            smt_ns: self.smt_ns.saturating_sub(before.smt_ns),
-            page_cache: self.page_cache.saturating_sub(before.page_cache),
-            net_tx: self.net_tx.saturating_sub(before.net_tx),
-            net_rx: self.net_rx.saturating_sub(before.net_rx),
-            block: self.block.saturating_sub(before.block),
-        }
-    }
-
     /// In the model's words.
     pub(crate) fn counts(&self) -> EventCounts {
         EventCounts::ZERO

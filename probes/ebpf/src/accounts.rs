@@ -8,6 +8,7 @@
 use crate::abi::{COUNTERS, HardwareValue, TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
 use crate::counters::{self, Counter as Hardware, Tally};
 use crate::seats::Sitting;
+use crate::totals::{Rise, Total};
 use attribution::model::{
     CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
 };
@@ -69,40 +70,18 @@ struct Row {
 #[derive(Debug)]
 struct Counter {
     started_ns: u64,
-    cpu_ns: u64,
-    events: EventCounts,
+    total: Total,
     /// Only where there are hardware counters.
     hardware: Option<Box<Tally>>,
 }
 
-/// What an entry rose by.
-#[derive(Clone, Copy, Debug)]
-struct Rise {
-    cpu_ns: u64,
-    events: EventCounts,
-}
-
 impl Counter {
-    const fn new(started_ns: u64) -> Self {
+    fn new(started_ns: u64) -> Self {
         Self {
             started_ns,
-            cpu_ns: 0,
-            events: EventCounts::ZERO,
+            total: Total::default(),
             hardware: None,
         }
-    }
-
-    /// What was added since the last reading. Time that goes back takes back what a flush had charged too much: the next
-    /// slices pay for it.
-    fn advance(&mut self, value: &TaskMapValue) -> Rise {
-        let events = value.events.counts();
-        let rise = Rise {
-            cpu_ns: value.cpu_ns.saturating_sub(self.cpu_ns),
-            events: events.since(&self.events),
-        };
-        self.cpu_ns = value.cpu_ns.max(self.cpu_ns);
-        self.events = events;
-        rise
     }
 }
 
@@ -124,41 +103,40 @@ impl Accounts {
 
     /// Takes in one entry of the hash. To be called for every entry, each once, before [`Accounts::report`].
     pub(crate) fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue) {
-        let most_ns = self.most_ns;
-        let task = self.task(key, value);
-        let rise = task.row(key).counter_or_new(key.started_ns).advance(value);
-        let plausible = task.add(key, &rise, most_ns);
-        self.refused = self.refused.saturating_add(u64::from(!plausible));
+        let counter = self.task(key, value).row(key).counter_or_new(key.started_ns);
+        let rise = counter.total.advance(value);
+        self.add(key, value, &rise);
     }
 
     /// Takes in what one seat rose by.
     pub(crate) fn record_sitting(&mut self, sitting: &Sitting) {
-        let most_ns = self.most_ns;
-        let rise = Rise {
-            cpu_ns: sitting.rise.cpu_ns,
-            events: sitting.rise.events.counts(),
-        };
-        let plausible = self
-            .task(&sitting.key, &sitting.rise)
-            .add(&sitting.key, &rise, most_ns);
-        self.refused = self.refused.saturating_add(u64::from(!plausible));
+        self.add(&sitting.key, &sitting.value, &sitting.rise);
     }
 
     /// The entry of a living task was deleted from the hash, after it had been recorded. If it comes back, it begins at 0.
     pub(crate) fn entry_deleted(&mut self, key: &TaskMapKey) {
-        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
-        let row = self.tasks.get_mut(&name).and_then(|task| task.known_row(key));
+        let row = self.known_row(key);
         if let Some(counter) = row.and_then(|row| row.counter(key.started_ns)) {
-            (counter.cpu_ns, counter.events) = (0, EventCounts::ZERO);
+            counter.total = Total::default();
         }
     }
 
-    /// The task of a row, with the row's news of its name and its end.
-    fn task(&mut self, key: &TaskMapKey, value: &TaskMapValue) -> &mut Task {
-        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
-        let task = self.tasks.entry(name).or_insert_with(|| Task::new(value));
+    /// Adds to a row what it rose by, with the news of its name and its end.
+    fn add(&mut self, key: &TaskMapKey, value: &TaskMapValue, rise: &Rise) {
+        let most_ns = self.most_ns;
+        let task = self.task(key, value);
         task.hear(value);
-        task
+        let plausible = task.add(key, rise, most_ns);
+        self.refused = self.refused.saturating_add(u64::from(!plausible));
+    }
+
+    fn task(&mut self, key: &TaskMapKey, value: &TaskMapValue) -> &mut Task {
+        self.tasks.entry(key.task()).or_insert_with(|| Task::new(value))
+    }
+
+    fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
+        let task = self.tasks.get_mut(&key.task())?;
+        task.rows.iter_mut().find(|row| row.is_of(key))
     }
 
     /// Takes in the hardware counts of one entry, after the entry itself. What came into being between the two readings
@@ -169,9 +147,7 @@ impl Accounts {
         value: &HardwareValue,
         open: &[Option<Hardware>; COUNTERS],
     ) {
-        let name = TaskKey::from_boot_nanos(key.tgid, key.started_ns);
-        let row = self.tasks.get_mut(&name).and_then(|task| task.known_row(key));
-        let Some(row) = row else { return };
+        let Some(row) = self.known_row(key) else { return };
         let Some(counter) = row.counter(key.started_ns) else {
             return;
         };
@@ -267,10 +243,6 @@ impl Task {
         };
         #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
         &mut self.rows[at]
-    }
-
-    fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
-        self.rows.iter_mut().find(|row| row.is_of(key))
     }
 
     fn usage(&self, key: TaskKey, row: &Row) -> TaskUsage {

@@ -23,6 +23,7 @@ mod scheduler;
 mod seats;
 mod settings;
 mod sys;
+mod totals;
 
 pub use error::ProbeError;
 pub use object::{ProgramCost, StatsGuard, enable_stats};

@@ -207,13 +207,7 @@ impl Probe {
         self.entries.saturating_add(self.seats.taken())
     }
 
-    /// Of these, those in the hash; to be compared with [`Settings::max_tasks`].
-    #[must_use]
-    pub const fn hash_entries(&self) -> u32 {
-        self.entries
-    }
-
-    /// The same for the hash of hardware counts; 0 without hardware counters.
+    /// Entries that it found in the hash of hardware counts; 0 without hardware counters.
     #[must_use]
     pub const fn hardware_entries(&self) -> u32 {
         self.hardware_entries

@@ -16,6 +16,8 @@
 //! later" is after every program that saw the old key.
 
 use crate::abi::{Events, Seat, TaskMapKey, TaskMapValue};
+use crate::totals::{Rise, Total};
+use attribution::model::Event;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -39,12 +41,12 @@ pub(crate) const fn seats_for(max_tasks: u32) -> u32 {
     }
 }
 
-/// What a seat rose by since it was read last.
+/// A seat that rose since it was read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sitting {
     pub(crate) key: TaskMapKey,
-    /// Time and events: the rise. Flags, stamp and name: as they are.
-    pub(crate) rise: TaskMapValue,
+    pub(crate) value: TaskMapValue,
+    pub(crate) rise: Rise,
 }
 
 /// See the module's head.
@@ -59,8 +61,9 @@ pub(crate) struct Seats {
 struct Sitter {
     seat: u32,
     key: TaskMapKey,
-    /// What was read last; time as the highest that was.
-    last: TaskMapValue,
+    /// What was read last.
+    last: Total,
+    flags: u64,
     /// In which drain it came.
     since: u64,
     stay: Stay,
@@ -98,19 +101,16 @@ impl Seats {
             if sitter.stay == Stay::Forgotten {
                 continue;
             }
-            let rise = sitter.advance(words);
+            let sitting = sitter.advance(words);
             if sitter.stay != Stay::Leaving {
-                sitter.stay = if rise.is_some() {
+                sitter.stay = if sitting.is_some() {
                     Stay::Active
                 } else {
                     Stay::Silent
                 };
             }
-            if let Some(rise) = rise {
-                visit(&Sitting {
-                    key: sitter.key,
-                    rise,
-                });
+            if let Some(sitting) = sitting {
+                visit(&sitting);
             }
         }
         self.free_those_who_left();
@@ -163,7 +163,8 @@ impl Seats {
         self.sitters.push(Sitter {
             seat,
             key: *key,
-            last: TaskMapValue::default(),
+            last: Total::default(),
+            flags: 0,
             since,
             stay: Stay::Active,
         });
@@ -186,7 +187,7 @@ impl Seats {
 impl Sitter {
     /// Reads the seat; `None` when nothing was added. Only the first cache line is looked at for that: whatever changes in
     /// the second one comes with a slice, or is followed by one.
-    fn advance(&mut self, words: &[AtomicU64]) -> Option<TaskMapValue> {
+    fn advance(&mut self, words: &[AtomicU64]) -> Option<Sitting> {
         let words = words_of(words, self.seat)?;
         let word = |at: usize| {
             words
@@ -194,23 +195,18 @@ impl Sitter {
                 .map_or(0, |word| word.load(Ordering::Relaxed))
         };
         let quiet = word(offset_of!(Seat, value.cpu_ns)) <= self.last.cpu_ns
-            && word(offset_of!(Seat, value.events.switches)) == self.last.events.switches
-            && word(offset_of!(Seat, value.flags)) == self.last.flags;
+            && word(offset_of!(Seat, value.events.switches)) == self.last.events.get(Event::Switches)
+            && word(offset_of!(Seat, value.flags)) == self.flags;
         if quiet {
             return None;
         }
-        let now = value_of(word);
-        let rise = TaskMapValue {
-            cpu_ns: now.cpu_ns.saturating_sub(self.last.cpu_ns),
-            events: now.events.since(&self.last.events),
-            ..now
-        };
-        self.last = TaskMapValue {
-            // What a flush had charged too much was taken back: the next slices pay for it.
-            cpu_ns: now.cpu_ns.max(self.last.cpu_ns),
-            ..now
-        };
-        Some(rise)
+        let value = value_of(word);
+        self.flags = value.flags;
+        Some(Sitting {
+            key: self.key,
+            value,
+            rise: self.last.advance(&value),
+        })
     }
 }
 

@@ -113,9 +113,11 @@ fn what_a_seat_rose_by_is_added_to_the_row_of_the_hash() {
     let mut accounts = Accounts::default();
     let task = key(7, 5, 40);
     drain(&mut accounts, 1, 0, &[(task, value(900, 0))]);
+    let seat = named(50, TASK_ENDED, 9, b"renamed");
     let sitting = Sitting {
         key: task,
-        rise: named(50, TASK_ENDED, 9, b"renamed"),
+        value: seat,
+        rise: Total::default().advance(&seat),
     };
     accounts.record_sitting(&sitting);
     let report = drain(&mut accounts, 2, 0, &[(task, value(910, 0))]);

@@ -182,7 +182,7 @@ fn a_reading_has_everything_and_what_was_taken_back_is_paid_later() {
     let read = |kernel: &mut Kernel| {
         let mut seen = Vec::new();
         kernel.seats.read(&kernel.words, |sitting| seen.push(*sitting));
-        seen.pop().map(|sitting| sitting.rise)
+        seen.pop()
     };
     let expected = TaskMapValue {
         cpu_ns: 900,
@@ -198,13 +198,20 @@ fn a_reading_has_everything_and_what_was_taken_back_is_paid_later() {
         comm_stamp_ns: 77,
         comm: *b"a name of 16 by\0",
     };
-    assert_eq!(read(&mut kernel), Some(expected));
+    let all = Rise {
+        cpu_ns: 900,
+        events: expected.events.counts(),
+    };
+    assert_eq!(
+        read(&mut kernel).map(|sitting| (sitting.value, sitting.rise)),
+        Some((expected, all))
+    );
     assert_eq!(read(&mut kernel), None);
     let cpu_ns = offset_of!(Seat, value.cpu_ns);
     kernel.word(1, cpu_ns).store(880, Ordering::Relaxed);
-    assert_eq!(read(&mut kernel).map(|rise| rise.cpu_ns), None);
+    assert_eq!(read(&mut kernel).map(|sitting| sitting.rise.cpu_ns), None);
     kernel.word(1, cpu_ns).store(905, Ordering::Relaxed);
-    assert_eq!(read(&mut kernel).map(|rise| rise.cpu_ns), Some(5));
+    assert_eq!(read(&mut kernel).map(|sitting| sitting.rise.cpu_ns), Some(5));
 }
 
 #[test]
