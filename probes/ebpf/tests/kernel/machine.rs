@@ -3,8 +3,8 @@
 //! rise by more than the time that passed, and nobody may be forgotten. Only in a guest (`make test-kernels`).
 
 use crate::support::{
-    Cgroup, Consumer, Guarded, guest, machine_to_change, nanos, pause, permille, schedstat, task_of,
-    wait_until,
+    Cgroup, Consumer, Guarded, burner, burner_on, guest, machine_to_change, nanos, pause, permille,
+    schedstat, task_of, wait_until,
 };
 use attribution::model::{CgroupId, PackageId, PackageTime, TaskKey};
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,12 +28,6 @@ impl Drop for Cpu1 {
     fn drop(&mut self) {
         drop(fs::write(CPU1_ONLINE, "1"));
     }
-}
-
-fn burner(prefix: &str) -> Guarded {
-    let burner = Guarded::sh(&format!("exec {prefix} sh -c 'while :; do :; done'"), &[]);
-    wait_until("the loop runs", || schedstat(burner.pid()) > 30_000_000);
-    burner
 }
 
 /// What every drain must keep, whatever happens to the machine between two of them.
@@ -128,7 +122,7 @@ fn a_cpu_that_is_unplugged_and_plugged_again_adds_no_time_that_has_not_passed() 
     let cpu1 = Cpu1;
     let mut watch = Watch::begin(2);
     // On the CPU that goes away; the kernel moves it to the other one.
-    let burner = burner("taskset -c 1");
+    let burner = burner_on(1);
     watch.drain("before");
     for round in 0..3 {
         cpu1.plug(false);
@@ -164,7 +158,7 @@ fn a_cpu_that_was_not_there_at_the_start_is_measured_when_it_comes() {
     cpu1.plug(false);
     let mut watch = Watch::begin(2);
     cpu1.plug(true);
-    let burner = burner("taskset -c 1");
+    let burner = burner_on(1);
     watch.drain("just come");
     for _ in 0..10 {
         pause(100);
@@ -271,11 +265,11 @@ fn pids_that_wrap_many_times_mix_no_two_processes() {
     let Some(_machine) = machine_to_change() else {
         return;
     };
-    // The kernel allows no less than 301, and gives no pid below 300 again after the first wrap: some hundred pids for a
-    // thousand processes.
+    // The kernel allows no less than 301, and gives no pid below 300 again after the first wrap: some hundred pids for
+    // five hundred processes.
     let _limit = PidMax::shrink_to(400);
     let cgroups = [Cgroup::new("wrap-one"), Cgroup::new("wrap-two")];
-    let processes = 500;
+    let processes = 250;
     let mut consumer = Consumer::open(16_384);
     let mut storms = cgroups.each_ref().map(|cgroup| cgroup.storm(processes));
     let mut homes: HashMap<TaskKey, CgroupId> = HashMap::new();
@@ -336,7 +330,7 @@ fn a_storm_on_one_cpu_wakes_nobody_from_idle_and_is_charged_in_full() {
     assert!(guest());
     let cgroup = Cgroup::new("one-cpu");
     let mut consumer = Consumer::open(16_384);
-    let script = r#"echo $$ > "$1/cgroup.procs"; i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done"#;
+    let script = r#"echo $$ > "$1/cgroup.procs"; i=0; while [ $i -lt 150 ]; do /bin/true; i=$((i+1)); done"#;
     let mut storm = Guarded::sh(
         &format!("exec taskset -c 1 sh -c '{script}' sh \"$1\""),
         &[cgroup.path.to_str().unwrap()],

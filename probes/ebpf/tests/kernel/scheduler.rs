@@ -2,7 +2,8 @@
 //! The accountant that reads the scheduler's own figures: alone, and side by side with the one at the context switch.
 
 use crate::support::{
-    Cgroup, Consumer, Drained, Guarded, comm_of, machine, pause, permille, pin, stolen, task_of, wait_until,
+    Cgroup, Consumer, Drained, Guarded, comm_of, guest, machine, pause, permille, pin, stolen, storm_of,
+    task_of, wait_until,
 };
 use attribution::model::Event;
 use probe_ebpf::SchedulerProbe;
@@ -30,6 +31,15 @@ fn own_cpu() -> u64 {
     u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap()
 }
 
+/// Ends the threads that burn, a failed bound included: their scope waits for them.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `measure` while a thread burns on each of `cpus`.
 fn burning(cpus: &[u32], measure: impl FnOnce()) {
     let stop = AtomicBool::new(false);
@@ -43,25 +53,57 @@ fn burning(cpus: &[u32], measure: impl FnOnce()) {
                 }
             });
         }
+        let _stop = StopAtEnd(&stop);
         measure();
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// What had been charged to this process at the end of a drain, and what it had run by then: `least` to `most`.
+///
+/// A drain reads the threads in its middle, and what this process runs after that is charged in the next one. On a real
+/// machine that is a millisecond at most. An emulator translates what runs for the first time, so there the first drain
+/// takes ten times as long as the others, and its second half was as much too much in the first second (1,092 to 1,497
+/// per mille were seen, and exactly that less before). And the thread that drains may lose its CPU to one that burns before it asks the clock.
+#[derive(Clone, Copy)]
+struct Reading {
+    charged: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Reading {
+    fn take(consumer: &mut Consumer<SchedulerProbe>) -> Self {
+        // Before a drain the question makes the scheduler's figures fresher than any tick leaves them, so not where the
+        // time after it is as good.
+        let before = guest().then(own_cpu);
+        consumer.drain();
+        let most = own_cpu();
+        Self {
+            charged: consumer.charged_to(task_of(std::process::id())),
+            least: before.unwrap_or(most),
+            most,
+        }
+    }
+
+    /// What was charged since, and the nearest to it of what can have been run.
+    fn since(self, first: Self) -> (u64, u64) {
+        let charged = self.charged - first.charged;
+        let (least, most) = (self.least.saturating_sub(first.most), self.most - first.least);
+        (charged, charged.clamp(least, most))
+    }
 }
 
 /// What each of `ticks` drains, a second apart, charges to this process, in thousandths of what it ran.
 fn own_ratios(consumer: &mut Consumer<SchedulerProbe>, ticks: u32) -> Vec<u64> {
-    let task = task_of(std::process::id());
     pause(100);
-    consumer.drain();
-    let (mut truth, mut charged) = (own_cpu(), consumer.charged_to(task));
+    let mut last = Reading::take(consumer);
     (0..ticks)
         .map(|_| {
             pause(1_000);
-            consumer.drain();
-            let (now, total) = (own_cpu(), consumer.charged_to(task));
-            let ratio = permille(total - charged, now - truth);
-            (truth, charged) = (now, total);
-            ratio
+            let next = Reading::take(consumer);
+            let (charged, truth) = next.since(last);
+            last = next;
+            permille(charged, truth)
         })
         .collect()
 }
@@ -71,7 +113,8 @@ fn ten_thousand_short_processes_are_charged_and_then_forgotten() {
     let Some(_machine) = machine() else { return };
     let cgroup = Cgroup::new("scheduler-storm");
     let mut consumer = Consumer::open_scheduler(16_384);
-    let mut storm = cgroup.storm(10_000);
+    let processes = storm_of(10_000);
+    let mut storm = cgroup.storm(processes);
     while storm.0.try_wait().unwrap().is_none() {
         pause(100);
         consumer.drain();
@@ -87,13 +130,18 @@ fn ten_thousand_short_processes_are_charged_and_then_forgotten() {
         consumer.drain();
     }
     let (charged, tasks) = (charged_in(&consumer, &cgroup), consumer.tasks_in(cgroup.id()));
+    // Once more: the end of the last one was still to come, which of a small storm is more than the hundredth.
+    let truth = cgroup.cpu_stat();
     eprintln!(
         "storm: {charged} ns, {} per mille of cpu.stat, {tasks} tasks",
         permille(charged, truth)
     );
     assert!(charged <= truth / 100 * 101, "{charged} ns of {truth} ns");
     // Every process has been a row, and its shell.
-    assert!(tasks >= 9_900, "{tasks} tasks");
+    assert!(
+        tasks >= usize::try_from(processes / 100 * 99).unwrap(),
+        "{tasks} tasks"
+    );
 
     let left = consumer.usage.tasks.iter();
     let left = left.filter(|row| row.cgroup == cgroup.id() && row.ended);
@@ -132,8 +180,7 @@ fn threads_of_one_process_on_two_cpus_are_one_task() {
     };
     let mut consumer = Consumer::open_scheduler(1_024);
     let task = task_of(std::process::id());
-    consumer.drain();
-    let (began, already) = (own_cpu(), consumer.charged_to(task));
+    let began = Reading::take(&mut consumer);
     burning(&[one, two], || {
         let ratios = own_ratios(&mut consumer, 3);
         eprintln!("two threads: {ratios:?} per mille");
@@ -145,8 +192,7 @@ fn threads_of_one_process_on_two_cpus_are_one_task() {
     });
     // The dead threads leave the last of their time.
     wait_until("both threads are freed", || {
-        consumer.drain();
-        let (charged, truth) = (consumer.charged_to(task) - already, own_cpu() - began);
+        let (charged, truth) = Reading::take(&mut consumer).since(began);
         charged.abs_diff(truth) <= truth / 200
     });
 }
@@ -248,7 +294,7 @@ fn maps_that_are_far_too_small_lose_names_and_no_time_but_what_they_say() {
     let Some(_machine) = machine() else { return };
     let cgroup = Cgroup::new("scheduler-overflow");
     let mut consumer = Consumer::open_scheduler(4);
-    let mut storm = cgroup.storm(600);
+    let mut storm = cgroup.storm(storm_of(600));
     while storm.0.try_wait().unwrap().is_none() {
         pause(100);
         consumer.drain();
@@ -258,7 +304,8 @@ fn maps_that_are_far_too_small_lose_names_and_no_time_but_what_they_say() {
         consumer.drain();
         permille(charged_in(&consumer, &cgroup), truth) >= 990
     });
-    assert!(charged_in(&consumer, &cgroup) <= truth / 100 * 101);
+    // Read again, as above.
+    assert!(charged_in(&consumer, &cgroup) <= cgroup.cpu_stat() / 100 * 101);
     let unnamed = consumer.charged(|name| name.0.is_none() && name.1 == cgroup.id());
     assert!(unnamed > 0);
     let full = consumer.usage.lost.iter().find(|lost| lost.reason == "map_full");

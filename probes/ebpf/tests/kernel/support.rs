@@ -39,8 +39,14 @@ pub(crate) fn machine_to_change() -> Option<File> {
 }
 
 /// How many processes a storm has: an emulator takes 20 ms and more for each, twenty times as long as a real machine.
+/// What is held against them is a share, or that each is a row, which some hundred show as well. No fewer than 60: a map
+/// that is to overflow between two drains needs that many.
 pub(crate) fn storm_of(count: u32) -> u32 {
-    if guest() { count / 10 } else { count }
+    if guest() {
+        count.min(60.max(count / 20))
+    } else {
+        count
+    }
 }
 
 /// The least that a storm on all CPUs may be charged, in thousandths of `cpu.stat`.
@@ -225,6 +231,24 @@ impl Drop for Guarded {
         drop(self.0.kill());
         drop(self.0.wait());
     }
+}
+
+/// A shell that never rests, on one CPU: it has long become that when this returns. Before, it is `taskset`, which takes
+/// its time in an emulator, and which fails when the CPU goes away first.
+pub(crate) fn burner_on(cpu: u32) -> Guarded {
+    burner(&format!("taskset -c {cpu}"))
+}
+
+/// Likewise, on any CPU. `prefix`: a command that starts it.
+pub(crate) fn burner(prefix: &str) -> Guarded {
+    let burner = Guarded::sh(&format!("exec {prefix} sh -c 'while :; do :; done'"), &[]);
+    let pid = burner.pid();
+    wait_until("the loop is there", || {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sh\0-c\0while"))
+    });
+    let before = schedstat(pid);
+    wait_until("the loop runs", || schedstat(pid) > before + 30_000_000);
+    burner
 }
 
 /// Keeps the calling thread, and what it starts, on one CPU.
