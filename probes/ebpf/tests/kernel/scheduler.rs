@@ -18,11 +18,31 @@ fn charged_in<P: Drained>(consumer: &Consumer<P>, cgroup: &Cgroup) -> u64 {
     consumer.charged(|name| name.1 == cgroup.id())
 }
 
-/// Whether nothing in it runs for a tenth of a second.
-fn rests(cgroup: &Cgroup) -> bool {
-    let before = cgroup.cpu_stat();
-    pause(100);
-    cgroup.cpu_stat() == before
+/// Runs `count` short processes, draining ten times a second, until what the kernel accounts for them is charged. Returns
+/// both, charged first, without what the shell took before: it began elsewhere, and a rise goes to the cgroup in which its
+/// thread is seen.
+fn weather(consumer: &mut Consumer<SchedulerProbe>, cgroup: &Cgroup, count: u32) -> (u64, u64) {
+    let mut storm = cgroup.storm_to_come(count);
+    wait_until("the shell waits in its cgroup", || {
+        cgroup.cpu_stat() > 0 && cgroup.rests()
+    });
+    consumer.drain();
+    let (charged, truth) = (charged_in(consumer, cgroup), cgroup.cpu_stat());
+    storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    while storm.0.try_wait().unwrap().is_none() {
+        pause(100);
+        consumer.drain();
+    }
+    // Frees trail behind by an RCU grace period.
+    wait_until("99 % is charged", || {
+        consumer.drain();
+        permille(charged_in(consumer, cgroup) - charged, cgroup.cpu_stat() - truth) >= 990
+    });
+    for _ in 0..5 {
+        pause(50);
+        consumer.drain();
+    }
+    (charged_in(consumer, cgroup) - charged, cgroup.cpu_stat() - truth)
 }
 
 /// CPU time of this process, up to now. Asking brings the scheduler's own figures up to date, so ask after a drain.
@@ -114,24 +134,8 @@ fn ten_thousand_short_processes_are_charged_and_then_forgotten() {
     let cgroup = Cgroup::new("scheduler-storm");
     let mut consumer = Consumer::open_scheduler(16_384);
     let processes = storm_of(10_000);
-    let mut storm = cgroup.storm(processes);
-    while storm.0.try_wait().unwrap().is_none() {
-        pause(100);
-        consumer.drain();
-    }
-    // Frees trail behind by an RCU grace period.
-    let truth = cgroup.cpu_stat();
-    wait_until("99 % is charged", || {
-        consumer.drain();
-        permille(charged_in(&consumer, &cgroup), truth) >= 990
-    });
-    for _ in 0..5 {
-        pause(50);
-        consumer.drain();
-    }
-    let (charged, tasks) = (charged_in(&consumer, &cgroup), consumer.tasks_in(cgroup.id()));
-    // Once more: the end of the last one was still to come, which of a small storm is more than the hundredth.
-    let truth = cgroup.cpu_stat();
+    let (charged, truth) = weather(&mut consumer, &cgroup, processes);
+    let tasks = consumer.tasks_in(cgroup.id());
     eprintln!(
         "storm: {charged} ns, {} per mille of cpu.stat, {tasks} tasks",
         permille(charged, truth)
@@ -208,7 +212,7 @@ fn a_dead_process_is_listed_with_its_last_time_and_then_forgotten() {
     );
     let task = task_of(child.pid());
     wait_until("it waits in its cgroup", || {
-        cgroup.cpu_stat() > 0 && rests(&cgroup)
+        cgroup.cpu_stat() > 0 && cgroup.rests()
     });
     consumer.drain();
     let (truth, charged) = (cgroup.cpu_stat(), consumer.charged_to(task));
@@ -259,13 +263,13 @@ fn a_thread_that_execs_takes_its_leaders_name_and_no_time_is_lost_or_doubled() {
     let mut stdin = child.0.stdin.take().unwrap();
     let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
     wait_until("the second thread is there", || threads() == 2);
-    wait_until("it waits for the first line", || rests(&cgroup));
+    wait_until("it waits for the first line", || cgroup.rests());
 
     consumer.drain();
     let (truth, charged) = (cgroup.cpu_stat(), consumer.charged_to(task));
     stdin.write_all(b"1\n").unwrap();
     pause(50);
-    wait_until("it waits for the second line", || rests(&cgroup));
+    wait_until("it waits for the second line", || cgroup.rests());
     consumer.drain();
     stdin.write_all(b"2\n").unwrap();
     wait_until("the thread is a shell", || comm_of(pid) == "sh");
@@ -273,7 +277,7 @@ fn a_thread_that_execs_takes_its_leaders_name_and_no_time_is_lost_or_doubled() {
         consumer.drain();
         pause(20);
     }
-    wait_until("the shell waits", || rests(&cgroup));
+    wait_until("the shell waits", || cgroup.rests());
     consumer.drain();
     consumer.drain();
     let (truth, charged) = (cgroup.cpu_stat() - truth, consumer.charged_to(task) - charged);
@@ -294,18 +298,8 @@ fn maps_that_are_far_too_small_lose_names_and_no_time_but_what_they_say() {
     let Some(_machine) = machine() else { return };
     let cgroup = Cgroup::new("scheduler-overflow");
     let mut consumer = Consumer::open_scheduler(4);
-    let mut storm = cgroup.storm(storm_of(600));
-    while storm.0.try_wait().unwrap().is_none() {
-        pause(100);
-        consumer.drain();
-    }
-    let truth = cgroup.cpu_stat();
-    wait_until("99 % is charged", || {
-        consumer.drain();
-        permille(charged_in(&consumer, &cgroup), truth) >= 990
-    });
-    // Read again, as above.
-    assert!(charged_in(&consumer, &cgroup) <= cgroup.cpu_stat() / 100 * 101);
+    let (charged, truth) = weather(&mut consumer, &cgroup, storm_of(600));
+    assert!(charged <= truth / 100 * 101, "{charged} ns of {truth} ns");
     let unnamed = consumer.charged(|name| name.0.is_none() && name.1 == cgroup.id());
     assert!(unnamed > 0);
     let full = consumer.usage.lost.iter().find(|lost| lost.reason == "map_full");
@@ -328,7 +322,7 @@ fn both_accountants_and_the_kernel_agree_under_load() {
         .map(|script| Guarded::sh(&format!("{go}{script}"), &[path, fifos.path().to_str().unwrap()]));
     let members = || std::fs::read_to_string(cgroup.path.join("cgroup.procs")).unwrap();
     wait_until("all wait in the cgroup", || {
-        members().lines().count() == 3 && rests(&cgroup)
+        members().lines().count() == 3 && cgroup.rests()
     });
     scheduler.drain();
     switch.drain();
@@ -346,7 +340,7 @@ fn both_accountants_and_the_kernel_agree_under_load() {
         switch.drain();
     }
     drop(load);
-    wait_until("the load is gone", || rests(&cgroup));
+    wait_until("the load is gone", || cgroup.rests());
     for _ in 0..5 {
         pause(50);
         scheduler.drain();

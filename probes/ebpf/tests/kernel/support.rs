@@ -7,6 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::thread::{CpuSet, Timespec, nanosleep, sched_setaffinity};
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -286,9 +287,23 @@ impl Cgroup {
 
     /// Starts `count` short processes in it, one after the other, out of a shell that is in it, too.
     pub(crate) fn storm(&self, count: u32) -> Guarded {
-        let script =
-            r#"echo $$ > "$1/cgroup.procs"; i=0; while [ $i -lt "$2" ]; do /bin/true; i=$((i+1)); done"#;
+        let storm = self.storm_to_come(count);
+        storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+        storm
+    }
+
+    /// Likewise, when its shell reads a line.
+    pub(crate) fn storm_to_come(&self, count: u32) -> Guarded {
+        let script = r#"echo $$ > "$1/cgroup.procs"; read go; i=0;
+            while [ $i -lt "$2" ]; do /bin/true; i=$((i+1)); done"#;
         Guarded::sh(script, &[self.path.to_str().unwrap(), &count.to_string()])
+    }
+
+    /// Whether nothing in it runs for a tenth of a second.
+    pub(crate) fn rests(&self) -> bool {
+        let before = self.cpu_stat();
+        pause(100);
+        self.cpu_stat() == before
     }
 }
 

@@ -179,9 +179,12 @@ fn renamed(consumer: &mut Consumer, child: Guarded, name: &str) {
     let names: Vec<_> = consumer.rows_of(task).map(|row| row.comm.to_text()).collect();
     assert_eq!(names, [name]);
 
+    // It is waited for when it can be, and its last switch, which says so, comes after that, perhaps on another CPU.
     drop(child);
-    consumer.drain();
-    assert!(consumer.rows_of(task).all(|row| row.ended));
+    wait_until("the dead are said to be dead", || {
+        consumer.drain();
+        consumer.rows_of(task).all(|row| row.ended)
+    });
     assert_ne!(
         consumer.rows_of(task).count(),
         0,
