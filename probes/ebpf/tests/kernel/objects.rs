@@ -45,7 +45,7 @@ fn try_program(program: &mut Program, section: &str, btf: &Btf) -> Result<String
     match (first, elsewhere) {
         (Err(error), Some((_, older))) => try_place(program, older, btf)
             .map(|done| format!("{done} to {older}"))
-            .map_err(|_| error),
+            .or(Err(error)),
         (first, _) => first,
     }
 }

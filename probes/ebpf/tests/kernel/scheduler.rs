@@ -18,9 +18,9 @@ fn charged_in<P: Drained>(consumer: &Consumer<P>, cgroup: &Cgroup) -> u64 {
     consumer.charged(|name| name.1 == cgroup.id())
 }
 
-/// Runs `count` short processes, draining `every` so many milliseconds, until what the kernel accounts for them is charged. Returns
-/// both, charged first, without what the shell took before: it began elsewhere, and a rise goes to the cgroup in which its
-/// thread is seen.
+/// Runs `count` short processes, draining `every` so many milliseconds, until what the kernel accounts for them is
+/// charged. Returns both, charged first, without what the shell took before: it began elsewhere, and a rise goes to the
+/// cgroup in which its thread is seen.
 fn weather(consumer: &mut Consumer<SchedulerProbe>, cgroup: &Cgroup, count: u32, every: u32) -> (u64, u64) {
     let mut storm = cgroup.storm_to_come(count);
     wait_until("the shell waits in its cgroup", || {
@@ -82,8 +82,9 @@ fn burning(cpus: &[u32], measure: impl FnOnce()) {
 ///
 /// A drain reads the threads in its middle, and what this process runs after that is charged in the next one. On a real
 /// machine that is a millisecond at most. An emulator translates what runs for the first time, so there the first drain
-/// takes ten times as long as the others, and its second half was as much too much in the first second (1,092 to 1,497
-/// per mille were seen, and exactly that less before). And the thread that drains may lose its CPU to one that burns before it asks the clock.
+/// takes ten times as long as the others, and by as much the first second read too high (1,092 to 1,497 per mille). And
+/// the thread that drains may lose its CPU to one that burns before it asks the clock: too little in one second, as much
+/// too much in the next (932, 1,067).
 #[derive(Clone, Copy)]
 struct Reading {
     charged: u64,
