@@ -267,10 +267,10 @@ fn pids_that_wrap_many_times_mix_no_two_processes() {
         return;
     };
     // The kernel allows no less than 301, and gives no pid below 300 again after the first wrap: some hundred pids for
-    // five hundred processes.
+    // four hundred processes.
     let _limit = PidMax::shrink_to(400);
     let cgroups = [Cgroup::new("wrap-one"), Cgroup::new("wrap-two")];
-    let processes = 250;
+    let processes = 200;
     let mut consumer = Consumer::open(16_384);
     let mut storms = cgroups.each_ref().map(|cgroup| cgroup.storm(processes));
     let mut homes: HashMap<TaskKey, CgroupId> = HashMap::new();

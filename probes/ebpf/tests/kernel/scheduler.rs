@@ -138,13 +138,13 @@ fn ten_thousand_short_processes_are_charged_and_then_forgotten() {
     let (charged, truth) = weather(&mut consumer, &cgroup, processes, 100);
     let tasks = consumer.tasks_in(cgroup.id());
     eprintln!(
-        "storm: {charged} ns, {} per mille of cpu.stat, {tasks} tasks",
+        "a storm, by the scheduler: {charged} ns, {} per mille of cpu.stat, {tasks} tasks",
         permille(charged, truth)
     );
     assert!(charged <= truth / 100 * 101, "{charged} ns of {truth} ns");
     // Every process has been a row, and its shell.
     assert!(
-        tasks >= usize::try_from(processes / 100 * 99).unwrap(),
+        tasks >= usize::try_from(processes * 99 / 100).unwrap(),
         "{tasks} tasks"
     );
 

@@ -42,11 +42,11 @@ pub(crate) fn machine_to_change() -> Option<File> {
 }
 
 /// How many processes a storm has: an emulator takes 20 ms and more for each, twenty times as long as a real machine.
-/// What is held against them is a share, or that each is a row, which some hundred show as well. No fewer than 60: a map
-/// that is to overflow between two drains needs that many.
+/// What is held against them is a share, or that each is a row, which 250 show as well. No fewer than 60: a map that is to
+/// overflow between two drains needs that many.
 pub(crate) fn storm_of(count: u32) -> u32 {
     if guest() {
-        count.min(60.max(count / 20))
+        count.min((count / 20).clamp(60, 250))
     } else {
         count
     }
