@@ -213,7 +213,8 @@ An emulator stretches what lies between a wake-up and the switch to the task tha
 the wake-up, the probe from the switch. Storms that spread over idle CPUs are therefore allowed 10 % more below `cpu.stat`
 here than on a real machine; the storm on one CPU, where nobody wakes up from idle, is held to 1 %. A test that fails runs
 once more (`in run 2`), because a host that is busy with other things makes an emulated CPU's ticks late, and with them what
-the guest's scheduler accounts.
+the guest's scheduler accounts. Storms have 60 to 250 processes, a tenth or less of those on a real machine. The kernel gets
+`tsc=reliable`, or it may take two different clocks for its scheduler and for `CLOCK_MONOTONIC`, as 5.10 did.
 
 ";
 
@@ -250,6 +251,11 @@ fn outcomes(guest: &Guest) -> BTreeMap<&str, String> {
         .collect()
 }
 
+/// `attached to mark_page_accessed` where the program's first place is not there.
+fn taken(outcome: &str) -> bool {
+    ["attached", "loaded"].contains(&outcome) || outcome.starts_with("attached to ")
+}
+
 /// Rows of programs, and the kernels' reasons for the ones that say `no`.
 fn programs(guests: &[Guest]) -> (Vec<Row>, Notes) {
     let mut reasons = Notes::new();
@@ -257,7 +263,7 @@ fn programs(guests: &[Guest]) -> (Vec<Row>, Notes) {
     for guest in guests {
         let mut column = guest.facts(program);
         for (name, outcome) in &mut column {
-            if !["attached", "loaded"].contains(&outcome.as_str()) {
+            if !taken(outcome) {
                 let reason = format!("`{name}`: {outcome}");
                 reasons.entry(reason).or_default().push(guest.name.clone());
                 "no".clone_into(outcome);
@@ -355,6 +361,7 @@ kepler can run here\r
 @begin test objects::each\r
 program cpu_time/flush: loaded\r
 program softirq/net: no such tracepoint\r
+program cpu_time/page_accessed: attached to mark_page_accessed\r
 @end 0 5.00 6.00\r
 @begin test storm::many\r
 storm: 102113174720 ns, 988 per mille of cpu.stat, 5001 tasks\r
@@ -379,6 +386,7 @@ thread 'tasks::burner' (9777) panicked at tasks.rs:103:9:\r
             "| release | 5.10.0-46-cloud-amd64 |  |",
             "| cpu_time/flush | loaded | – |",
             "| softirq/net | no | – |",
+            "| cpu_time/page_accessed | attached to mark_page_accessed | – |",
             "- `softirq/net`: no such tracepoint (5.10)",
             "| storm | 98.8 %, 100.3 % | – |",
             "| objects::each | ok | – |",

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod objects;

@@ -29,20 +29,39 @@ fn sections(bytes: &[u8]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Loads and, where that means something on its own, attaches.
-fn try_program(program: &mut Program, section: &str, btf: &Btf) -> Result<&'static str, ProgramError> {
-    let target = section.rsplit('/').next().unwrap_or_default();
+/// Where else the probe attaches a program, on kernels that do not have the place in its section (src/object.rs: the two
+/// of the page cache, before folios).
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("folio_mark_accessed", "mark_page_accessed"),
+    ("writeback_dirty_folio", "writeback_dirty_page"),
+];
+
+/// Loads and, where that means something on its own, attaches: at the place in its section, or else at the one before
+/// that. Says where when it is the latter; the error is the first one's, as the probe's is.
+fn try_program(program: &mut Program, section: &str, btf: &Btf) -> Result<String, ProgramError> {
+    let place = section.rsplit('/').next().unwrap_or_default();
+    let first = try_place(program, place, btf).map(str::to_owned);
+    let elsewhere = ELSEWHERE.iter().find(|(newer, _)| *newer == place);
+    match (first, elsewhere) {
+        (Err(error), Some((_, older))) => try_place(program, older, btf)
+            .map(|done| format!("{done} to {older}"))
+            .or(Err(error)),
+        (first, _) => first,
+    }
+}
+
+fn try_place(program: &mut Program, place: &str, btf: &Btf) -> Result<&'static str, ProgramError> {
     match program {
         Program::BtfTracePoint(program) => {
-            program.load(target, btf)?;
+            program.load(place, btf)?;
             program.attach().map(|_link| "attached")
         }
         Program::FEntry(program) => {
-            program.load(target, btf)?;
+            program.load(place, btf)?;
             program.attach().map(|_link| "attached")
         }
         Program::Iter(program) => {
-            program.load(target, btf)?;
+            program.load(place, btf)?;
             program.attach().map(|_link| "attached")
         }
         // Run by hand, or attached to what user space opens.
@@ -96,7 +115,7 @@ fn each_program_is_taken_by_this_kernel_or_its_reason_is_said() {
             if outcome.is_err() {
                 refused.push(format!("{name}/{program}"));
             }
-            let outcome = outcome.map_or_else(|error| reason(&error), str::to_owned);
+            let outcome = outcome.unwrap_or_else(|error| reason(&error));
             eprintln!("program {name}/{program}: {outcome}");
         }
     }

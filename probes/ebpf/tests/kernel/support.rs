@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures.
+//! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures
+//! (figures.rs).
 
+pub(crate) use crate::figures::{comm_of, schedstat, stale_ns, stolen, task_of};
 use attribution::model::{CgroupId, LostEvents, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
 use probe_ebpf::{Probe, ProbeError, SchedulerProbe, Settings};
 use rustix::fs::{FlockOperation, flock};
 use rustix::thread::{CpuSet, Timespec, nanosleep, sched_setaffinity};
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -39,8 +42,14 @@ pub(crate) fn machine_to_change() -> Option<File> {
 }
 
 /// How many processes a storm has: an emulator takes 20 ms and more for each, twenty times as long as a real machine.
+/// What is held against them is a share, or that each is a row, which 250 show as well. No fewer than 60: a map that is to
+/// overflow between two drains needs that many.
 pub(crate) fn storm_of(count: u32) -> u32 {
-    if guest() { count / 10 } else { count }
+    if guest() {
+        count.min((count / 20).clamp(60, 250))
+    } else {
+        count
+    }
 }
 
 /// The least that a storm on all CPUs may be charged, in thousandths of `cpu.stat`.
@@ -234,6 +243,24 @@ impl Drop for Guarded {
     }
 }
 
+/// A shell that never rests, on one CPU: it has long become that when this returns. Before, it is `taskset`, which takes
+/// its time in an emulator, and which fails when the CPU goes away first.
+pub(crate) fn burner_on(cpu: u32) -> Guarded {
+    burner(&format!("taskset -c {cpu}"))
+}
+
+/// Likewise, on any CPU. `prefix`: a command that starts it.
+pub(crate) fn burner(prefix: &str) -> Guarded {
+    let burner = Guarded::sh(&format!("exec {prefix} sh -c 'while :; do :; done'"), &[]);
+    let pid = burner.pid();
+    wait_until("the loop is there", || {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sh\0-c\0while"))
+    });
+    let before = schedstat(pid);
+    wait_until("the loop runs", || schedstat(pid) > before + 30_000_000);
+    burner
+}
+
 /// Keeps the calling thread, and what it starts, on one CPU.
 pub(crate) fn pin(cpu: u32) {
     let mut set = CpuSet::new();
@@ -269,9 +296,23 @@ impl Cgroup {
 
     /// Starts `count` short processes in it, one after the other, out of a shell that is in it, too.
     pub(crate) fn storm(&self, count: u32) -> Guarded {
-        let script =
-            r#"echo $$ > "$1/cgroup.procs"; i=0; while [ $i -lt "$2" ]; do /bin/true; i=$((i+1)); done"#;
+        let storm = self.storm_to_come(count);
+        storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+        storm
+    }
+
+    /// Likewise, when its shell reads a line.
+    pub(crate) fn storm_to_come(&self, count: u32) -> Guarded {
+        let script = r#"echo $$ > "$1/cgroup.procs"; read go; i=0;
+            while [ $i -lt "$2" ]; do /bin/true; i=$((i+1)); done"#;
         Guarded::sh(script, &[self.path.to_str().unwrap(), &count.to_string()])
+    }
+
+    /// Whether nothing in it runs for a tenth of a second.
+    pub(crate) fn rests(&self) -> bool {
+        let before = self.cpu_stat();
+        pause(100);
+        self.cpu_stat() == before
     }
 }
 
@@ -292,80 +333,6 @@ fn unified_mount() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
     PathBuf::from(line.split(' ').nth(4).unwrap())
-}
-
-/// Field `number` of /proc/PID/stat, counted from 1 as in proc(5).
-fn stat_field(pid: u32, number: usize) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, after_comm) = text.rsplit_once(')').unwrap();
-    after_comm
-        .split_whitespace()
-        .nth(number - 3)
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-pub(crate) fn task_of(pid: u32) -> TaskKey {
-    TaskKey {
-        tgid: pid,
-        start_ticks: stat_field(pid, 22),
-    }
-}
-
-pub(crate) fn comm_of(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm"))
-        .unwrap()
-        .trim()
-        .to_owned()
-}
-
-/// Time on CPU that the scheduler charged to all threads of a process, in nanoseconds. Of another process it may lag
-/// behind by [`stale_ns`] for each running thread; our own threads are charged when they are asked for.
-pub(crate) fn schedstat(pid: u32) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    threads
-        .map(|thread| thread.unwrap().path())
-        .map(|thread| {
-            if pid == std::process::id() {
-                cpu_clock(thread.file_name().unwrap().to_str().unwrap().parse().unwrap())
-            } else {
-                let text = fs::read_to_string(thread.join("schedstat")).unwrap();
-                text.split(' ').next().unwrap().parse::<u64>().unwrap()
-            }
-        })
-        .sum()
-}
-
-/// How old the scheduler's own figure of a running thread may be: a tick, and a late one. An emulated CPU takes no tick
-/// while the host runs something else in its place.
-pub(crate) fn stale_ns() -> u64 {
-    if guest() { 60_000_000 } else { 8_000_000 }
-}
-
-/// The CPU clock of one of our own threads.
-#[expect(unsafe_code, reason = "no safe wrapper reads the CPU clock of another thread")]
-fn cpu_clock(tid: libc::pid_t) -> u64 {
-    // kernel: include/linux/posix-timers.h, make_thread_cpuclock: the complement of the number above three bits, of which
-    // 4 means a thread and 2 the scheduler's time.
-    let clock = (!tid << 3) | 4 | 2;
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the kernel writes one timespec to the address that it gets, which is `time`, initialised and ours alone.
-    let answer = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let error = std::io::Error::last_os_error();
-    assert_eq!(answer, 0, "the CPU clock of {tid}: {error}");
-    u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
-}
-
-/// Time that the hypervisor took from all CPUs since boot, in nanoseconds (proc(5): field `steal`, `USER_HZ` 100). The
-/// scheduler leaves it out of every task's time; by the clock, and so by the probe, the task that was on the CPU had it.
-pub(crate) fn stolen() -> u64 {
-    let text = fs::read_to_string("/proc/stat").unwrap();
-    let steal = text.lines().next().unwrap().split_whitespace().nth(8).unwrap();
-    steal.parse::<u64>().unwrap() * 10_000_000
 }
 
 /// Waits until `done`, for 20 s at most.

@@ -2,8 +2,8 @@
 //! Single tasks: running without a pause, with threads, under a new name; and the CPUs as a whole.
 
 use crate::support::{
-    Consumer, Guarded, comm_of, machine, nanos, pause, permille, pin, schedstat, stale_ns, stolen, task_of,
-    wait_until,
+    Consumer, Guarded, burner_on, comm_of, machine, nanos, pause, permille, pin, schedstat, stale_ns, stolen,
+    task_of, wait_until,
 };
 use attribution::model::TaskKind;
 use std::hint::black_box;
@@ -18,13 +18,8 @@ fn a_task_that_never_sleeps_is_charged_in_every_drain() {
     // Away from the burner: each drain would end its slice by waking up on its CPU, and no flush would be needed.
     pin(here);
     let mut consumer = Consumer::open(16_384);
-    let burner = Guarded::sh(
-        "read go; exec taskset -c \"$1\" sh -c 'while :; do :; done'",
-        &[&cpu.to_string()],
-    );
-    burner.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    let burner = burner_on(cpu);
     let task = task_of(burner.pid());
-    wait_until("the loop runs", || schedstat(burner.pid()) > 50_000_000);
 
     consumer.drain();
     let (first_truth, first_charged) = (schedstat(burner.pid()), consumer.charged_to(task));
@@ -186,9 +181,12 @@ fn renamed(consumer: &mut Consumer, child: Guarded, name: &str) {
     let names: Vec<_> = consumer.rows_of(task).map(|row| row.comm.to_text()).collect();
     assert_eq!(names, [name]);
 
+    // It is waited for when it can be, and its last switch, which says so, comes after that, perhaps on another CPU.
     drop(child);
-    consumer.drain();
-    assert!(consumer.rows_of(task).all(|row| row.ended));
+    wait_until("the dead are said to be dead", || {
+        consumer.drain();
+        consumer.rows_of(task).all(|row| row.ended)
+    });
     assert_ne!(
         consumer.rows_of(task).count(),
         0,
