@@ -94,16 +94,7 @@ fn the_dead_leave_the_hash_of_hardware_counts_too() {
         ..settings(16_384)
     });
     let processes = storm_of(300);
-    let mut storm = cgroup.storm(processes);
-    while storm.0.try_wait().unwrap().is_none() {
-        pause(100);
-        consumer.drain();
-    }
-    // The last of them are marked, reported, acknowledged and forgotten.
-    for _ in 0..4 {
-        pause(20);
-        consumer.drain();
-    }
+    consumer.weather(&cgroup, processes);
     assert!(consumer.tasks_in(cgroup.id()) >= usize::try_from(processes).unwrap());
     let (counted, all) = (consumer.probe.hardware_entries(), consumer.probe.entries());
     eprintln!("{counted} rows of hardware counts, {all} of tasks");

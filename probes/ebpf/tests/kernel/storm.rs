@@ -1,22 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Thousands of processes that live for a millisecond, in a cgroup of their own whose `cpu.stat` is the truth.
 
-use crate::support::{Cgroup, Consumer, guest, least_of_storm, machine, pause, permille, stolen, storm_of};
+use crate::support::{Cgroup, Consumer, guest, least_of_storm, machine, permille, stolen, storm_of};
 use attribution::model::TickId;
 use rustix::time::{ClockId, clock_gettime};
-
-/// Runs `count` processes in `cgroup`, draining ten times a second until a while after the last.
-fn weather(consumer: &mut Consumer, cgroup: &Cgroup, count: u32) {
-    let mut storm = cgroup.storm(count);
-    while storm.0.try_wait().unwrap().is_none() {
-        pause(100);
-        consumer.drain();
-    }
-    for _ in 0..3 {
-        pause(20);
-        consumer.drain();
-    }
-}
 
 #[test]
 fn five_thousand_short_processes_are_charged_and_then_forgotten() {
@@ -25,7 +12,7 @@ fn five_thousand_short_processes_are_charged_and_then_forgotten() {
     let mut consumer = Consumer::open(16_384);
     let steal = stolen();
     let processes = storm_of(5_000);
-    weather(&mut consumer, &cgroup, processes);
+    consumer.weather(&cgroup, processes);
     let steal = stolen() - steal;
 
     let (charged, truth) = (consumer.charged(|name| name.1 == cgroup.id()), cgroup.cpu_stat());
@@ -61,7 +48,7 @@ fn a_hash_that_is_far_too_small_loses_names_and_no_time() {
     consumer.drain();
     let (busy, named) = (consumer.busy(), consumer.charged(|_| true));
     let steal = stolen();
-    weather(&mut consumer, &cgroup, storm_of(600));
+    consumer.weather(&cgroup, storm_of(600));
     let steal = stolen() - steal;
 
     let whole = permille(consumer.charged(|_| true) - named, consumer.busy() - busy);
@@ -100,7 +87,7 @@ fn a_drain_of_four_thousand_rows_is_cheap() {
     // Nothing is acknowledged, so every dead process stays.
     consumer.acks = false;
     let processes = storm_of(4_000);
-    weather(&mut consumer, &cgroup, processes);
+    consumer.weather(&cgroup, processes);
     assert!(consumer.probe.entries() >= processes);
 
     let cheapest = (0..10)

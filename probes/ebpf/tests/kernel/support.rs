@@ -198,6 +198,20 @@ impl<P: Drained> Consumer<P> {
         self.usage.tasks.iter().filter(move |row| row.task == Some(task))
     }
 
+    /// Runs `count` processes in `cgroup`, draining ten times a second, and on until the last of them are marked, reported,
+    /// acknowledged and forgotten.
+    pub(crate) fn weather(&mut self, cgroup: &Cgroup, count: u32) {
+        let mut storm = cgroup.storm(count);
+        while storm.0.try_wait().unwrap().is_none() {
+            pause(100);
+            self.drain();
+        }
+        for _ in 0..4 {
+            pause(20);
+            self.drain();
+        }
+    }
+
     /// What was lost. Not that a switch went by unseen: some kernels of virtual machines run no program while a thread of
     /// their own has the CPU, and its time goes to who comes next.
     pub(crate) fn lost(&self) -> Vec<LostEvents> {
