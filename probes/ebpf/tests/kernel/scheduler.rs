@@ -34,9 +34,15 @@ fn weather(consumer: &mut Consumer<SchedulerProbe>, cgroup: &Cgroup, count: u32,
         consumer.drain();
     }
     // Frees trail behind by an RCU grace period.
+    let mut ratio = 0;
     wait_until("99 % is charged", || {
         consumer.drain();
-        permille(charged_in(consumer, cgroup) - charged, cgroup.cpu_stat() - truth) >= 990
+        let before = ratio;
+        ratio = permille(charged_in(consumer, cgroup) - charged, cgroup.cpu_stat() - truth);
+        if ratio != before {
+            eprintln!("{ratio} per mille charged, lost: {:?}", consumer.usage.lost);
+        }
+        ratio >= 990
     });
     for _ in 0..5 {
         pause(50);
@@ -301,7 +307,9 @@ fn maps_that_are_far_too_small_lose_names_and_no_time_but_what_they_say() {
     let mut consumer = Consumer::open_scheduler(4);
     // An emulator ends some 25 processes a second, and more than 4 must end between two drains.
     let every = if guest() { 500 } else { 100 };
-    let (charged, truth) = weather(&mut consumer, &cgroup, storm_of(600), every);
+    // Frees come in batches, from a softirq on top of whoever has the CPU, and some kernels of virtual machines run no
+    // program on top of a thread of their own: a batch that is not heard must be less than the 1 %.
+    let (charged, truth) = weather(&mut consumer, &cgroup, storm_of(2_000), every);
     assert!(charged <= truth / 100 * 101, "{charged} ns of {truth} ns");
     let unnamed = consumer.charged(|name| name.0.is_none() && name.1 == cgroup.id());
     assert!(unnamed > 0);
