@@ -8,6 +8,7 @@ use crate::support::{
 use attribution::model::{Event, PackageId, TaskKey, TaskUsage};
 use probe_ebpf::counters::{self, Counter};
 use probe_ebpf::{PerfEvent, Probe, Settings};
+use rustix::thread::disable_transparent_huge_pages;
 use std::net::UdpSocket;
 
 /// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_CPU_CLOCK`: nanoseconds of a CPU, counted by the kernel's perf core.
@@ -26,9 +27,10 @@ fn own_faults() -> u64 {
     fields[7].parse::<u64>().unwrap() + fields[9].parse::<u64>().unwrap()
 }
 
-/// Touches fresh memory page by page; the memory goes back at once, so that the next call faults again.
-fn fault(pages: usize) {
-    let mut fresh = vec![0_u8; pages * 4096];
+/// Touches fresh memory page by page. So much of it (32 MiB are glibc's DEFAULT_MMAP_THRESHOLD_MAX) is mapped for each call
+/// and goes back at its end, so that the next call faults again.
+fn fault() {
+    let mut fresh = vec![0_u8; 33 << 20];
     for page in fresh.chunks_mut(4096) {
         page[0] = 1;
         std::hint::black_box(page);
@@ -54,11 +56,13 @@ fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
         let rows: Vec<TaskUsage> = consumer.rows_of(task_of(std::process::id())).copied().collect();
         sum(&rows, |row| row.events.get(event))
     };
+    // Or it is a fault for 512 pages.
+    disable_transparent_huge_pages(true).unwrap();
     let (faults, counted) = (own_faults(), of(&consumer, Event::Instructions));
     // Somebody else on the same CPU, between whose slices ours are.
     let burner = burner_on(0);
     for _ in 0..10 {
-        fault(4_000);
+        fault();
         pause(20);
         consumer.drain();
     }
@@ -69,8 +73,7 @@ fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
     );
     let ratio = counted * 10_000 / faults;
     eprintln!("{counted} of {faults} page faults");
-    // Far fewer than pages where the kernel maps large folios.
-    assert!(faults > 2_000, "{faults} page faults");
+    assert!(faults > 80_000, "{faults} page faults");
     assert!((9_950..=10_050).contains(&ratio), "{counted} of {faults}");
 
     let known = consumer.usage.counted;
