@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Nanoseconds per entry of a drain, as CPU time of the thread that drains. `cargo bench -p probe-ebpf --bench drain`
 //!
-//! The entries are those of real processes that have ended: nothing is acknowledged, so all of them stay and are read
-//! and reported by each drain, which is also what a drain does with processes that sleep.
+//! The entries are those of real processes. Some have ended: nothing is acknowledged, so they stay in the hash and are
+//! read and reported by each drain. Others sleep: they have seats, which are looked at and reported.
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
 mod support;
@@ -25,10 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !may_run() {
         return Ok(());
     }
-    println!("| entries | a drain, CPU time | ns per entry | of it in the kernel |");
-    println!("|---|---|---|---|");
-    for size in SIZES {
-        row(size)?;
+    println!("| processes | entries | a drain, CPU time | ns per entry | of it in the kernel |");
+    println!("|---|---|---|---|---|");
+    for (what, each) in [("ended", "(:)"), ("asleep", "{ sleep 600 & }")] {
+        for size in SIZES {
+            row(what, each, size)?;
+        }
     }
     println!();
     println!(
@@ -37,12 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn row(size: u32) -> Result<(), Box<dyn Error>> {
+fn row(what: &str, each: &str, size: u32) -> Result<(), Box<dyn Error>> {
     let Some(cgroup) = Cgroup::new("drain") else {
         return Ok(());
     };
     let mut probe = Probe::open(&settings(16_384))?;
-    let mut storm = cgroup.storm(size, "(:)");
+    let mut storm = cgroup.storm(size, each);
     let mut tick = 0;
     let mut rows = Vec::new();
     let mut drain = |probe: &mut Probe| -> Result<f64, Box<dyn Error>> {
@@ -58,6 +60,11 @@ fn row(size: u32) -> Result<(), Box<dyn Error>> {
         pause(100);
         drain(&mut probe)?;
     }
+    // Until the last of them have their seats, and none in the hash.
+    for _ in 0..5 {
+        pause(100);
+        drain(&mut probe)?;
+    }
     let (user, kernel) = thread_ticks();
     let times = (0..READS / size)
         .map(|_| drain(&mut probe))
@@ -65,11 +72,12 @@ fn row(size: u32) -> Result<(), Box<dyn Error>> {
     let (user, kernel) = (thread_ticks().0 - user, thread_ticks().1 - kernel);
     let (time, entries) = (median(&times), probe.entries());
     println!(
-        "| {entries} | {:.2} ms | {:.0} | {:.0} % |",
+        "| {what} | {entries} | {:.2} ms | {:.0} | {:.0} % |",
         time / 1e6,
         time / f64::from(entries),
-        kernel * 100.0 / (user + kernel)
+        kernel * 100.0 / (user + kernel).max(1.0)
     );
+    cgroup.kill()?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::totals::{Rise, Total};
 use attribution::model::{
     CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, TickId,
 };
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use std::time::Duration;
 
 /// All tasks that are or were in the kernel's maps, until they are dead and paid for.
@@ -103,14 +103,14 @@ impl Accounts {
 
     /// Takes in one entry of the hash. To be called for every entry, each once, before [`Accounts::report`].
     pub(crate) fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue) {
-        let counter = self.task(key, value).row(key).counter_or_new(key.started_ns);
-        let rise = counter.total.advance(value);
-        self.add(key, value, &rise);
+        self.add(key, value, |row| {
+            row.counter_or_new(key.started_ns).total.advance(value)
+        });
     }
 
     /// Takes in what one seat rose by.
     pub(crate) fn record_sitting(&mut self, sitting: &Sitting) {
-        self.add(&sitting.key, &sitting.value, &sitting.rise);
+        self.add(&sitting.key, &sitting.value, |_| sitting.rise);
     }
 
     /// The entry of a living task was deleted from the hash, after it had been recorded. If it comes back, it begins at 0.
@@ -122,16 +122,11 @@ impl Accounts {
     }
 
     /// Adds to a row what it rose by, with the news of its name and its end.
-    fn add(&mut self, key: &TaskMapKey, value: &TaskMapValue, rise: &Rise) {
-        let most_ns = self.most_ns;
-        let task = self.task(key, value);
+    fn add(&mut self, key: &TaskMapKey, value: &TaskMapValue, rise: impl FnOnce(&mut Row) -> Rise) {
+        let task = self.tasks.entry(key.task()).or_insert_with(|| Task::new(value));
         task.hear(value);
-        let plausible = task.add(key, rise, most_ns);
+        let plausible = task.add(key, rise, self.most_ns);
         self.refused = self.refused.saturating_add(u64::from(!plausible));
-    }
-
-    fn task(&mut self, key: &TaskMapKey, value: &TaskMapValue) -> &mut Task {
-        self.tasks.entry(key.task()).or_insert_with(|| Task::new(value))
     }
 
     fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
@@ -222,27 +217,16 @@ impl Task {
     }
 
     /// `false` when the rise is refused.
-    fn add(&mut self, key: &TaskMapKey, rise: &Rise, most_ns: u64) -> bool {
+    fn add(&mut self, key: &TaskMapKey, rise: impl FnOnce(&mut Row) -> Rise, most_ns: u64) -> bool {
+        let row = row_of(&mut self.rows, key);
+        let rise = rise(row);
         self.ran |= rise.cpu_ns > 0;
         if rise.cpu_ns > most_ns {
             return false;
         }
-        let row = self.row(key);
         row.total += CpuNanos::from_nanos(rise.cpu_ns);
         row.events.absorb(&rise.events);
         true
-    }
-
-    fn row(&mut self, key: &TaskMapKey) -> &mut Row {
-        let at = match self.rows.iter().position(|row| row.is_of(key)) {
-            Some(at) => at,
-            None => {
-                self.rows.push(Row::new(key));
-                self.rows.len() - 1
-            }
-        };
-        #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
-        &mut self.rows[at]
     }
 
     fn usage(&self, key: TaskKey, row: &Row) -> TaskUsage {
@@ -270,6 +254,19 @@ impl Task {
                 })
         })
     }
+}
+
+/// The row of `key`, made where there is none.
+fn row_of<'a>(rows: &'a mut Vec<Row>, key: &TaskMapKey) -> &'a mut Row {
+    let at = match rows.iter().position(|row| row.is_of(key)) {
+        Some(at) => at,
+        None => {
+            rows.push(Row::new(key));
+            rows.len() - 1
+        }
+    };
+    #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
+    &mut rows[at]
 }
 
 impl Row {

@@ -9,8 +9,8 @@
 //! - A process begins in the hash. Found there alive, it gets the seat that its pid and package lead to, if nobody has it.
 //!   Programs use the seat from then on, and one drain later nobody can still be adding to the entry in the hash: what it
 //!   holds is final, and it may be deleted.
-//! - Who did nothing since the last drain gives way to somebody who ran. The key is taken away first; what is read one
-//!   drain later is final; then the seat is free.
+//! - Who did nothing since the last drain gives way to somebody who waits in the hash. The key is taken away first; what
+//!   is read one drain later is final; then the seat is free. Who sleeps on is in neither, and costs nothing.
 //!
 //! A drain is many system calls after the last one, a program some hundred nanoseconds with interrupts off: so "one drain
 //! later" is after every program that saw the old key.

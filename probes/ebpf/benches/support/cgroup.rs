@@ -43,6 +43,11 @@ impl Cgroup {
         usage.and_then(|usage| usage.parse::<u64>().ok()).unwrap_or(0) * 1_000
     }
 
+    /// Ends everything in it (Linux 5.14 and newer).
+    pub(crate) fn kill(&self) -> std::io::Result<()> {
+        fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
     /// Starts `count` processes in it, one after the other, out of a shell that is in it, too. `each` is a shell command.
     pub(crate) fn storm(&self, count: u32, each: &str) -> Guarded {
         let script = format!(
