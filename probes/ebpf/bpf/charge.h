@@ -149,17 +149,21 @@ inline_always s64 plausible(struct slot *slot, s64 ran, s64 least)
 	return 0;
 }
 
-// The idle task's slice up to `queue_ns`, the run queue's clock. The one that ran when we came
-// began by the other clock: it says `now`.
-inline_always s64 idle_slice(struct slot *slot, u64 queue_ns, u64 now)
+// The slice of the idle task, which is `task`, up to `queue_ns`, the run queue's clock. The one that
+// ran when we came began by the other clock: it says `now`.
+inline_always s64 idle_slice(struct slot *slot, u64 task, u64 queue_ns, u64 now)
 {
 	u64 since = slot->idle_since;
 
 	slot->idle_since = 0;
 	barrier();
-	if (slot->task)
-		return plausible(slot, queue_ns - slot->queue_ns, 0);
-	return since ? plausible(slot, now - since, 0) : 0;
+	if (!slot->task)
+		return since ? plausible(slot, now - since, 0) : 0;
+	// A switch into idle went by without us, and nobody knows when: some of this may be the time
+	// of a task that is gone, which must not be looked at.
+	if (slot->task != task)
+		slot->unseen++;
+	return plausible(slot, queue_ns - slot->queue_ns, 0);
 }
 
 // The slice of `task`, whose time so far is `total_ns`, up to `queue_ns`.

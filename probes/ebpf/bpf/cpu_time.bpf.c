@@ -103,7 +103,7 @@ int sched_switch(u64 *ctx)
 	queue_ns = was_idle ? next->se.exec_start : prev->se.exec_start;
 	now = keep_gap(slot, queue_ns, will_idle);
 	if (was_idle)
-		ran = idle_slice(slot, queue_ns, now);
+		ran = idle_slice(slot, (u64)prev, queue_ns, now);
 	else
 		ran = task_slice(slot, (u64)prev, prev->se.sum_exec_runtime, queue_ns);
 	begin_slice(slot, (u64)next, next->se.sum_exec_runtime, 0, queue_ns);

@@ -18,6 +18,8 @@ pub(crate) struct Cpus {
     cpus: Vec<Cpu>,
     /// Rises that were refused.
     refused: u64,
+    /// CLOCK_MONOTONIC of the last reading.
+    read_at_ns: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +30,13 @@ struct Cpu {
     idle: Total,
     softirq: Total,
     idled: EventCounts,
+    /// Time that passed and that no reading has shown yet: the reading of a busy CPU ends at its flush, a little before
+    /// the clock is read.
+    unread_ns: u64,
 }
+
+/// More than a drain takes. What is still unread after that was stolen, or the CPU was away: no later reading shows it.
+const UNREAD_MAX_NS: u64 = 100_000_000;
 
 /// A total that never falls and never rises faster than the clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,16 +48,18 @@ struct Total {
 }
 
 impl Total {
-    /// Takes a reading in. A slot that was copied while its CPU wrote may miss the slice that just ended; a total does
-    /// not fall for it. `false` when the rise is more than `most_ns`; then nothing is added.
-    fn advance(&mut self, raw_ns: u64, most_ns: u64) -> bool {
+    /// Takes a reading in and adds its rise, at most `room_ns` of it. Returns what it added. A slot that was copied while
+    /// its CPU wrote may miss the slice that just ended; a total does not fall for it. `None` when the rise is more than
+    /// `most_ns`; then nothing is added.
+    fn advance(&mut self, raw_ns: u64, most_ns: u64, room_ns: u64) -> Option<u64> {
         let rise = raw_ns.saturating_sub(self.raw_ns);
         self.raw_ns = self.raw_ns.max(raw_ns);
-        let plausible = rise <= most_ns;
-        if plausible {
-            self.ns = self.ns.saturating_add(rise);
+        if rise > most_ns {
+            return None;
         }
-        plausible
+        let added = rise.min(room_ns);
+        self.ns = self.ns.saturating_add(added);
+        Some(added)
     }
 }
 
@@ -82,10 +92,13 @@ impl Cpus {
                 cpu.online = true;
             }
         }
+        let passed_ns = self.read_at_ns.map(|before| now_ns.saturating_sub(before));
+        self.read_at_ns = Some(now_ns);
         let most_ns = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
         let mut lost = Lost::default();
         for (cpu, slot) in self.cpus.iter_mut().zip(slots) {
-            self.refused = self.refused.saturating_add(cpu.record(slot, now_ns, most_ns));
+            let refused = cpu.record(slot, now_ns, passed_ns, most_ns);
+            self.refused = self.refused.saturating_add(refused);
             lost.map_full = lost.map_full.saturating_add(slot.map_full);
             lost.overflow_full = lost.overflow_full.saturating_add(slot.overflow_full);
             lost.counters_full = lost.counters_full.saturating_add(slot.counters_full);
@@ -234,10 +247,32 @@ impl Cpu {
         CpuNanos::from_nanos(self.busy.ns.saturating_add(self.softirq.ns))
     }
 
-    /// Returns how many rises were refused.
-    fn record(&mut self, slot: &Slot, now_ns: u64, most_ns: u64) -> u64 {
+    /// `passed_ns` is the time since the last call, if there was one. Returns how many rises were refused.
+    fn record(&mut self, slot: &Slot, now_ns: u64, passed_ns: Option<u64>, most_ns: u64) -> u64 {
         self.package = slot.package;
         self.idled = slot.idled.counts();
+        let (idle, softirq) = self.with_what_runs(slot, now_ns);
+        let busy = self.busy.advance(slot.busy_ns, most_ns, u64::MAX);
+        let softirq = self.softirq.advance(softirq, most_ns, u64::MAX);
+        // Idle time is by the run queue's clock, which goes on while the machine falls asleep and wakes up;
+        // CLOCK_MONOTONIC stands still meanwhile. A CPU was idle for no longer than it was not busy.
+        let spent = busy.unwrap_or(0).saturating_add(softirq.unwrap_or(0));
+        let whole = passed_ns.map_or(u64::MAX, |passed| passed.saturating_add(self.unread_ns));
+        let room = whole.saturating_sub(spent);
+        let idle = self.idle.advance(idle, most_ns, room);
+        self.unread_ns = if self.online && passed_ns.is_some() {
+            room.saturating_sub(idle.unwrap_or(0)).min(UNREAD_MAX_NS)
+        } else {
+            0
+        };
+        [busy, softirq, idle]
+            .into_iter()
+            .map(|added| u64::from(added.is_none()))
+            .sum()
+    }
+
+    /// Idle and softirq time, each with its share of the idle slice that still runs.
+    fn with_what_runs(&self, slot: &Slot, now_ns: u64) -> (u64, u64) {
         // A CPU that is offline sits in its idle task and neither runs nor costs. When it comes back, its first switch
         // ends a slice that is as long as the absence: more than passed since the last call, and so refused.
         let running = if slot.idle_since != 0 && self.online {
@@ -250,16 +285,10 @@ impl Cpu {
             .softirq_total_ns
             .saturating_sub(slot.softirq_seen_ns)
             .min(running);
-        let idle = slot.idle_ns.saturating_add(running - interrupted);
-        let softirq = slot.softirq_ns.saturating_add(interrupted);
-        [
-            self.busy.advance(slot.busy_ns, most_ns),
-            self.idle.advance(idle, most_ns),
-            self.softirq.advance(softirq, most_ns),
-        ]
-        .into_iter()
-        .map(|plausible| u64::from(!plausible))
-        .sum()
+        (
+            slot.idle_ns.saturating_add(running - interrupted),
+            slot.softirq_ns.saturating_add(interrupted),
+        )
     }
 }
 

@@ -74,6 +74,37 @@ fn nothing_falls_when_a_cpu_goes_offline_or_a_copy_was_torn() {
 }
 
 #[test]
+fn idle_time_is_no_longer_than_the_clock_says_the_cpu_was_not_busy() {
+    let mut cpus = Cpus::default();
+    cpus.record(&[slot(0, 0, 0)], &[0], 1_000, MOST);
+    // A flush came 10 before the clock was read: 90 of 100 are shown, and the next reading may show 10 more.
+    cpus.record(&[slot(0, 90, 0)], &[0], 1_100, MOST);
+    cpus.record(&[slot(0, 120, 80)], &[0], 1_200, MOST);
+    assert_eq!(report(&cpus), [(0, 1, 120, 80)]);
+    // The run queue's clock went on for 30 while the other one stood still.
+    cpus.record(&[slot(0, 150, 180)], &[0], 1_300, MOST);
+    assert_eq!(report(&cpus), [(0, 1, 150, 150)]);
+    // What was left out does not come back.
+    cpus.record(&[slot(0, 160, 270)], &[0], 1_400, MOST);
+    assert_eq!(report(&cpus), [(0, 1, 160, 240)]);
+}
+
+#[test]
+fn stolen_time_and_an_absence_are_no_room_for_idle_time_later() {
+    let (stolen, passed) = (10 * UNREAD_MAX_NS, 1_000);
+    let most = Duration::from_secs(3600);
+    let mut cpus = Cpus::default();
+    cpus.record(&[slot(0, 1, 0), slot(1, 1, 0)], &[0, 1], 1_000, most);
+    cpus.record(&[slot(0, 1, 0), slot(1, 1, 0)], &[0], stolen, most);
+    let later = stolen + passed;
+    cpus.record(&[slot(0, 1, stolen), slot(1, 1, stolen)], &[0, 1], later, most);
+    assert_eq!(
+        report(&cpus),
+        [(0, 1, 1, UNREAD_MAX_NS + passed), (1, 1, 1, passed)]
+    );
+}
+
+#[test]
 fn what_was_lost_is_added_over_all_cpus() {
     let one = Slot {
         map_full: 1,
