@@ -66,7 +66,6 @@ pub(crate) struct Plan {
 /// The loaded object. Dropping it detaches everything.
 pub(crate) struct Object {
     ebpf: Ebpf,
-    btf: Btf,
     pub(crate) tasks: BatchMap<TaskMapKey, TaskMapValue>,
     pub(crate) overflow: BatchMap<OverflowKey, OverflowValue>,
     pub(crate) hardware: BatchMap<TaskMapKey, HardwareValue>,
@@ -110,9 +109,9 @@ pub fn enable_stats() -> Result<StatsGuard, ProbeError> {
 }
 
 impl Object {
-    /// Creates the maps and loads the programs that are needed; attaches nothing.
-    pub(crate) fn load(plan: Plan) -> Result<Self, ProbeError> {
-        let btf = kernel_types()?;
+    /// Creates the maps and loads the programs that are needed; attaches nothing. The kernel's types are 11 MiB, and not
+    /// kept: nothing is loaded later.
+    pub(crate) fn load(plan: Plan, btf: &Btf) -> Result<Self, ProbeError> {
         let cpus = aya::util::nr_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let counted = plan.counters != 0;
@@ -123,7 +122,7 @@ impl Object {
         };
         let seats = seats_for(plan.max_tasks);
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
+            .btf(Some(btf))
             .override_global("seat_mask", &(seats - 1), true)
             .map_max_entries("seats", seats)
             .override_global("counters", &plan.counters, true)
@@ -149,49 +148,54 @@ impl Object {
                 })
                 .collect::<Result<_, _>>()?,
             ebpf,
-            btf,
         };
         object.flusher()?.load().map_err(in_program(FLUSH))?;
-        object.load_tracepoint(SWITCH, SWITCH)?;
+        object.load_tracepoint(SWITCH, SWITCH, btf)?;
         Ok(object)
     }
 
-    fn load_tracepoint(&mut self, program: &'static str, on: &str) -> Result<(), ProbeError> {
+    fn load_tracepoint(&mut self, program: &'static str, on: &str, btf: &Btf) -> Result<(), ProbeError> {
         tracepoint(&mut self.ebpf, program)?
-            .load(on, &self.btf)
+            .load(on, btf)
             .map_err(in_program(program))
     }
 
     /// Loads and attaches the program that keeps names fresh.
-    pub(crate) fn attach_renames(&mut self) -> Result<(), ProbeError> {
-        self.load_tracepoint(RENAME, RENAME)?;
+    pub(crate) fn attach_renames(&mut self, btf: &Btf) -> Result<(), ProbeError> {
+        self.load_tracepoint(RENAME, RENAME, btf)?;
         self.attach(RENAME)
     }
 
     /// Loads and attaches the two programs of softirqs. An entry without an exit would never end: the exit goes first.
-    pub(crate) fn attach_softirqs(&mut self) -> Result<(), ProbeError> {
-        self.load_tracepoint(SOFTIRQ_ENTRY, SOFTIRQ_ENTRY)?;
-        self.load_tracepoint(SOFTIRQ_EXIT, SOFTIRQ_EXIT)?;
+    pub(crate) fn attach_softirqs(&mut self, btf: &Btf) -> Result<(), ProbeError> {
+        self.load_tracepoint(SOFTIRQ_ENTRY, SOFTIRQ_ENTRY, btf)?;
+        self.load_tracepoint(SOFTIRQ_EXIT, SOFTIRQ_EXIT, btf)?;
         self.attach(SOFTIRQ_EXIT)?;
         self.attach(SOFTIRQ_ENTRY)
     }
 
-    /// Loads and attaches the two programs of the page cache.
-    pub(crate) fn attach_page_cache(&mut self) -> Result<(), ProbeError> {
-        let dirtied = first_that_is_there(&DIRTIED, |name| self.load_tracepoint(PAGE_DIRTIED, name));
-        dirtied?;
-        let btf = &self.btf;
-        let program: &mut FEntry = self
-            .ebpf
-            .program_mut(PAGE_ACCESSED)
-            .ok_or(ProbeError::Mismatch { what: PAGE_ACCESSED })?
-            .try_into()
-            .map_err(in_program(PAGE_ACCESSED))?;
+    /// Loads and attaches the two programs of the page cache: both or neither, half of a count is none.
+    pub(crate) fn attach_page_cache(&mut self, btf: &Btf) -> Result<(), ProbeError> {
+        first_that_is_there(&DIRTIED, |name| self.load_tracepoint(PAGE_DIRTIED, name, btf))?;
+        let program = self.page_accessed()?;
         first_that_is_there(&ACCESSED, |name| {
             program.load(name, btf).map_err(in_program(PAGE_ACCESSED))
         })?;
-        program.attach().map_err(in_program(PAGE_ACCESSED))?;
-        self.attach(PAGE_DIRTIED)
+        let link = program.attach().map_err(in_program(PAGE_ACCESSED))?;
+        let both = self.attach(PAGE_DIRTIED);
+        if both.is_err() {
+            let detached = self.page_accessed()?.detach(link);
+            detached.map_err(in_program(PAGE_ACCESSED))?;
+        }
+        both
+    }
+
+    fn page_accessed(&mut self) -> Result<&mut FEntry, ProbeError> {
+        self.ebpf
+            .program_mut(PAGE_ACCESSED)
+            .ok_or(ProbeError::Mismatch { what: PAGE_ACCESSED })?
+            .try_into()
+            .map_err(in_program(PAGE_ACCESSED))
     }
 
     /// Tells each CPU its package and its sibling. CPUs that are not listed (offline, or plugged in later) count to the

@@ -7,6 +7,7 @@ use crate::error::ProbeError;
 use crate::object::{Object, Plan};
 use crate::settings::Settings;
 use attribution::model::{Event, EventSet, ProbeState};
+use aya::Btf;
 
 /// An optional part: there, not wanted, or missing for a reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,22 +42,22 @@ impl Part {
 }
 
 /// Loads the object; without hardware counters where the kernel does not let its programs read them (before 5.12).
-pub(crate) fn load(settings: &Settings, counters: &mut Open) -> Result<Object, ProbeError> {
-    // Reading the kernel's types is work enough for a counter to move.
+pub(crate) fn load(settings: &Settings, counters: &mut Open, btf: &Btf) -> Result<Object, ProbeError> {
+    // Loading is work enough for a counter to move.
     let plan = |counters| Plan {
         max_tasks: settings.max_tasks.max(1),
         counters,
         smt: !settings.siblings.is_empty(),
     };
-    let first = Object::load(plan(counters.mask()));
+    let first = Object::load(plan(counters.mask()), btf);
     let before = counters.mask();
     counters.drop_dead();
     match first {
         Ok(object) if counters.mask() == before => Ok(object),
-        Ok(_) => Object::load(plan(counters.mask())),
+        Ok(_) => Object::load(plan(counters.mask()), btf),
         Err(error) if before == 0 => Err(error),
         Err(error) => {
-            let object = Object::load(plan(0))?;
+            let object = Object::load(plan(0), btf)?;
             counters.give_up(&format!("eBPF cannot read them here: {}", in_words(&error)));
             Ok(object)
         }

@@ -12,7 +12,7 @@ use crate::clock::monotonic;
 use crate::counters::{Open, Tally};
 use crate::cpus::{Cpus, Lost};
 use crate::error::ProbeError;
-use crate::object::{Object, ProgramCost, SWITCH};
+use crate::object::{Object, ProgramCost, SWITCH, kernel_types};
 use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
 use crate::seats::Seats;
@@ -81,7 +81,8 @@ impl Probe {
         let read_at = monotonic();
         let online: Vec<u32> = settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect();
         let mut counters = Open::on(&settings.counters, &online);
-        let mut object = load(settings, &mut counters)?;
+        let btf = kernel_types()?;
+        let mut object = load(settings, &mut counters, &btf)?;
         object.place(&settings.packages_of_cpu, &settings.siblings)?;
         if let Err(error) = counters.place(&object.perf_events()) {
             return Err(ProbeError::Batch {
@@ -90,9 +91,9 @@ impl Probe {
                 source: error,
             });
         }
-        let softirqs = Part::of(settings.softirqs, || object.attach_softirqs());
-        let page_cache = Part::of(settings.page_cache, || object.attach_page_cache());
-        let renames = object.attach_renames();
+        let softirqs = Part::of(settings.softirqs, || object.attach_softirqs(&btf));
+        let page_cache = Part::of(settings.page_cache, || object.attach_page_cache(&btf));
+        let renames = object.attach_renames(&btf);
         object.attach(SWITCH)?;
         let mut probe = Self {
             counted: counted(&softirqs, &page_cache, &counters, !settings.siblings.is_empty()),
