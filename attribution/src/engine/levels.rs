@@ -28,11 +28,14 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    /// Joins an account to the rows that its owner says, if it is not there yet.
-    pub(crate) fn assign(&mut self, account: &mut Account, identity: &Identity, now: MonotonicNanos) {
+    /// Joins an account to the rows that its owner says, if it is not there yet. `true` when it has another owner now.
+    /// One that is gone and owes still keeps the owner that it had: the resolver forgets cgroups as the probe does, but
+    /// a meter may be late.
+    pub(crate) fn assign(&mut self, account: &mut Account, identity: &Identity, now: MonotonicNanos) -> bool {
         let owner = owner_of(account, identity);
-        if account.rows.is_some() && account.owner.as_ref() == owner {
-            return;
+        let settled = account.owner.as_ref() == owner || (account.gone && account.owner.is_some());
+        if account.rows.is_some() && settled {
+            return false;
         }
         let joined = Rows {
             container: self
@@ -44,7 +47,9 @@ impl Levels {
         if let Some(rows) = account.rows.replace(joined) {
             self.leave(rows, now);
         }
+        let is_another = account.owner.as_ref() != owner;
         account.owner = owner.cloned();
+        is_another
     }
 
     /// Takes one member away.

@@ -225,6 +225,9 @@ impl Engine {
         // Without usage the energy waits for it: both sides of the next window then cover the same time. When usage is
         // stale nobody can be named, and waiting on would only hide the energy.
         if heard || self.window.is_stale(USAGE) {
+            if !heard {
+                self.coverage = Some(Permille(0));
+            }
             self.settle();
             self.promote();
             self.apply();

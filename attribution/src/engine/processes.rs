@@ -5,6 +5,7 @@
 //! and for a while after its death, and counts from the window in which it got it. Everything else goes to `other`. So
 //! the level adds up, its size is bounded, and no counter falls.
 
+use super::accounts::Account;
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
 use crate::model::{CpuNanos, EventCounts, MonotonicNanos, TaskKey};
 use std::collections::HashMap;
@@ -27,7 +28,8 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// At most `most` living rows, and as many ended ones.
+    /// At most `most` rows are given to the living and as many are kept of the ended, so twice as many there are: an ended
+    /// row that lives again takes nobody's place.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
@@ -91,8 +93,17 @@ impl Processes {
         }
     }
 
+    /// Takes over the owner of a process that may be asleep.
+    pub(crate) fn belongs(&mut self, account: &Account) {
+        if let Some(tracked) = account.task.and_then(|task| self.rows.get_mut(&task))
+            && tracked.row.cgroup == account.cgroup
+        {
+            tracked.row.owner.clone_from(&account.owner);
+        }
+    }
+
     /// Books CPU time on a process, or on `other`, and takes over the process's newest name, cgroup and owner. A row that
-    /// was taken for dead, because no report listed it for a while, lives again while there is room; otherwise it would
+    /// was taken for dead, because no report listed it for a while, lives again, also beyond the bound: otherwise it would
     /// leave in the middle of its counting and begin again at zero.
     pub(crate) fn ran(&mut self, process: Option<&ProcessRow>, time: CpuNanos) {
         let tracked = process.and_then(|newest| Some((newest, self.rows.get_mut(&newest.task)?)));
@@ -104,7 +115,7 @@ impl Processes {
         tracked.row.comm = newest.comm;
         tracked.row.cgroup = newest.cgroup;
         tracked.row.owner.clone_from(&newest.owner);
-        if tracked.row.ended && !newest.ended && self.living < self.most {
+        if tracked.row.ended && !newest.ended {
             tracked.row.ended = false;
             tracked.ended_at = None;
             self.living += 1;
@@ -270,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_was_taken_for_dead_lives_again_while_there_is_room() {
+    fn a_row_that_was_taken_for_dead_lives_again_also_beyond_the_bound() {
         let mut level = Processes::new(1);
         level.promote(&mut vec![(1, row(1))]);
         level.charge(Some(task(1)), 0, joule());
@@ -287,10 +298,9 @@ mod tests {
         );
         level.promote(&mut vec![(1, row(2))]);
         level.ran(Some(&row(1)), CpuNanos::ZERO);
-        assert_eq!(pids(&level), [(1, 1, true), (2, 0, false)], "no room");
+        assert_eq!(pids(&level), [(1, 1, false), (2, 0, false)]);
+        assert!(!level.has_room());
         level.end(task(2), at(2));
-        level.ran(Some(&row(1)), CpuNanos::ZERO);
-        assert_eq!(pids(&level), [(1, 1, false), (2, 0, true)]);
         level.promote(&mut vec![(1, row(3))]);
         level.retire(at(1_000), KEEP);
         assert_eq!(

@@ -32,10 +32,11 @@ impl Engine {
     fn assign(&mut self, now: MonotonicNanos) {
         let opened = self.accounts.take_opened();
         if std::mem::take(&mut self.identity_is_new) {
-            let (identity, levels) = (&self.identity, &mut self.levels);
-            self.accounts
-                .iter_mut()
-                .for_each(|account| levels.assign(account, identity, now));
+            for account in self.accounts.iter_mut() {
+                if self.levels.assign(account, &self.identity, now) {
+                    self.processes.belongs(account);
+                }
+            }
         } else {
             for id in opened {
                 if let Some(account) = self.accounts.get_mut(id) {

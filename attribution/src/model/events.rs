@@ -130,12 +130,6 @@ impl EventCounts {
         self
     }
 
-    /// Whether nothing was counted.
-    #[must_use]
-    pub fn is_zero(&self) -> bool {
-        *self == Self::ZERO
-    }
-
     /// Adds all of `other`.
     pub fn absorb(&mut self, other: &Self) {
         for (total, more) in self.0.iter_mut().zip(&other.0) {

@@ -313,3 +313,55 @@ fn the_power_of_a_zone_uses_the_time_between_its_readings() {
         Some(Duration::from_millis(800))
     );
 }
+
+#[test]
+fn coverage_is_nothing_once_the_usage_is_stale_and_comes_back_with_it() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    assert_eq!(node.window().coverage, Some(Permille(1_000)));
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        node.open();
+        let (identity, energy) = (node.identity_report(), node.energy_report(None));
+        node.engine.on_identity(identity);
+        node.engine.on_energy(METER, energy);
+        seen.push(node.close().coverage);
+    }
+    assert_eq!(seen.last(), Some(&Some(Permille(0))));
+    node.run(1, 10, 0, 100 * MS);
+    assert_eq!(node.window().coverage, Some(Permille(1_000)));
+}
+
+#[test]
+fn a_process_that_sleeps_gets_its_owner_when_it_becomes_known() {
+    let mut node = Node::new(settings());
+    let owners = std::mem::take(&mut node.owners);
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    node.spend(0, 4_000);
+    let owner = |snapshot: &Snapshot| snapshot.processes.first().map(|row| row.owner.is_some());
+    assert_eq!(owner(&node.window()), Some(false));
+    node.owners = owners;
+    assert_eq!(owner(&node.window()), Some(true));
+}
+
+#[test]
+fn late_energy_of_a_container_that_the_resolver_has_forgotten_is_still_the_containers() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    node.end(1);
+    node.spend(0, 1_000);
+    node.open();
+    let (usage, identity) = (node.usage_report(), node.identity_report());
+    node.engine.on_usage(usage);
+    node.engine.on_identity(identity);
+    node.close();
+    // The probe has forgotten it, and so the resolver does not name its cgroup any more.
+    node.owners.cgroups.remove(&CgroupId(10));
+    node.run(2, 11, 0, 100 * MS);
+    let snapshot = node.window();
+    assert_eq!(dynamic(&container(&snapshot, "a")), [500]);
+    assert_eq!(dynamic(&container(&snapshot, "b")), [500]);
+}
