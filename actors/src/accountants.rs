@@ -3,9 +3,9 @@
 //! gives it, and remembers why.
 
 use crate::clock;
+use crate::cpu_lines::CpuLines;
 use crate::settings::{CpuTime, Optional, Probes};
 use crate::shells::UsageReader;
-use crate::steal::Steal;
 use attribution::model::{Accounting, ProbeState, Section, TaskUsage, TickId, Usage};
 use probe_ebpf::{Accountant, Probe, ProbeError, SchedulerProbe, counters};
 use probe_workloads::procfs::{Load, ProcFs};
@@ -35,7 +35,14 @@ pub fn usage(
 ) -> anyhow::Result<UsageChoice> {
     let asked = |name: &str| format!("asked for by probes.cpu_time = {name:?}");
     match settings.cpu_time {
-        CpuTime::Proc => from_proc(machine, roots, &asked("proc")),
+        CpuTime::Proc => {
+            let asked = asked("proc");
+            from_proc(
+                machine,
+                roots,
+                &Refused::both(Accountant::Switch, asked.clone(), asked),
+            )
+        }
         CpuTime::Switch => Ok(open(
             Accountant::Switch,
             settings,
@@ -61,25 +68,49 @@ fn automatic(
     roots: &Roots,
 ) -> anyhow::Result<UsageChoice> {
     let choice = probe_ebpf::cheaper(&facts(settings, tick, machine, Load::read(&roots.proc)));
-    let error = match open(choice.accountant, settings, machine, roots, choice.reason) {
+    let first = match open(choice.accountant, settings, machine, roots, choice.reason) {
         Ok(opened) => return Ok(opened),
-        Err(error) => error,
+        Err(error) => in_words(error),
     };
     // The other one asks less of the kernel: no iterator, or no hook that frees.
     let other = match choice.accountant {
         Accountant::Switch => Accountant::Scheduler,
         Accountant::Scheduler => Accountant::Switch,
     };
-    let refused = in_words(error);
-    let reason = format!("{} cannot be had: {refused}", choice.accountant);
-    if let Ok(opened) = open(other, settings, machine, roots, reason) {
-        return Ok(opened);
-    }
+    let reason = format!("{} cannot be had: {first}", choice.accountant);
+    let second = match open(other, settings, machine, roots, reason) {
+        Ok(opened) => return Ok(opened),
+        Err(error) => in_words(error),
+    };
+    let refused = Refused::both(choice.accountant, first, second);
     tracing::warn!(
-        reason = refused,
+        reason = refused.in_one(),
         "no eBPF: CPU time comes from /proc, short-lived processes only as their container"
     );
     from_proc(machine, roots, &refused)
+}
+
+/// Why each accountant of eBPF cannot be had, or is not wanted.
+struct Refused {
+    switch: String,
+    scheduler: String,
+}
+
+impl Refused {
+    fn both(tried: Accountant, first: String, second: String) -> Self {
+        let (switch, scheduler) = match tried {
+            Accountant::Switch => (first, second),
+            Accountant::Scheduler => (second, first),
+        };
+        Self { switch, scheduler }
+    }
+
+    fn in_one(&self) -> String {
+        if self.switch == self.scheduler {
+            return self.switch.clone();
+        }
+        format!("switch: {}; scheduler: {}", self.switch, self.scheduler)
+    }
 }
 
 /// What the choice between the two accountants of eBPF hangs on.
@@ -108,14 +139,12 @@ fn open(
     reason: String,
 ) -> Result<UsageChoice, ProbeError> {
     let wanted = for_probe(settings, machine, roots);
-    let steal = machine
-        .hypervisor
-        .unwrap_or(false)
-        .then(|| Steal::new(&roots.proc));
+    let lines = CpuLines::new(&roots.proc, machine);
     let (reader, mut probes): (Box<dyn UsageReader>, _) = match accountant {
         Accountant::Switch => {
             let probe = Probe::open(&wanted)?;
             let states = probe.states();
+            let steal = (machine.hypervisor == Some(true)).then_some(lines);
             (Box::new(Switch { probe, steal }), states)
         }
         Accountant::Scheduler => {
@@ -124,7 +153,7 @@ fn open(
             for name in ["sched_switch", "softirq", "page_cache", "hw_counters"] {
                 states.push(down(name, "needs probes.cpu_time = \"switch\""));
             }
-            (Box::new(Scheduler(probe)), states)
+            (Box::new(Scheduler { probe, lines }), states)
         }
     };
     probes.push(down("proc_fallback", "not needed: eBPF works"));
@@ -157,25 +186,30 @@ fn for_probe(settings: &Probes, machine: &Machine, roots: &Roots) -> probe_ebpf:
     }
 }
 
-fn from_proc(machine: &Machine, roots: &Roots, reason: &str) -> anyhow::Result<UsageChoice> {
+fn from_proc(machine: &Machine, roots: &Roots, refused: &Refused) -> anyhow::Result<UsageChoice> {
     let reader = ProcReader::open(roots, machine)?;
-    let mut probes: Vec<ProbeState> = ["sched_switch", "iter_task"]
-        .map(|probe| down(probe, reason))
-        .into();
+    let mut probes = vec![
+        down("sched_switch", &refused.switch),
+        down("iter_task", &refused.scheduler),
+    ];
     for probe in ["softirq", "page_cache", "hw_counters"] {
         probes.push(down(probe, "needs eBPF"));
     }
     probes.push(ProbeState {
         probe: "proc_fallback",
         up: true,
-        reason: String::new(),
+        // A remark.
+        reason: reader
+            .no_clock()
+            .map(|why| format!("it counts in ticks of 10 ms: {why}"))
+            .unwrap_or_default(),
     });
     Ok(UsageChoice {
         reader: Box::new(Fallback(reader)),
         probes,
         accounting: Accounting {
             chosen: "proc",
-            reason: reason.to_owned(),
+            reason: refused.in_one(),
         },
     })
 }
@@ -194,7 +228,8 @@ fn in_words(error: ProbeError) -> String {
 
 struct Switch {
     probe: Probe,
-    steal: Option<Steal>,
+    /// Only a guest can be stolen from.
+    steal: Option<CpuLines>,
 }
 
 impl UsageReader for Switch {
@@ -205,14 +240,17 @@ impl UsageReader for Switch {
         recycled: Vec<TaskUsage>,
     ) -> anyhow::Result<(Section, Usage)> {
         let (section, mut usage) = self.probe.drain(tick, acked, recycled)?;
-        if let Some(steal) = &mut self.steal {
-            steal.add_to(&mut usage, section.ended);
+        if let Some(lines) = &mut self.steal {
+            lines.add_steal(&mut usage, section.ended);
         }
         Ok((section, usage))
     }
 }
 
-struct Scheduler(SchedulerProbe);
+struct Scheduler {
+    probe: SchedulerProbe,
+    lines: CpuLines,
+}
 
 impl UsageReader for Scheduler {
     fn drain(
@@ -221,7 +259,9 @@ impl UsageReader for Scheduler {
         acked: TickId,
         recycled: Vec<TaskUsage>,
     ) -> anyhow::Result<(Section, Usage)> {
-        Ok(self.0.drain(tick, acked, recycled)?)
+        let (section, mut usage) = self.probe.drain(tick, acked, recycled)?;
+        self.lines.add_cpus(&mut usage, section.ended);
+        Ok((section, usage))
     }
 }
 
@@ -241,6 +281,9 @@ impl UsageReader for Fallback {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use attribution::model::PackageId;
+    use probe_workloads::cgroup::CgroupMounts;
+    use probe_workloads::machine::Package;
 
     fn machine() -> Machine {
         Machine::default()
@@ -272,8 +315,14 @@ mod tests {
 
     #[test]
     fn siblings_and_packages_reach_the_choice() {
+        let package = Package {
+            package: PackageId(0),
+            threads: 1,
+            cores: 1,
+        };
         let machine = Machine {
             siblings: vec![(0, 1)],
+            packages: vec![package; 2],
             ..machine()
         };
         let load = Load {
@@ -281,10 +330,46 @@ mod tests {
             threads: 9,
         };
         let facts = facts(&Probes::default(), Duration::from_secs(2), &machine, load);
-        assert!(facts.smt && facts.packages == 0);
+        assert!(facts.smt && facts.packages == 2);
         assert_eq!(
             (facts.switches_per_second, facts.threads, facts.tick),
             (7, 9, Duration::from_secs(2))
         );
+    }
+
+    #[test]
+    fn each_probe_has_the_reason_of_its_own_and_a_reason_of_both_is_said_once() {
+        let [none, map] = ["no iterator", "no room for a map"].map(str::to_owned);
+        let refused = Refused::both(Accountant::Scheduler, none.clone(), map);
+        assert_eq!(
+            refused.in_one(),
+            "switch: no room for a map; scheduler: no iterator"
+        );
+        let both = Refused::both(Accountant::Switch, none.clone(), none);
+        assert_eq!(both.in_one(), "no iterator");
+
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(
+            folder.path().join("stat"),
+            "cpu 0 0 0 0 0 0 0 0 0 0\ncpu0 1 0 0 1 0 0 0 0 0 0\n",
+        )
+        .expect("written");
+        let roots = Roots {
+            proc: folder.path().to_owned(),
+            cgroup_mounts: CgroupMounts::default(),
+        };
+        let choice = from_proc(&machine(), &roots, &refused).expect("a reader");
+        let reason = |name: &str| {
+            let state = choice
+                .probes
+                .iter()
+                .find(|state| state.probe == name)
+                .expect(name);
+            (state.up, state.reason.as_str())
+        };
+        assert_eq!(reason("sched_switch"), (false, "no room for a map"));
+        assert_eq!(reason("iter_task"), (false, "no iterator"));
+        let (up, remark) = reason("proc_fallback");
+        assert!(up && remark.starts_with("it counts in ticks"), "{remark}");
     }
 }

@@ -110,7 +110,7 @@ impl Default for Probes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optional {
-    /// Where it costs next to nothing: with the `switch` accountant.
+    /// With the `switch` accountant, which it does not ask for.
     #[default]
     Auto,
     /// Wanted: `auto` takes the `switch` accountant for it.

@@ -107,8 +107,7 @@ pub struct CpuTime {
     pub busy: CpuNanos,
     /// Time it ran the idle task.
     pub idle: CpuNanos,
-    /// Time a hypervisor took from it, in a guest whose hypervisor tells. Where the probe goes by the scheduler's figures
-    /// it is in neither `busy` nor `idle`; one that goes by another clock has it in one of them, too.
+    /// Time a hypervisor took from it, in a guest whose hypervisor tells; in neither `busy` nor `idle`.
     pub steal: Option<CpuNanos>,
 }
 

@@ -48,7 +48,8 @@
 //! `net_rx_irq`, `block_irq`, `context_switches`; and `smt_overlap_ns`, the time during which the other hardware thread of
 //! the core was busy, too. They add up over the rows of a level as CPU time does. `packages`, `cpus` and `softirqs` are
 //! totals since the probe began; busy time holds softirqs, and `steal_ns` (the time a hypervisor took, `null` where it does
-//! not tell) is a part of busy or idle time. `softirqs` are also the process with `pid` 0. `accounting.chosen` is
+//! not tell) is in neither busy nor idle time. `cpus` add up to `packages`, but for the accountant `scheduler`, which counts
+//! by package: there `cpus` are the kernel's ticks of 10 ms. `softirqs` are also the process with `pid` 0. `accounting.chosen` is
 //! `switch`, `scheduler` or `proc`. The `reason` of a probe that is up is a remark.
 
 mod health;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
+pub mod cpus;
 mod error;
 pub mod fallback;
 mod files;
@@ -14,6 +15,7 @@ pub mod procfs;
 pub mod resolver;
 mod roots;
 
+pub use cpus::CpuBook;
 pub use error::WorkloadError;
 pub use fallback::ProcReader;
 pub use machine::Machine;

@@ -30,7 +30,6 @@
 
 mod children;
 mod counter;
-mod cpus;
 mod groups;
 mod kin;
 mod processes;

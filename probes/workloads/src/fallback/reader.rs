@@ -3,9 +3,9 @@
 
 use super::PROBE;
 use super::children::Room;
-use super::cpus::CpuBook;
 use super::groups::Groups;
 use super::scan::Scan;
+use crate::cpus::CpuBook;
 use crate::cgroup::Hierarchy;
 use crate::error::WorkloadError;
 use crate::machine::Machine;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Busy, idle and stolen time of CPUs and packages, from the `cpuN` lines of `/proc/stat`.
+//!
+//! Adds up rises only, so no total falls, whatever a line says. Reads no file itself.
 
 use crate::machine::Machine;
 use crate::procfs::{CpuTimes, ticks_to_nanos};
@@ -17,8 +19,8 @@ struct Cpu {
     steal: CpuNanos,
 }
 
-/// Totals since the first sight of each CPU.
-pub(super) struct CpuBook {
+/// Totals since the first sight of each CPU, in steps of the kernel's clock tick (10 ms).
+pub struct CpuBook {
     /// Without a hypervisor nothing steals, so the column of zeros is left out.
     is_guest: bool,
     /// One entry for each CPU that was ever online.
@@ -27,7 +29,8 @@ pub(super) struct CpuBook {
 
 impl CpuBook {
     /// Nothing counted yet.
-    pub(super) fn new(is_guest: bool) -> Self {
+    #[must_use]
+    pub fn new(is_guest: bool) -> Self {
         Self {
             is_guest,
             cpus: BTreeMap::new(),
@@ -37,7 +40,7 @@ impl CpuBook {
     /// Adds what each CPU did since the last call and returns for how long they all together were busy. A CPU seen for the
     /// first time adds nothing yet, and a counter that went back (`iowait` may, and idle does when a CPU leaves and
     /// returns: proc_stat(5)) starts again from where it is.
-    pub(super) fn add(&mut self, lines: &[CpuTimes], machine: &Machine) -> CpuNanos {
+    pub fn add(&mut self, lines: &[CpuTimes], machine: &Machine) -> CpuNanos {
         for cpu in self.cpus.values_mut() {
             cpu.online = false;
         }
@@ -64,7 +67,8 @@ impl CpuBook {
     }
 
     /// Packages as a report lists them.
-    pub(super) fn packages(&self) -> Vec<PackageTime> {
+    #[must_use]
+    pub fn packages(&self) -> Vec<PackageTime> {
         let mut totals: BTreeMap<PackageId, PackageTime> = BTreeMap::new();
         for cpu in self.cpus.values() {
             let total = totals.entry(cpu.package).or_insert(PackageTime {
@@ -82,7 +86,8 @@ impl CpuBook {
 
     /// CPUs as a report lists them. Here stolen time is in neither `busy` nor `idle`: the kernel takes it out of both
     /// before it adds a tick to them (`account_process_tick` in kernel/sched/cputime.c).
-    pub(super) fn cpus(&self) -> Vec<CpuTime> {
+    #[must_use]
+    pub fn cpus(&self) -> Vec<CpuTime> {
         let row = |(cpu, times): (&u32, &Cpu)| CpuTime {
             cpu: *cpu,
             package: times.package,
@@ -92,6 +97,13 @@ impl CpuBook {
             steal: self.is_guest.then_some(times.steal),
         };
         self.cpus.iter().map(row).collect()
+    }
+
+    /// What a hypervisor took from a CPU, in a guest.
+    #[must_use]
+    pub fn steal(&self, cpu: u32) -> Option<CpuNanos> {
+        let cpu = self.cpus.get(&cpu).filter(|_| self.is_guest)?;
+        Some(cpu.steal)
     }
 }
 
