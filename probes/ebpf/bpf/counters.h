@@ -34,17 +34,18 @@ struct perf_value {
 
 // What one task did.
 struct hardware {
-	u64 ran_ns; // time of its slices, softirqs in them included: the events count these, too
+	u64 enabled_ns[COUNTERS]; // time of its slices by perf's clock
 	u64 count[COUNTERS];
-	u64 missed_ns[COUNTERS]; // of ran_ns, the event was waiting for its turn
+	u64 missed_ns[COUNTERS]; // of enabled_ns, the event was waiting for its turn
 };
 
 // The last reading on a CPU.
 struct readings {
+	u64 enabled_ns[COUNTERS];
 	u64 count[COUNTERS];
 	u64 missed_ns[COUNTERS];
 	u64 known; // bit by counter: there is a last reading
-	u64 failed; // readings that the kernel refused
+	u64 failed; // readings that the kernel refused, and those of events that stand still
 };
 
 struct {
@@ -54,15 +55,24 @@ struct {
 	MAP_TYPE(value, struct readings);
 } readings SEC(".maps");
 
+// A CPU that goes offline takes its events along. When it is back they can be read as before, but
+// they stand still: user space opens others where `failed` rises.
+inline_always bool stands_still(
+	const struct readings *last, const struct perf_value *value, const u32 which, s64 ran)
+{
+	return ran > 0 && last->known & 1ULL << which && value->enabled == last->enabled_ns[which];
+}
+
 inline_always void read_counter(
-	struct readings *last, struct hardware *rise, void *perf_events, const u32 which)
+	struct readings *last, struct hardware *rise, void *perf_events, const u32 which, s64 ran)
 {
 	struct perf_value value = {};
 	u64 missed;
 
 	if (!(counters & 1U << which))
 		return;
-	if (bpf_perf_event_read_value(perf_events, BPF_F_CURRENT_CPU, &value, sizeof(value))) {
+	if (bpf_perf_event_read_value(perf_events, BPF_F_CURRENT_CPU, &value, sizeof(value)) ||
+		stands_still(last, &value, which, ran)) {
 		// After a gap nobody knows whose the rise is.
 		last->known &= ~(1ULL << which);
 		last->failed++;
@@ -70,29 +80,31 @@ inline_always void read_counter(
 	}
 	missed = value.enabled - value.running;
 	// An event that was opened anew, because its CPU had been offline, begins at zero.
-	if (last->known & 1ULL << which && value.counter >= last->count[which] &&
-		missed >= last->missed_ns[which]) {
+	if (last->known & 1ULL << which && value.enabled >= last->enabled_ns[which] &&
+		value.counter >= last->count[which] && missed >= last->missed_ns[which]) {
+		rise->enabled_ns[which] = value.enabled - last->enabled_ns[which];
 		rise->count[which] = value.counter - last->count[which];
 		rise->missed_ns[which] = missed - last->missed_ns[which];
 	}
+	last->enabled_ns[which] = value.enabled;
 	last->count[which] = value.counter;
 	last->missed_ns[which] = missed;
 	last->known |= 1ULL << which;
 }
 
 // Takes new readings and says what was added during the slice of `ran`.
-inline_always void read_counters(struct hardware *rise, u64 ran)
+inline_always void read_counters(struct hardware *rise, s64 ran)
 {
 	u32 zero = 0;
 	struct readings *last = bpf_map_lookup_elem(&readings, &zero);
 
-	*rise = (struct hardware){.ran_ns = ran};
+	*rise = (struct hardware){};
 	if (!last)
 		return;
-	read_counter(last, rise, &perf_events_0, 0);
-	read_counter(last, rise, &perf_events_1, 1);
-	read_counter(last, rise, &perf_events_2, 2);
-	read_counter(last, rise, &perf_events_3, 3);
+	read_counter(last, rise, &perf_events_0, 0, ran);
+	read_counter(last, rise, &perf_events_1, 1, ran);
+	read_counter(last, rise, &perf_events_2, 2, ran);
+	read_counter(last, rise, &perf_events_3, 3, ran);
 }
 
 #endif

@@ -61,7 +61,7 @@ inline_always void count_slice(
 	struct slot *slot, struct slice *slice, s64 ran, bool was_idle, bool will_idle)
 {
 	if (counters)
-		read_counters(&slice->hardware, ran > 0 ? ran : 0);
+		read_counters(&slice->hardware, ran);
 	if (smt)
 		slice->events.smt_ns = sibling_overlap(slot, ran, was_idle, will_idle);
 }
@@ -162,13 +162,19 @@ int flush(void)
 	if (!slot)
 		return 0;
 	if (PROBE(task->pid) == 0) {
+		if (!slot->task && !slot->idle_since)
+			slot->softirq_seen_ns = slot->softirq_total_ns;
 		if (!slot->idle_since)
 			slot->idle_since = now;
 		return 0;
 	}
+	// In this order: another CPU may bring both up to date in between (whoever reads a task's
+	// time), and what is too little now is charged at the next switch.
+	total_ns = PROBE(task->se.sum_exec_runtime);
+	barrier();
 	queue_ns = PROBE(task->se.exec_start);
 	ahead = ahead_of_scheduler(slot, now, queue_ns);
-	total_ns = PROBE(task->se.sum_exec_runtime) + ahead;
+	total_ns += ahead;
 	queue_ns += ahead;
 	ran = task_slice(slot, (u64)task, total_ns, queue_ns);
 	begin_slice(slot, (u64)task, total_ns, ahead, queue_ns);

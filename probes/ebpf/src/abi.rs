@@ -119,11 +119,11 @@ pub(crate) struct OverflowValue {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HardwareValue {
-    /// Time of the slices.
-    pub(crate) ran_ns: u64,
+    /// By counter: time of the slices by perf's clock.
+    pub(crate) enabled_ns: [u64; COUNTERS],
     /// By counter.
     pub(crate) count: [u64; COUNTERS],
-    /// By counter: the part of `ran_ns` in which it was waiting for its turn.
+    /// By counter: the part of `enabled_ns` in which it was waiting for its turn.
     pub(crate) missed_ns: [u64; COUNTERS],
 }
 
@@ -131,10 +131,11 @@ pub(crate) struct HardwareValue {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readings {
+    pub(crate) enabled_ns: [u64; COUNTERS],
     pub(crate) count: [u64; COUNTERS],
     pub(crate) missed_ns: [u64; COUNTERS],
     pub(crate) known: u64,
-    /// Readings that the kernel refused.
+    /// Readings that the kernel refused, and those of events that stand still.
     pub(crate) failed: u64,
 }
 

@@ -104,7 +104,9 @@ impl Accounts {
     /// Takes in one entry of the hash. To be called for every entry, each once, before [`Accounts::report`].
     pub(crate) fn record(&mut self, key: &TaskMapKey, value: &TaskMapValue) {
         self.add(key, value, |row| {
-            row.counter_or_new(key.started_ns).total.advance(value)
+            row.counter_or_new(key.started_ns)
+                .total
+                .advance(value.cpu_ns, &value.events)
         });
     }
 

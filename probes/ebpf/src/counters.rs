@@ -181,7 +181,7 @@ pub(crate) struct Tally {
 /// A rise that could not be paid yet, for its counter never had its turn.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waiting {
-    ran_ns: u64,
+    enabled_ns: u64,
     missed_ns: u64,
     count: u64,
 }
@@ -193,14 +193,14 @@ const LEAST_TURN: u64 = 50;
 impl Waiting {
     /// What was counted, scaled to the whole time; `None` when it has to wait on.
     fn pay(self) -> Option<u64> {
-        let turn = self.ran_ns.saturating_sub(self.missed_ns);
+        let turn = self.enabled_ns.saturating_sub(self.missed_ns);
         if self.missed_ns == 0 {
             return Some(self.count);
         }
-        if turn == 0 || turn < self.ran_ns / LEAST_TURN {
+        if turn == 0 || turn < self.enabled_ns / LEAST_TURN {
             return None;
         }
-        let scaled = u128::from(self.count) * u128::from(self.ran_ns) / u128::from(turn);
+        let scaled = u128::from(self.count) * u128::from(self.enabled_ns) / u128::from(turn);
         u64::try_from(scaled).ok()
     }
 }
@@ -210,21 +210,25 @@ impl Tally {
     /// time in which the counter ran, as perf(1) does; so the sum never falls.
     pub(crate) fn advance(&mut self, now: &HardwareValue) -> [u64; COUNTERS] {
         // A row that went back was deleted and made again.
-        if now.ran_ns < self.last.ran_ns {
+        if now
+            .enabled_ns
+            .iter()
+            .zip(&self.last.enabled_ns)
+            .any(|(now, last)| now < last)
+        {
             self.last = HardwareValue::default();
         }
-        let ran = now.ran_ns.saturating_sub(self.last.ran_ns);
         let mut added = [0; COUNTERS];
-        let readings = now.count.iter().zip(&now.missed_ns);
-        let before = self.last.count.iter().zip(&self.last.missed_ns);
-        for ((rise, waiting), (now, last)) in
-            added.iter_mut().zip(&mut self.waiting).zip(readings.zip(before))
-        {
-            waiting.ran_ns = waiting.ran_ns.saturating_add(ran);
-            waiting.count = waiting.count.saturating_add(now.0.saturating_sub(*last.0));
-            waiting.missed_ns = waiting.missed_ns.saturating_add(now.1.saturating_sub(*last.1));
+        for (place, (added, waiting)) in added.iter_mut().zip(&mut self.waiting).enumerate() {
+            let rise = |of: fn(&HardwareValue) -> &[u64; COUNTERS]| {
+                let at = |value| of(value).get(place).copied().unwrap_or(0);
+                at(now).saturating_sub(at(&self.last))
+            };
+            waiting.enabled_ns = waiting.enabled_ns.saturating_add(rise(|value| &value.enabled_ns));
+            waiting.count = waiting.count.saturating_add(rise(|value| &value.count));
+            waiting.missed_ns = waiting.missed_ns.saturating_add(rise(|value| &value.missed_ns));
             if let Some(paid) = waiting.pay() {
-                *rise = paid;
+                *added = paid;
                 *waiting = Waiting::default();
             }
         }

@@ -6,6 +6,7 @@
 
 use crate::abi::{Slot, Softirqs};
 use crate::accounts::package_id;
+use crate::totals;
 use attribution::model::{
     CgroupId, Comm, CpuNanos, CpuTime, EventCounts, PackageId, PackageTime, SoftirqTime, TaskKey, TaskKind,
     TaskUsage,
@@ -29,6 +30,8 @@ struct Cpu {
     busy: Total,
     idle: Total,
     softirq: Total,
+    /// Of `busy`, what found room in neither hash.
+    unplaced: Total,
     idled: EventCounts,
     /// Time that passed and that no reading has shown yet: the reading of a busy CPU ends at its flush, a little before
     /// the clock is read.
@@ -52,6 +55,7 @@ impl Total {
     /// its CPU wrote may miss the slice that just ended; a total does not fall for it. `None` when the rise is more than
     /// `most_ns`; then nothing is added.
     fn advance(&mut self, raw_ns: u64, most_ns: u64, room_ns: u64) -> Option<u64> {
+        let raw_ns = totals::time(raw_ns);
         let rise = raw_ns.saturating_sub(self.raw_ns);
         self.raw_ns = self.raw_ns.max(raw_ns);
         if rise > most_ns {
@@ -161,6 +165,25 @@ impl Cpus {
             }
         }
     }
+
+    /// Gives the time that found room in neither hash to the root cgroup. `rows` holds rows without a process only.
+    pub(crate) fn unplaced_rows(&self, rows: &mut Vec<TaskUsage>) {
+        for cpu in self.cpus.iter().filter(|cpu| cpu.unplaced.ns > 0) {
+            let package = package_id(cpu.package);
+            match rows
+                .iter_mut()
+                .find(|row| row.cgroup == CgroupId::ROOT && row.package == package)
+            {
+                Some(row) => row.cpu += CpuNanos::from_nanos(cpu.unplaced.ns),
+                None => rows.push(unnamed(
+                    CgroupId::ROOT,
+                    package,
+                    cpu.unplaced.ns,
+                    EventCounts::ZERO,
+                )),
+            }
+        }
+    }
 }
 
 fn softirq_row(package: PackageId, cpu: CpuNanos, events: EventCounts) -> TaskUsage {
@@ -187,25 +210,6 @@ pub(crate) fn unnamed(cgroup: CgroupId, package: PackageId, cpu_ns: u64, events:
         comm: Comm::default(),
         kind: TaskKind::User,
         ended: false,
-    }
-}
-
-/// Gives the time that found room in neither hash to the root cgroup. `rows` holds rows without a process only.
-pub(crate) fn unplaced(slots: &[Slot], rows: &mut Vec<TaskUsage>) {
-    for slot in slots.iter().filter(|slot| slot.unplaced_ns > 0) {
-        let package = package_id(slot.package);
-        match rows
-            .iter_mut()
-            .find(|row| row.cgroup == CgroupId::ROOT && row.package == package)
-        {
-            Some(row) => row.cpu += CpuNanos::from_nanos(slot.unplaced_ns),
-            None => rows.push(unnamed(
-                CgroupId::ROOT,
-                package,
-                slot.unplaced_ns,
-                EventCounts::ZERO,
-            )),
-        }
     }
 }
 
@@ -253,6 +257,8 @@ impl Cpu {
         self.idled = slot.idled.counts();
         let (idle, softirq) = self.with_what_runs(slot, now_ns);
         let busy = self.busy.advance(slot.busy_ns, most_ns, u64::MAX);
+        // It is busy time, and refused as that.
+        self.unplaced.advance(slot.unplaced_ns, u64::MAX, u64::MAX);
         let softirq = self.softirq.advance(softirq, most_ns, u64::MAX);
         // Idle time is by the run queue's clock, which goes on while the machine falls asleep and wakes up;
         // CLOCK_MONOTONIC stands still meanwhile. A CPU was idle for no longer than it was not busy.

@@ -262,10 +262,10 @@ impl Object {
         self.softirqs.get(&0, 0).map_err(in_map("softirqs"))
     }
 
-    /// How many readings of a hardware counter the kernel refused.
-    pub(crate) fn failed_readings(&self) -> Result<u64, ProbeError> {
+    /// How many readings of a hardware counter failed on each possible CPU.
+    pub(crate) fn failed_readings(&self) -> Result<Vec<u64>, ProbeError> {
         let readings = self.readings.get(&0, 0).map_err(in_map("readings"))?;
-        Ok(readings.iter().map(|reading| reading.failed).sum())
+        Ok(readings.iter().map(|reading| reading.failed).collect())
     }
 
     /// Charges what runs on `cpu` up to now, by an interrupt there. `false`: that CPU is not there any more.

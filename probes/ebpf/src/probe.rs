@@ -17,6 +17,7 @@ use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
 use crate::seats::Seats;
 use crate::settings::Settings;
+use crate::totals::Total;
 use attribution::model::{
     EventCounts, EventSet, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,
 };
@@ -40,8 +41,10 @@ pub struct Probe {
     softirqs: Part,
     page_cache: Part,
     counters: Open,
-    /// Hardware counts of rows without a process, by cgroup and package: as many as `overflow` has entries.
-    unnamed_counts: HashMap<(u64, u32), (Tally, EventCounts)>,
+    /// Rows without a process, by cgroup and package: as many as `overflow` has entries.
+    unnamed: HashMap<(u64, u32), Unnamed>,
+    /// Readings of hardware counters that failed, by CPU.
+    failed_readings: Vec<u64>,
     counted: EventSet,
     /// Until when everything was read, and so from when the next rise counts.
     read_at: MonotonicNanos,
@@ -53,10 +56,18 @@ pub struct Probe {
     drain: u64,
     /// Entries in the hash `hardware` at the last drain.
     hardware_entries: u32,
-    /// Reused from drain to drain.
+    /// Who left the report and is still in the kernel's maps.
     forgotten: Vec<TaskMapKey>,
-    /// Likewise: entries of the hash whose task has a seat.
+    /// Entries of the hash whose task has a seat. Reused from drain to drain.
     seated: Vec<TaskMapKey>,
+}
+
+/// What a row without a process has had.
+#[derive(Default)]
+struct Unnamed {
+    total: Total,
+    tally: Tally,
+    counts: EventCounts,
 }
 
 /// What clocks and copies that are not taken at one moment may add to a rise.
@@ -112,7 +123,8 @@ impl Probe {
             softirqs,
             page_cache,
             counters,
-            unnamed_counts: HashMap::new(),
+            unnamed: HashMap::new(),
+            failed_readings: Vec::new(),
             read_at,
             entries: 0,
             most_rows: usize::try_from(settings.max_tasks.max(1)).unwrap_or(usize::MAX),
@@ -146,6 +158,9 @@ impl Probe {
         recycled: Vec<TaskUsage>,
     ) -> Result<(Section, Usage), ProbeError> {
         let began = monotonic();
+        // Of a drain that failed.
+        self.seated.clear();
+        self.delete_forgotten()?;
         self.flush_running()?;
         let most = monotonic().since(self.read_at) + SLACK;
         let cpus = u32::try_from(self.online.len()).unwrap_or(u32::MAX).max(1);
@@ -173,10 +188,8 @@ impl Probe {
         // A task that is forgotten did nothing for a whole tick after its last thread began to exit, so nobody adds to
         // its entries now, and the kernel may give them to another task at once. A thread that wakes up out of a
         // blocked exit in this very millisecond would lose one slice.
-        let pruned = self.prune();
-        self.forgotten.clear();
-        self.seated.clear();
-        pruned?;
+        self.delete_forgotten()?;
+        self.delete_seated()?;
         usage.tasks = tasks;
         Ok((section, usage))
     }

@@ -9,14 +9,14 @@
 //! - A process begins in the hash. Found there alive, it gets the seat that its pid and package lead to, if nobody has it.
 //!   Programs use the seat from then on, and one drain later nobody can still be adding to the entry in the hash: what it
 //!   holds is final, and it may be deleted.
-//! - Who did nothing since the last drain gives way to somebody who waits in the hash. The key is taken away first; what
+//! - Who did nothing since the last drain, and came before it, gives way to somebody who waits in the hash. The key is taken away first; what
 //!   is read one drain later is final; then the seat is free. Who sleeps on is in neither, and costs nothing.
 //!
 //! A drain is many system calls after the last one, a program some hundred nanoseconds with interrupts off: so "one drain
 //! later" is after every program that saw the old key.
 
 use crate::abi::{Events, Seat, TaskMapKey, TaskMapValue};
-use crate::totals::{Rise, Total};
+use crate::totals::{Rise, Total, time};
 use attribution::model::Event;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -140,7 +140,8 @@ impl Seats {
         if sitter.key == *key {
             return sitter.stay != Stay::Leaving && sitter.since < drain;
         }
-        if sitter.stay == Stay::Silent {
+        // Not in the drain in which its entry in the hash goes: between its seat and its entry a slice would be lost.
+        if sitter.stay == Stay::Silent && sitter.since.saturating_add(1) < drain {
             sitter.stay = Stay::Leaving;
             unlock(words, seat);
         }
@@ -194,7 +195,7 @@ impl Sitter {
                 .get(at / WORD)
                 .map_or(0, |word| word.load(Ordering::Relaxed))
         };
-        let quiet = word(offset_of!(Seat, value.cpu_ns)) <= self.last.cpu_ns
+        let quiet = time(word(offset_of!(Seat, value.cpu_ns))) <= self.last.cpu_ns
             && word(offset_of!(Seat, value.events.switches)) == self.last.events.get(Event::Switches)
             && word(offset_of!(Seat, value.flags)) == self.flags;
         if quiet {
@@ -205,7 +206,7 @@ impl Sitter {
         Some(Sitting {
             key: self.key,
             value,
-            rise: self.last.advance(&value),
+            rise: self.last.advance(value.cpu_ns, &value.events),
         })
     }
 }

@@ -74,7 +74,7 @@ const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
 /// As above.
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 
-/// Entries per call at first. The cost per entry is the same from 64 to 4096; this is 64 KiB of buffers.
+/// Entries per call at first. The cost per entry is the same from 64 to 4096; these are 64 to 120 KiB of buffers a map.
 const FIRST_CHUNK: usize = 1024;
 
 /// `struct { } batch` in `union bpf_attr`.
@@ -202,12 +202,13 @@ impl<K: Pod + Default, V: Pod + Default> BatchMap<K, V> {
         // - the buffers and `position` (8 bytes, 4 are used) are borrowed mutably until the call returns;
         // - the descriptor belongs to `self.map`, so it is open.
         let result = unsafe { bpf(command, &mut attr) };
-        match &result {
-            // Only with these does the kernel write `count` back.
-            Ok(()) => (size_of_u32(attr.count), result),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => (size_of_u32(attr.count), result),
-            Err(_) => (0, result),
-        }
+        let count = match result.as_ref().err().and_then(io::Error::raw_os_error) {
+            // What the kernel says before it looks at the map, when `count` still is ours, and of a copy that failed.
+            Some(libc::EINVAL | libc::ENOSPC | libc::EFAULT | libc::EPERM | libc::EBADF) => 0,
+            // Also when it stops half-way (EBUSY, ENOMEM): these entries were shown, and deleted if that was asked for.
+            _ => size_of_u32(attr.count).min(room),
+        };
+        (count, result)
     }
 
     /// Deletes until one fails. Returns how many were deleted.

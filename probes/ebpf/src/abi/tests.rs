@@ -52,7 +52,7 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
         (
             "hardware",
             layout!(HardwareValue {
-                ran_ns,
+                enabled_ns,
                 count,
                 missed_ns
             }),
@@ -60,6 +60,7 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
         (
             "readings",
             layout!(Readings {
+                enabled_ns,
                 count,
                 missed_ns,
                 known,

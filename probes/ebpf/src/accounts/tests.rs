@@ -117,7 +117,7 @@ fn what_a_seat_rose_by_is_added_to_the_row_of_the_hash() {
     let sitting = Sitting {
         key: task,
         value: seat,
-        rise: Total::default().advance(&seat),
+        rise: Total::default().advance(seat.cpu_ns, &seat.events),
     };
     accounts.record_sitting(&sitting);
     let report = drain(&mut accounts, 2, 0, &[(task, value(910, 0))]);

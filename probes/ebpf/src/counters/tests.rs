@@ -3,9 +3,9 @@
 
 use super::*;
 
-fn reading(ran_ns: u64, count: u64, missed_ns: u64) -> HardwareValue {
+fn reading(enabled_ns: u64, count: u64, missed_ns: u64) -> HardwareValue {
     HardwareValue {
-        ran_ns,
+        enabled_ns: [enabled_ns, 0, 0, 0],
         count: [count, 0, 0, 0],
         missed_ns: [missed_ns, 0, 0, 0],
     }

@@ -136,7 +136,13 @@ fn time_without_room_goes_to_the_root_cgroup_of_its_package() {
         unnamed(CgroupId::ROOT, PackageId(0), 100, EventCounts::ZERO),
         unnamed(CgroupId(40), PackageId(1), 7, EventCounts::ZERO),
     ];
-    unplaced(&[with(0, 3), with(1, 5), with(1, 6), with(2, 0)], &mut rows);
+    let mut cpus = Cpus::default();
+    let slots = [with(0, 3), with(1, 5), with(1, 6), with(2, 0)];
+    cpus.record(&slots, &[0, 1, 2, 3], 0, MOST);
+    // What a flush charged too much goes back, and no row falls for it.
+    let less = [with(0, 2), with(1, 5), with(1, 6), with(2, 0_u64.wrapping_sub(9))];
+    cpus.record(&less, &[0, 1, 2, 3], 0, MOST);
+    cpus.unplaced_rows(&mut rows);
     let rows: Vec<_> = rows
         .iter()
         .map(|row| (row.task, row.cgroup.0, row.package.0, row.cpu.as_nanos()))

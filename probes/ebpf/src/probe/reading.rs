@@ -7,7 +7,7 @@ use crate::abi::{HardwareValue, TASK_ENDED};
 use crate::accounts::package_id;
 use crate::clock::monotonic;
 use crate::counters;
-use crate::cpus::{softirq_times, unnamed, unplaced};
+use crate::cpus::{softirq_times, unnamed};
 use crate::error::{ProbeError, in_batch};
 use attribution::model::{CgroupId, LostEvents, TaskKey, TaskUsage, Usage};
 use rustix::io::Errno;
@@ -46,11 +46,7 @@ impl Probe {
         if self.counters.mask() == 0 {
             return Ok(());
         }
-        let (accounts, unnamed, open) = (
-            &mut self.accounts,
-            &mut self.unnamed_counts,
-            &self.counters.counters,
-        );
+        let (accounts, unnamed, open) = (&mut self.accounts, &mut self.unnamed, &self.counters.counters);
         let mut entries = 0_u32;
         self.object
             .hardware
@@ -60,8 +56,9 @@ impl Probe {
                     accounts.record_hardware(key, value, open);
                     return;
                 }
-                let (tally, total) = unnamed.entry((key.cgroup_id, key.package)).or_default();
-                total.absorb(&counters::counts(open, tally.advance(value)));
+                let row = unnamed.entry((key.cgroup_id, key.package)).or_default();
+                row.counts
+                    .absorb(&counters::counts(open, row.tally.advance(value)));
             })
             .map_err(in_batch("read", "hardware"))?;
         self.hardware_entries = entries;
@@ -70,22 +67,42 @@ impl Probe {
 
     /// Rows for time that has a cgroup and no process.
     pub(super) fn read_unnamed(&mut self, rows: &mut Vec<TaskUsage>) -> Result<(), ProbeError> {
-        let hardware = &self.unnamed_counts;
+        let known = &mut self.unnamed;
         self.object
             .overflow
             .for_each(|key, value| {
-                let mut events = value.events.counts();
-                if let Some((_, counts)) = hardware.get(&(key.cgroup_id, key.package)) {
-                    events.absorb(counts);
-                }
+                let row = known.entry((key.cgroup_id, key.package)).or_default();
+                row.total.advance(value.cpu_ns, &value.events);
+                let mut events = row.total.events;
+                events.absorb(&row.counts);
                 rows.push(unnamed(
                     CgroupId(key.cgroup_id),
                     package_id(key.package),
-                    value.cpu_ns,
+                    row.total.cpu_ns,
                     events,
                 ));
             })
             .map_err(in_batch("read", "overflow"))
+    }
+
+    /// Opens the hardware counters anew on CPUs whose events stand still or cannot be read: those that were offline
+    /// between two drains, as all but the first are while a machine sleeps. Returns how many readings failed in all.
+    fn mend_counters(&mut self) -> Result<u64, ProbeError> {
+        if self.counters.mask() == 0 {
+            return Ok(0);
+        }
+        let failed = self.object.failed_readings()?;
+        self.failed_readings.resize(failed.len(), 0);
+        for ((cpu, now), before) in (0_u32..).zip(&failed).zip(&mut self.failed_readings) {
+            if *now > *before && self.online.contains(&cpu) {
+                tracing::debug!(cpu, "hardware counters are opened again");
+                if let Err(error) = self.counters.place_again(&self.object.perf_events(), cpu) {
+                    tracing::warn!(cpu, %error, "hardware counters are missing on a CPU");
+                }
+            }
+            *before = *now;
+        }
+        Ok(failed.iter().sum())
     }
 
     /// Busy and idle time, softirqs, what was lost, and rows for time that has not even a cgroup.
@@ -101,7 +118,7 @@ impl Probe {
         let lost = self.cpus.record(&slots, &self.online, now.as_nanos(), most);
         self.cpus.packages(&mut usage.packages);
         usage.cpus.extend(self.cpus.cpus());
-        unplaced(&slots, rows);
+        self.cpus.unplaced_rows(rows);
         let mut unmeasured = 0;
         if self.softirqs == Part::Up {
             self.cpus.softirq_rows(rows);
@@ -113,11 +130,7 @@ impl Probe {
             self.bury_silent();
         }
         self.lost = lost;
-        let refused_readings = if self.counters.mask() == 0 {
-            0
-        } else {
-            self.object.failed_readings()?
-        };
+        let refused_readings = self.mend_counters()?;
         let implausible = lost.implausible.saturating_add(self.accounts.refused());
         usage.lost.extend(
             [
@@ -138,22 +151,32 @@ impl Probe {
     }
 
     /// Deletes the forgotten, from both hashes and from their seats: whoever has a row in one may have one in the others.
-    /// And from the hash of times those who have a seat.
-    pub(super) fn prune(&mut self) -> Result<(), ProbeError> {
+    /// They are remembered until that has worked: nobody else knows any more that they are paid for.
+    pub(super) fn delete_forgotten(&mut self) -> Result<(), ProbeError> {
+        if self.forgotten.is_empty() {
+            return Ok(());
+        }
         for key in &self.forgotten {
             self.seats.forget(self.object.seats.words(), key);
         }
+        let tasks = self.object.tasks.delete(&self.forgotten);
+        tasks.map_err(in_batch("prune", "tasks"))?;
+        if self.counters.mask() != 0 {
+            let hardware = self.object.hardware.delete(&self.forgotten);
+            hardware.map_err(in_batch("prune", "hardware"))?;
+        }
+        self.forgotten.clear();
+        Ok(())
+    }
+
+    /// Deletes from the hash of times those who have a seat. After an error they are found again in the next drain.
+    pub(super) fn delete_seated(&mut self) -> Result<(), ProbeError> {
         let seated = self.object.tasks.delete(&self.seated);
         seated.map_err(in_batch("prune", "tasks"))?;
         for key in &self.seated {
             self.accounts.entry_deleted(key);
         }
-        let tasks = self.object.tasks.delete(&self.forgotten);
-        if self.counters.mask() != 0 {
-            let hardware = self.object.hardware.delete(&self.forgotten);
-            hardware.map_err(in_batch("prune", "hardware"))?;
-        }
-        tasks.map_err(in_batch("prune", "tasks"))
+        Ok(())
     }
 
     fn bury_silent(&mut self) {

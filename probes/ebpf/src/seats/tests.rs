@@ -26,8 +26,8 @@ struct Kernel {
     seats: Seats,
     drain: u64,
     charged: BTreeMap<Name, u64>,
-    /// Of the hash, charged already.
-    known: BTreeMap<Name, u64>,
+    /// Of the hash, as last read.
+    known: BTreeMap<Name, Total>,
 }
 
 impl Kernel {
@@ -59,7 +59,9 @@ impl Kernel {
         same.then_some(seat)
     }
 
-    fn run(&mut self, name: Name, ns: u64) {
+    /// A slice; below zero where a flush has charged too much.
+    fn run(&mut self, name: Name, ns: i64) {
+        let ns = ns.cast_unsigned();
         match self.seat_with(name) {
             Some(seat) => {
                 self.word(seat, offset_of!(Seat, value.cpu_ns))
@@ -67,11 +69,20 @@ impl Kernel {
                 self.word(seat, offset_of!(Seat, value.events.switches))
                     .fetch_add(1, Ordering::Relaxed);
             }
-            None => *self.hash.entry(name).or_default() += ns,
+            None => {
+                let row = self.hash.entry(name).or_default();
+                *row = row.wrapping_add(ns);
+            }
         }
     }
 
     fn drain(&mut self) {
+        let seated = self.read();
+        self.delete(&seated);
+    }
+
+    /// Returns whose entry is to be deleted.
+    fn read(&mut self) -> Vec<Name> {
         self.drain += 1;
         let charged = &mut self.charged;
         self.seats.read(&self.words, |sitting| {
@@ -80,15 +91,23 @@ impl Kernel {
         });
         let mut seated = Vec::new();
         for (name, ns) in &self.hash {
-            let known = self.known.insert(*name, *ns).unwrap_or_default();
-            *self.charged.entry(*name).or_default() += ns - known;
+            let rise = self
+                .known
+                .entry(*name)
+                .or_default()
+                .advance(*ns, &Events::default());
+            *self.charged.entry(*name).or_default() += rise.cpu_ns;
             if self.seats.seat(&self.words, &key(*name), self.drain) {
                 seated.push(*name);
             }
         }
+        seated
+    }
+
+    fn delete(&mut self, seated: &[Name]) {
         for name in seated {
-            self.hash.remove(&name);
-            self.known.remove(&name);
+            self.hash.remove(name);
+            self.known.remove(name);
         }
     }
 
@@ -220,21 +239,72 @@ fn there_are_half_as_many_seats_as_entries_and_always_a_power_of_two() {
     assert_eq!(sizes.map(seats_for), [1, 1, 1, 8, 8_192, 8_192, 32_768]);
 }
 
+#[test]
+fn nobody_loses_a_seat_while_the_entry_in_the_hash_is_about_to_go() {
+    let mut kernel = Kernel::new();
+    kernel.run((1, 0), 10);
+    kernel.drain();
+    kernel.run((5, 0), 3);
+    let seated = kernel.read();
+    assert_eq!(seated, [(1, 0)]);
+    kernel.run((1, 0), 20);
+    kernel.delete(&seated);
+    kernel.drain();
+    assert_eq!(kernel.charged((1, 0)), 30);
+}
+
+#[test]
+fn what_a_flush_charged_too_much_is_taken_back_from_the_seat_and_the_next_slices_count() {
+    let mut kernel = Kernel::new();
+    kernel.run((1, 0), 110);
+    kernel.drain();
+    let charged = [-10, 500, 500].map(|ns| {
+        kernel.run((1, 0), ns);
+        kernel.drain();
+        kernel.charged((1, 0))
+    });
+    assert_eq!(charged, [110, 600, 1_100]);
+}
+
 proptest! {
+    // A slice of `ns`; before it, a flush may have charged `ahead` too much. Then perhaps a drain, in the middle of which
+    // it runs again.
     #[test]
     fn every_slice_is_charged_once_to_who_ran_it(
-        steps in prop::collection::vec((1_u32..12, 0_u32..2, 1_u64..1_000, any::<bool>()), 1..200),
+        steps in prop::collection::vec(
+            (1_u32..12, 0_u32..2, 100_i64..1_000, 0_i64..100, any::<bool>(), any::<bool>()),
+            1..200,
+        ),
     ) {
         let mut kernel = Kernel::new();
         let mut truth = BTreeMap::<Name, u64>::new();
-        for (tgid, package, ns, drains) in steps {
-            kernel.run((tgid, package), ns);
-            *truth.entry((tgid, package)).or_default() += ns;
-            if drains {
+        let mut ahead_of = BTreeMap::<Name, u64>::new();
+        for (tgid, package, ns, ahead, flushed, drains) in steps {
+            let name = (tgid, package);
+            let mut run = |kernel: &mut Kernel, ns: i64| {
+                kernel.run(name, ns);
+                let ran = truth.entry(name).or_default();
+                *ran = ran.saturating_add_signed(ns);
+            };
+            run(&mut kernel, ns);
+            if flushed {
+                run(&mut kernel, ahead);
+                *ahead_of.entry(name).or_default() += ahead.cast_unsigned();
                 kernel.drain();
+                run(&mut kernel, -ahead);
+            }
+            if drains {
+                let seated = kernel.read();
+                run(&mut kernel, ns);
+                kernel.delete(&seated);
             }
         }
         kernel.drain();
-        prop_assert_eq!(kernel.charged, truth);
+        prop_assert_eq!(kernel.charged.len(), truth.len());
+        for (name, ran) in truth {
+            // What is taken back from a row that goes before it has paid for it stays charged.
+            let most = ran + ahead_of.get(&name).copied().unwrap_or_default();
+            prop_assert!((ran..=most).contains(&kernel.charged(name)), "{name:?}: {} of {ran}", kernel.charged(name));
+        }
     }
 }
