@@ -12,6 +12,7 @@
 
 use super::HIDDEN_BY_TICKS;
 use super::counter::read_counter;
+use super::group::Group;
 use super::residue::Residue;
 use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy, WalkOutcome};
 use crate::error::WorkloadError;
@@ -21,53 +22,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 
 /// Cgroups watched. A node with 500 pods has some 2,500; each costs one small read in every drain.
 const GROUPS: usize = 16_384;
-
-/// One cgroup in which a process was seen, or that is the root of a container in which one was.
-struct Group {
-    path: String,
-    folder: PathBuf,
-    /// The nearest watched cgroup above.
-    parent: Option<CgroupId>,
-    /// The counter when counting began; `None` until it is read for the first time.
-    base: Option<CpuNanos>,
-    usage: Option<CpuNanos>,
-    /// Charged to processes here, or already paid elsewhere.
-    explained: CpuNanos,
-    residue: Residue,
-    /// Processes seen here in this scan whose time came from ticks.
-    in_ticks: u64,
-    /// Package of the process seen here last; a counter of the cgroup names none.
-    package: PackageId,
-    /// Sums over the watched cgroups below, remade at each settlement.
-    explained_below: CpuNanos,
-    in_ticks_below: u64,
-}
-
-impl Group {
-    fn new(path: &str, folder: PathBuf, base: Option<CpuNanos>) -> Self {
-        Self {
-            path: path.to_owned(),
-            folder,
-            parent: None,
-            base,
-            usage: None,
-            explained: CpuNanos::ZERO,
-            residue: Residue::default(),
-            in_ticks: 0,
-            package: PackageId(0),
-            explained_below: CpuNanos::ZERO,
-            in_ticks_below: 0,
-        }
-    }
-
-    fn counts(&self) -> bool {
-        self.base.is_some() && self.usage.is_some()
-    }
-}
 
 /// All watched cgroups.
 pub(super) struct Groups {

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One watched cgroup: what its counter says and what of that is explained. Reads no file.
+
+use super::residue::Residue;
+use attribution::model::{CgroupId, CpuNanos, PackageId};
+use std::path::PathBuf;
+
+/// One cgroup in which a process was seen, or that is the root of a container in which one was.
+pub(super) struct Group {
+    pub(super) path: String,
+    pub(super) folder: PathBuf,
+    /// The nearest watched cgroup above.
+    pub(super) parent: Option<CgroupId>,
+    /// The counter when counting began; `None` until it is read for the first time.
+    pub(super) base: Option<CpuNanos>,
+    pub(super) usage: Option<CpuNanos>,
+    /// Charged to processes here, or already paid elsewhere.
+    pub(super) explained: CpuNanos,
+    pub(super) residue: Residue,
+    /// Processes seen here in this scan whose time came from ticks.
+    pub(super) in_ticks: u64,
+    /// Package of the process seen here last; a counter of the cgroup names none.
+    pub(super) package: PackageId,
+    /// Sums over the watched cgroups below, remade at each settlement.
+    pub(super) explained_below: CpuNanos,
+    pub(super) in_ticks_below: u64,
+}
+
+impl Group {
+    pub(super) fn new(path: &str, folder: PathBuf, base: Option<CpuNanos>) -> Self {
+        Self {
+            path: path.to_owned(),
+            folder,
+            parent: None,
+            base,
+            usage: None,
+            explained: CpuNanos::ZERO,
+            residue: Residue::default(),
+            in_ticks: 0,
+            package: PackageId(0),
+            explained_below: CpuNanos::ZERO,
+            in_ticks_below: 0,
+        }
+    }
+
+    pub(super) fn counts(&self) -> bool {
+        self.base.is_some() && self.usage.is_some()
+    }
+}
