@@ -14,8 +14,8 @@ use super::HIDDEN_BY_TICKS;
 use super::counter::read_counter;
 use super::group::Group;
 use super::residue::Residue;
+use super::scan::Lost;
 use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy, WalkOutcome};
-use crate::error::WorkloadError;
 use crate::files::vanished;
 use attribution::model::{CgroupId, CpuNanos, PackageId, TaskUsage};
 use std::collections::{HashMap, HashSet};
@@ -146,11 +146,10 @@ impl Groups {
     }
 
     /// Reads all counters, before the processes are scanned. Cgroups that are gone leave their rows in `gone`, and what
-    /// they explained stays explained above.
-    pub(super) fn read(&mut self, gone: &mut Vec<TaskUsage>) -> Result<(), WorkloadError> {
+    /// they explained stays explained above. Each counter that cannot be read is counted in `lost`.
+    pub(super) fn read(&mut self, gone: &mut Vec<TaskUsage>, lost: &mut Lost) {
         self.put_in_order();
         let hierarchy = self.hierarchy();
-        let mut failed = Ok(());
         for at in 0..self.order.len() {
             let Some(id) = self.order.get(at).copied() else {
                 break;
@@ -168,12 +167,11 @@ impl Groups {
                 self.remove(id, gone);
                 continue;
             }
-            match read_counter(&group.folder, hierarchy, &mut self.buffer) {
-                Ok(usage) => group.usage = usage,
-                Err(error) => failed = Err(error),
+            let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
+            if let Some(usage) = lost.count(usage) {
+                group.usage = usage;
             }
         }
-        failed
     }
 
     /// Works out what is left, after the processes were scanned, and returns how much that is.

@@ -113,8 +113,7 @@ impl ProcReader {
             self.ended.pop_front();
         }
         let mut gone = Vec::new();
-        let counters = self.groups.read(&mut gone);
-        self.scan.lost.count(counters);
+        self.groups.read(&mut gone, &mut self.scan.lost);
         for row in gone {
             self.end(tick, row);
         }

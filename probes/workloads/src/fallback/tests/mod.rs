@@ -477,6 +477,22 @@ fn a_unit_that_is_started_again_is_another_cgroup() {
 }
 
 #[test]
+fn every_counter_that_cannot_be_read_is_counted() {
+    let mut node = Node::new();
+    let names = ["/a.service", "/b.service", "/c.service"];
+    for (pid, name) in (7..).zip(names) {
+        node.cgroup(name, 0);
+        node.process(pid, 100, 0, name);
+    }
+    let mut reader = node.open();
+    for name in names {
+        fs::write(node.path(&format!("cgroup{name}/cpu.stat")), "nonsense").unwrap();
+    }
+    assert_eq!(lost(&node.drain(&mut reader), "unparsable"), 3);
+    assert_eq!(lost(&node.drain(&mut reader), "unparsable"), 6);
+}
+
+#[test]
 fn packages_come_from_proc_stat_and_the_section_from_the_clock() {
     let node = Node::new();
     node.cpu("cpu0 10 0 0 10 0 0 0 0 0 0\ncpu1 10 0 0 10 0 0 0 0 0 0\n");
