@@ -23,7 +23,8 @@ pub(super) struct Group {
     pub(super) package: PackageId,
     /// Sums over the watched cgroups below, remade at each settlement.
     pub(super) explained_below: CpuNanos,
-    pub(super) in_ticks_below: u64,
+    /// Not to be paid here yet: what ticks may hide below, and what is left to cgroups below that were not read yet.
+    pub(super) withheld_below: CpuNanos,
 }
 
 impl Group {
@@ -39,7 +40,7 @@ impl Group {
             in_ticks: 0,
             package: PackageId(0),
             explained_below: CpuNanos::ZERO,
-            in_ticks_below: 0,
+            withheld_below: CpuNanos::ZERO,
         }
     }
 

@@ -184,11 +184,11 @@ impl Groups {
                 continue;
             };
             let explained = group.explained + group.explained_below;
-            let in_ticks = group.in_ticks + group.in_ticks_below;
+            let hidden = HIDDEN_BY_TICKS.as_nanos().saturating_mul(group.in_ticks);
+            let mut withheld = group.withheld_below + CpuNanos::from_nanos(hidden);
             match (group.base, group.usage) {
                 (Some(base), Some(usage)) => {
-                    let hidden = CpuNanos::from_nanos(HIDDEN_BY_TICKS.as_nanos().saturating_mul(in_ticks));
-                    let known = base + explained + group.residue.total() + hidden;
+                    let known = base + explained + group.residue.total() + withheld;
                     if let Some(rest) = usage.checked_sub(known).filter(|rest| !rest.is_zero()) {
                         group.residue.add(group.package, rest);
                         added += rest;
@@ -201,14 +201,20 @@ impl Groups {
                     group.usage = usage.ok().flatten();
                     group.base = group.usage.map(|usage| usage.saturating_sub(explained));
                 }
-                (Some(_), None) => {}
+                // It was made since, and is read before the next scan: what is left by then is its own to pay. The
+                // counters above may have some of it already, and would pay it, too.
+                (Some(base), None) => {
+                    let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
+                    let ran = usage.ok().flatten().unwrap_or_default().saturating_sub(base);
+                    withheld = withheld.max(ran.saturating_sub(explained));
+                }
             }
             let parent = group.parent;
             let explained = explained + group.residue.total();
-            (group.explained_below, group.in_ticks_below) = (CpuNanos::ZERO, 0);
+            (group.explained_below, group.withheld_below) = (CpuNanos::ZERO, CpuNanos::ZERO);
             if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
                 parent.explained_below += explained;
-                parent.in_ticks_below += in_ticks;
+                parent.withheld_below += withheld;
             }
         }
         added

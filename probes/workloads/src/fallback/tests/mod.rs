@@ -385,6 +385,24 @@ fn a_cgroup_made_after_open_counts_whole_and_one_that_was_there_does_not() {
 }
 
 #[test]
+fn what_a_new_cgroup_has_to_pay_is_not_paid_above_it_before() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    node.cgroup("/a", 0);
+    node.process(6, 200, 0, "/a");
+    node.clocks.set(6, 0);
+    node.drain(&mut reader);
+    let outer = node.cgroup("/a", 45);
+    let inner = node.cgroup("/a/b", 40);
+    node.process(7, 200, 0, "/a/b");
+    node.clocks.set(7, 10 * TICK);
+    let usage = node.drain(&mut reader);
+    assert_eq!((residue(&usage, outer), residue(&usage, inner)), (5, 0));
+    let usage = node.drain(&mut reader);
+    assert_eq!((residue(&usage, outer), residue(&usage, inner)), (5, 30));
+}
+
+#[test]
 fn time_in_a_nested_cgroup_is_not_counted_again_above_it() {
     let mut node = Node::new();
     let mut reader = node.open();
