@@ -5,10 +5,13 @@ use super::residue::Residue;
 use attribution::model::{CgroupId, CpuNanos, PackageId};
 use std::path::PathBuf;
 
-/// One cgroup in which a process was seen, or that is the root of a container in which one was.
+/// One cgroup in which a process was seen, that is the root of a container in which one was, or that a watched one was in
+/// that is gone.
 pub(super) struct Group {
     pub(super) path: String,
     pub(super) folder: PathBuf,
+    /// The cgroups that it is in, the nearest first, watched or not. By id: another one may come to have the path.
+    pub(super) above: Vec<CgroupId>,
     /// The nearest watched cgroup above.
     pub(super) parent: Option<CgroupId>,
     /// The counter when counting began; `None` until it is read for the first time.
@@ -28,10 +31,11 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(path: &str, folder: PathBuf, base: Option<CpuNanos>) -> Self {
+    pub(super) fn new(path: &str, folder: PathBuf, above: Vec<CgroupId>, base: Option<CpuNanos>) -> Self {
         Self {
             path: path.to_owned(),
             folder,
+            above,
             parent: None,
             base,
             usage: None,

@@ -102,7 +102,8 @@ impl Groups {
         let is_new = self.at_open.as_ref().is_some_and(|known| !known.contains(&id));
         self.order_is_old = true;
         let base = is_new.then_some(CpuNanos::ZERO);
-        self.groups.insert(id, Group::new(path, folder, base));
+        let above = paths_above(path).map_while(|above| id_of(mount, above)).collect();
+        self.groups.insert(id, Group::new(path, folder, above, base));
     }
 
     /// A process in `id` was charged `time` there; `in_ticks` when ticks may hide some of it.
@@ -245,10 +246,30 @@ impl Groups {
         self.order_is_old = true;
         gone.extend(group.residue.rows(id, true));
         let explained = group.explained + group.residue.total();
-        if let Some(parent) = group.parent.and_then(|parent| self.groups.get_mut(&parent)) {
+        if let Some(heir) = self.heir(&group).and_then(|heir| self.groups.get_mut(&heir)) {
             // Its counter stays in those above it for ever, so its explanation has to stay too.
-            parent.explained += explained;
+            heir.explained += explained;
         }
+    }
+
+    /// The nearest cgroup that is left above one that is gone. It is watched from now on: if it were seen only later, its
+    /// counter would hold time that nothing explains. There is room for it, that of the one that is gone. The mount point
+    /// is left out: it was there at `open`, and has a base once somebody is seen in it.
+    fn heir(&mut self, gone: &Group) -> Option<CgroupId> {
+        let mount = self.accounting.as_ref()?.mount.clone();
+        for (id, path) in gone.above.iter().copied().zip(paths_above(&gone.path)) {
+            if self.groups.contains_key(&id) {
+                return Some(id);
+            }
+            let is_below = mount
+                .directory_of(path)
+                .is_some_and(|folder| folder != mount.point);
+            if is_below && id_of(&mount, path) == Some(id) {
+                self.watch(&mount, id, path);
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Remakes order and parents when cgroups came or went.
@@ -257,15 +278,14 @@ impl Groups {
             return;
         }
         self.order_is_old = false;
-        let by_path: HashMap<&str, CgroupId> = self
-            .groups
-            .iter()
-            .map(|(id, group)| (group.path.as_str(), *id))
-            .collect();
+        let parent_of = |group: &Group| {
+            let mut above = group.above.iter();
+            above.find(|id| self.groups.contains_key(id)).copied()
+        };
         let parents: Vec<(CgroupId, Option<CgroupId>)> = self
             .groups
             .iter()
-            .map(|(id, group)| (*id, nearest_above(&group.path, &by_path)))
+            .map(|(id, group)| (*id, parent_of(group)))
             .collect();
         for (id, parent) in parents {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -280,15 +300,12 @@ impl Groups {
     }
 }
 
-fn nearest_above(path: &str, by_path: &HashMap<&str, CgroupId>) -> Option<CgroupId> {
-    let mut path = path;
-    while let Some((above, _)) = path.rsplit_once('/') {
-        if let Some(id) = by_path.get(above) {
-            return Some(*id);
-        }
-        path = above;
-    }
-    None
+/// The paths of the cgroups above, the nearest first, without the root.
+fn paths_above(path: &str) -> impl Iterator<Item = &str> {
+    let slashes = path.rmatch_indices('/').map(|(at, _)| at);
+    slashes
+        .filter_map(|at| path.get(..at))
+        .take_while(|above| !above.is_empty())
 }
 
 fn id_of(mount: &CgroupMount, path: &str) -> Option<CgroupId> {

@@ -3,6 +3,7 @@
 
 mod children;
 mod clocks;
+mod gone;
 mod kernel;
 
 use super::*;

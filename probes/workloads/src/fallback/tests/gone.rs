@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Cgroups that go: what ran in them stays paid, once, whoever counts it later.
+
+use super::*;
+
+/// Moves a cgroup out of the tree, so that none made later has its inode.
+fn remove(node: &Node, path: &str) {
+    let aside = node.path(&format!("gone{}", node.tick));
+    fs::rename(node.path(&format!("cgroup{path}")), aside).unwrap();
+}
+
+/// Process `pid`, born after `open`, has run so many ticks and is in `cgroup`.
+fn runs(node: &Node, pid: u32, ran: u64, cgroup: &str) {
+    node.process(pid, 200, 0, cgroup);
+    node.clocks.set(pid, ran * TICK);
+}
+
+fn total(usage: &Usage) -> u64 {
+    sum(usage, |_| true)
+}
+
+#[test]
+fn a_cgroup_that_is_first_seen_after_its_child_is_gone_does_not_pay_for_the_child_again() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    // A unit is started; its control process runs in a cgroup of its own below it.
+    let unit = node.cgroup("/foo.service", 100);
+    let control = node.cgroup("/foo.service/.control", 100);
+    runs(&node, 7, 100, "/foo.service/.control");
+    let usage = node.drain(&mut reader);
+    assert_eq!(sum(&usage, |row| row.cgroup == control), 100);
+    node.die(7);
+    remove(&node, "/foo.service/.control");
+    // The main process begins; 5 ticks ran in the unit unseen.
+    runs(&node, 8, 1, "/foo.service");
+    node.cgroup("/foo.service", 106);
+    node.drain_acked(&mut reader, TickId(0));
+    let usage = node.drain_acked(&mut reader, TickId(0));
+    assert_eq!(
+        (ticks(&usage, 8), residue(&usage, unit), total(&usage)),
+        (1, 5, 106)
+    );
+}
+
+#[test]
+fn a_cgroup_seen_late_between_one_above_and_a_child_that_is_gone_pays_nothing_twice() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        node.cgroup(path, 100);
+    }
+    runs(&node, 6, 0, "/a");
+    runs(&node, 7, 100, "/a/b/c");
+    node.drain(&mut reader);
+    node.die(7);
+    remove(&node, "/a/b/c");
+    node.drain_acked(&mut reader, TickId(0));
+    runs(&node, 8, 1, "/a/b");
+    for (path, ran) in [("/a", 111), ("/a/b", 104)] {
+        node.cgroup(path, ran);
+    }
+    node.drain_acked(&mut reader, TickId(0));
+    let usage = node.drain_acked(&mut reader, TickId(0));
+    let of = |path: &str| CgroupId(fs::metadata(node.path(&format!("cgroup{path}"))).unwrap().ino());
+    assert_eq!((residue(&usage, of("/a")), residue(&usage, of("/a/b"))), (7, 3));
+    assert_eq!(total(&usage), 111);
+}
+
+#[test]
+fn what_a_cgroup_ran_after_the_last_look_at_it_is_the_residue_of_the_one_it_was_in() {
+    let mut node = Node::new();
+    node.cgroup("/old.slice", 5_000);
+    let mut reader = node.open_with_clocks();
+    node.cgroup("/old.slice/a.service", 0);
+    runs(&node, 7, 10, "/old.slice/a.service");
+    node.drain(&mut reader);
+    node.die(7);
+    remove(&node, "/old.slice/a.service");
+    let slice = node.cgroup("/old.slice", 5_030);
+    let usage = node.drain_acked(&mut reader, TickId(0));
+    assert_eq!(residue(&usage, slice), 0, "it may be from before open");
+    node.cgroup("/old.slice", 5_035);
+    let usage = node.drain_acked(&mut reader, TickId(0));
+    assert_eq!((residue(&usage, slice), total(&usage)), (5, 15));
+}
+
+#[test]
+fn another_cgroup_of_the_same_path_inherits_nothing() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        node.cgroup(path, 100);
+    }
+    runs(&node, 6, 0, "/a");
+    runs(&node, 7, 100, "/a/b/c");
+    node.drain(&mut reader);
+    node.die(7);
+    remove(&node, "/a/b");
+    let above = node.cgroup("/a", 140);
+    let again = node.cgroup("/a/b", 40);
+    runs(&node, 8, 10, "/a/b");
+    for _ in 0..2 {
+        node.drain_acked(&mut reader, TickId(0));
+    }
+    let usage = node.drain_acked(&mut reader, TickId(0));
+    assert_eq!((residue(&usage, above), residue(&usage, again)), (0, 30));
+    assert_eq!(total(&usage), 140);
+}
