@@ -36,6 +36,9 @@ pub(super) struct Groups {
     /// Cgroups that were there at `open`; all others count from zero. `None` when not all could be listed: then none
     /// does. At most [`cgroup::WALK_DIRECTORIES`] numbers, half a megabyte.
     at_open: Option<HashSet<CgroupId>>,
+    /// Who takes over for a cgroup that is not watched, until the next reading. Of those that are gone: whoever ran in one
+    /// shows it in the first scan after. At most [`GROUPS`] can go between two readings.
+    stand_ins: HashMap<CgroupId, CgroupId>,
     buffer: Vec<u8>,
     /// What children that nobody saw ran in the root, which has no counter of its own.
     root: Residue,
@@ -60,6 +63,7 @@ impl Groups {
             order: Vec::new(),
             order_is_old: false,
             at_open: complete.then_some(at_open),
+            stand_ins: HashMap::new(),
             buffer: Vec::new(),
             root: Residue::default(),
             overflow: 0,
@@ -88,6 +92,16 @@ impl Groups {
         Some(id)
     }
 
+    /// The nearest cgroup that is left above `path`, which is gone and was so when it was first heard of; it is watched
+    /// from now on. `None` where that is the root.
+    pub(super) fn enter_above(&mut self, path: &str) -> Option<CgroupId> {
+        let mount = self.accounting.as_ref()?.mount.clone();
+        let mut left = paths_above(path).filter(|above| is_below(&mount, above));
+        let (id, above) = left.find_map(|above| Some((id_of(&mount, above)?, above)))?;
+        self.watch(&mount, id, above);
+        Some(id)
+    }
+
     fn watch(&mut self, mount: &CgroupMount, id: CgroupId, path: &str) {
         if self.groups.contains_key(&id) {
             return;
@@ -108,7 +122,7 @@ impl Groups {
 
     /// A process in `id` was charged `time` there; `in_ticks` when ticks may hide some of it.
     pub(super) fn explain(&mut self, id: CgroupId, package: PackageId, time: CpuNanos, in_ticks: bool) {
-        if let Some(group) = self.groups.get_mut(&id) {
+        if let Some(group) = self.stand_in(id) {
             group.explained += time;
             group.in_ticks += u64::from(in_ticks);
             group.package = package;
@@ -141,15 +155,28 @@ impl Groups {
 
     /// `time` that ran in `id` has been charged elsewhere.
     pub(super) fn credit(&mut self, id: CgroupId, time: CpuNanos) {
-        if let Some(group) = self.groups.get_mut(&id) {
+        if let Some(group) = self.stand_in(id) {
             group.explained += time;
         }
+    }
+
+    /// The watched cgroup whose counter has what ran in `id`. A stand-in that went in the same reading has its own.
+    fn stand_in(&mut self, id: CgroupId) -> Option<&mut Group> {
+        let mut id = id;
+        for _ in 0..cgroup::WALK_DEPTH {
+            if self.groups.contains_key(&id) {
+                break;
+            }
+            id = *self.stand_ins.get(&id)?;
+        }
+        self.groups.get_mut(&id)
     }
 
     /// Reads all counters, before the processes are scanned. Cgroups that are gone leave their rows in `gone`, and what
     /// they explained stays explained above. Each counter that cannot be read is counted in `lost`.
     pub(super) fn read(&mut self, gone: &mut Vec<TaskUsage>, lost: &mut Lost) {
         self.put_in_order();
+        self.stand_ins.clear();
         let hierarchy = self.hierarchy();
         for at in 0..self.order.len() {
             let Some(id) = self.order.get(at).copied() else {
@@ -246,7 +273,11 @@ impl Groups {
         self.order_is_old = true;
         gone.extend(group.residue.rows(id, true));
         let explained = group.explained + group.residue.total();
-        if let Some(heir) = self.heir(&group).and_then(|heir| self.groups.get_mut(&heir)) {
+        let Some(heir) = self.heir(&group) else {
+            return;
+        };
+        self.stand_ins.insert(id, heir);
+        if let Some(heir) = self.groups.get_mut(&heir) {
             // Its counter stays in those above it for ever, so its explanation has to stay too.
             heir.explained += explained;
         }
@@ -261,10 +292,7 @@ impl Groups {
             if self.groups.contains_key(&id) {
                 return Some(id);
             }
-            let is_below = mount
-                .directory_of(path)
-                .is_some_and(|folder| folder != mount.point);
-            if is_below && id_of(&mount, path) == Some(id) {
+            if is_below(&mount, path) && id_of(&mount, path) == Some(id) {
                 self.watch(&mount, id, path);
                 return Some(id);
             }
@@ -306,6 +334,13 @@ fn paths_above(path: &str) -> impl Iterator<Item = &str> {
     slashes
         .filter_map(|at| path.get(..at))
         .take_while(|above| !above.is_empty())
+}
+
+/// Whether the cgroup is below the mount point, and not that itself.
+fn is_below(mount: &CgroupMount, path: &str) -> bool {
+    mount
+        .directory_of(path)
+        .is_some_and(|folder| folder != mount.point)
 }
 
 fn id_of(mount: &CgroupMount, path: &str) -> Option<CgroupId> {

@@ -242,7 +242,7 @@ impl Scan {
         }
         let due = !is_nowhere && process.check_is_due(time);
         let found = if due {
-            self.cgroup_of(groups, stat.pid)
+            self.cgroup_of(groups, stat.pid, is_new)
         } else {
             None
         };
@@ -268,7 +268,7 @@ impl Scan {
     }
 
     /// The cgroup that a process is in now, in the hierarchy that counts.
-    fn cgroup_of(&mut self, groups: &mut Groups, pid: u32) -> Option<CgroupId> {
+    fn cgroup_of(&mut self, groups: &mut Groups, pid: u32, is_new: bool) -> Option<CgroupId> {
         let hierarchy = groups.hierarchy()?;
         let lines = self.proc.cgroups(pid);
         let lines = self.lost.count(lines)??;
@@ -276,7 +276,14 @@ impl Scan {
             Hierarchy::Unified => line.unified(),
             Hierarchy::Version1 => line.has("cpuacct"),
         };
-        groups.enter(&lines.iter().find(counts)?.path)
+        let path = &lines.iter().find(counts)?.path;
+        let found = groups.enter(path);
+        if found.is_none() && is_new {
+            // A zombie may outlive its cgroup (`/a.service (deleted)`). The root would pay once more what the counters of
+            // those above it have.
+            return groups.enter_above(path);
+        }
+        found
     }
 
     /// Takes those out of the book that the list does not have, and tells their parents what is known of them.

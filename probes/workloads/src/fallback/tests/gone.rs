@@ -106,3 +106,56 @@ fn another_cgroup_of_the_same_path_inherits_nothing() {
     assert_eq!((residue(&usage, above), residue(&usage, again)), (0, 30));
     assert_eq!(total(&usage), 140);
 }
+
+#[test]
+fn what_a_zombie_ran_last_in_a_cgroup_that_is_gone_is_not_paid_above_it_as_well() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        node.cgroup(path, 10);
+    }
+    let above = node.cgroup("/a", 10);
+    runs(&node, 6, 0, "/a");
+    runs(&node, 7, 10, "/a/b/c");
+    runs(&node, 8, 0, "/a/b");
+    node.drain(&mut reader);
+    remove(&node, "/a/b");
+    runs(&node, 7, 15, "/a/b/c (deleted)");
+    node.cgroup("/a", 15);
+    for _ in 0..2 {
+        let usage = node.drain_acked(&mut reader, TickId(0));
+        assert_eq!((ticks(&usage, 7), residue(&usage, above)), (15, 0));
+    }
+}
+
+#[test]
+fn what_ran_before_a_move_out_of_a_cgroup_that_is_gone_is_not_paid_above_it_as_well() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    for path in ["/a", "/a/b", "/x"] {
+        node.cgroup(path, 0);
+    }
+    runs(&node, 6, 0, "/a");
+    runs(&node, 7, 0, "/a/b");
+    node.drain(&mut reader);
+    remove(&node, "/a/b");
+    runs(&node, 7, 15, "/x");
+    let above = node.cgroup("/a", 15);
+    for _ in 0..2 {
+        let usage = node.drain_acked(&mut reader, TickId(0));
+        assert_eq!((ticks(&usage, 7), residue(&usage, above)), (15, 0));
+    }
+}
+
+#[test]
+fn a_zombie_first_seen_when_its_cgroup_is_gone_is_charged_to_the_one_that_is_left_above() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    let above = node.cgroup("/a", 15);
+    runs(&node, 7, 15, "/a/b/c (deleted)");
+    for _ in 0..2 {
+        let usage = node.drain_acked(&mut reader, TickId(0));
+        assert_eq!(sum(&usage, |row| row.cgroup == above), 15);
+        assert_eq!((ticks(&usage, 7), total(&usage)), (15, 15));
+    }
+}
