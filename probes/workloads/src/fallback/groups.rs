@@ -12,6 +12,7 @@
 
 use super::HIDDEN_BY_TICKS;
 use super::counter::read_counter;
+use super::folders::{id_of, is_below, paths_above};
 use super::group::Group;
 use super::residue::Residue;
 use super::scan::Lost;
@@ -26,6 +27,9 @@ use std::os::unix::fs::MetadataExt as _;
 /// Cgroups watched. A node with 500 pods has some 2,500; each costs one small read in every drain.
 const GROUPS: usize = 16_384;
 
+/// Cgroups noted in [`Groups::at_open`]: twice as many as the kernel can have, a megabyte or two.
+const NOTED: usize = 2 * 65_536;
+
 /// All watched cgroups.
 pub(super) struct Groups {
     accounting: Option<Accounting>,
@@ -33,11 +37,15 @@ pub(super) struct Groups {
     /// Watched ids, the longest path first, so that children come before their parents.
     order: Vec<CgroupId>,
     order_is_old: bool,
-    /// Cgroups that were there at `open`; all others count from zero. `None` when not all could be listed: then none
-    /// does. At most [`cgroup::WALK_DIRECTORIES`] numbers, half a megabyte.
+    /// Cgroups that were there at `open`, and those of which something was charged that could not be explained to them for
+    /// want of room; all others count from zero. `None` when not all could be listed or there came to be more than
+    /// [`NOTED`] (each of the latter is in `overflow`): then none does.
     at_open: Option<HashSet<CgroupId>>,
+    /// [`GROUPS`], and less in tests.
+    room: usize,
     /// Who takes over for a cgroup that is not watched, until the next reading. Of those that are gone: whoever ran in one
-    /// shows it in the first scan after. At most [`GROUPS`] can go between two readings.
+    /// shows it in the first scan after; at most [`GROUPS`] can go between two readings. And of those that there is no room
+    /// for and that somebody runs in, no more than the kernel has cgroups.
     stand_ins: HashMap<CgroupId, CgroupId>,
     buffer: Vec<u8>,
     /// What children that nobody saw ran in the root, which has no counter of its own.
@@ -63,6 +71,7 @@ impl Groups {
             order: Vec::new(),
             order_is_old: false,
             at_open: complete.then_some(at_open),
+            room: GROUPS,
             stand_ins: HashMap::new(),
             buffer: Vec::new(),
             root: Residue::default(),
@@ -106,8 +115,8 @@ impl Groups {
         if self.groups.contains_key(&id) {
             return;
         }
-        if self.groups.len() >= GROUPS {
-            self.overflow += 1;
+        if self.groups.len() >= self.room {
+            self.refuse(mount, id, path);
             return;
         }
         let Some(folder) = mount.directory_of(path) else {
@@ -118,6 +127,29 @@ impl Groups {
         let base = is_new.then_some(CpuNanos::ZERO);
         let above = paths_above(path).map_while(|above| id_of(mount, above)).collect();
         self.groups.insert(id, Group::new(path, folder, above, base));
+    }
+
+    /// There is no room for a cgroup. What processes are charged in it is explained to the nearest watched one above. Once
+    /// there is room for it or for one in between, its counter holds time that was never explained to it, and is its base.
+    fn refuse(&mut self, mount: &CgroupMount, id: CgroupId, path: &str) {
+        self.overflow += 1;
+        self.note(id);
+        for above in paths_above(path).map_while(|above| id_of(mount, above)) {
+            if self.groups.contains_key(&above) {
+                self.stand_ins.insert(id, above);
+                return;
+            }
+            self.note(above);
+        }
+    }
+
+    fn note(&mut self, id: CgroupId) {
+        if let Some(known) = &mut self.at_open {
+            known.insert(id);
+            if known.len() > NOTED {
+                self.at_open = None;
+            }
+        }
     }
 
     /// A process in `id` was charged `time` there; `in_ticks` when ticks may hide some of it.
@@ -258,6 +290,12 @@ impl Groups {
         self.settle();
     }
 
+    /// Leaves so much room, for tests.
+    #[cfg(test)]
+    pub(super) fn keep_room_for(&mut self, groups: usize) {
+        self.room = groups;
+    }
+
     /// Rows without a task.
     pub(super) fn report(&self, rows: &mut Vec<TaskUsage>) {
         for (id, group) in &self.groups {
@@ -328,23 +366,17 @@ impl Groups {
     }
 }
 
-/// The paths of the cgroups above, the nearest first, without the root.
-fn paths_above(path: &str) -> impl Iterator<Item = &str> {
-    let slashes = path.rmatch_indices('/').map(|(at, _)| at);
-    slashes
-        .filter_map(|at| path.get(..at))
-        .take_while(|above| !above.is_empty())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Whether the cgroup is below the mount point, and not that itself.
-fn is_below(mount: &CgroupMount, path: &str) -> bool {
-    mount
-        .directory_of(path)
-        .is_some_and(|folder| folder != mount.point)
-}
-
-fn id_of(mount: &CgroupMount, path: &str) -> Option<CgroupId> {
-    let folder = mount.directory_of(path)?;
-    let metadata = fs::symlink_metadata(folder).ok()?;
-    Some(CgroupId(metadata.ino()))
+    #[test]
+    fn when_too_many_found_no_room_to_be_noted_none_counts_from_zero() {
+        let mut groups = Groups::new(None);
+        let noted = u64::try_from(NOTED).unwrap();
+        (0..noted).for_each(|id| groups.note(CgroupId(id)));
+        assert_eq!(groups.at_open.as_ref().map(HashSet::len), Some(NOTED));
+        groups.note(CgroupId(noted));
+        assert_eq!(groups.at_open, None);
+    }
 }

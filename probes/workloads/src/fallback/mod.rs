@@ -31,6 +31,7 @@
 mod children;
 mod counter;
 mod cpus;
+mod folders;
 mod group;
 mod groups;
 mod kin;

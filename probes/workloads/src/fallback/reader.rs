@@ -134,6 +134,12 @@ impl ProcReader {
         Ok((section, self.report(recycled)))
     }
 
+    /// Leaves room for so many watched cgroups, for tests.
+    #[cfg(test)]
+    pub(super) fn keep_room_for(&mut self, groups: usize) {
+        self.groups.keep_room_for(groups);
+    }
+
     fn end(&mut self, tick: TickId, row: TaskUsage) {
         if self.ended.len() >= ENDED {
             self.ended.pop_front();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Cgroups that go: what ran in them stays paid, once, whoever counts it later.
+//! Cgroups that go or find no room: what ran in them stays paid, once, whoever counts it later.
 
 use super::*;
 
@@ -158,4 +158,62 @@ fn a_zombie_first_seen_when_its_cgroup_is_gone_is_charged_to_the_one_that_is_lef
         assert_eq!(sum(&usage, |row| row.cgroup == above), 15);
         assert_eq!((ticks(&usage, 7), total(&usage)), (15, 15));
     }
+}
+
+#[test]
+fn a_cgroup_that_found_no_room_at_first_does_not_pay_its_life_again_when_it_does() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    reader.keep_room_for(1);
+    node.cgroup("/first", 0);
+    runs(&node, 6, 0, "/first");
+    node.drain(&mut reader);
+    let late = node.cgroup("/late", 500);
+    runs(&node, 7, 500, "/late");
+    let usage = node.drain(&mut reader);
+    assert_eq!((ticks(&usage, 7), lost(&usage, "cgroup overflow")), (500, 1));
+    node.die(6);
+    remove(&node, "/first");
+    runs(&node, 7, 501, "/late");
+    node.cgroup("/late", 501);
+    node.drain(&mut reader);
+    node.drain(&mut reader);
+    node.cgroup("/late", 506);
+    let usage = node.drain(&mut reader);
+    assert_eq!((ticks(&usage, 7), residue(&usage, late)), (501, 5));
+    assert_eq!(lost(&usage, "cgroup overflow"), 1);
+}
+
+#[test]
+fn what_runs_in_a_cgroup_without_room_is_not_paid_above_it_as_well() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    reader.keep_room_for(2);
+    for path in ["/a", "/a/b", "/a/b/c", "/g"] {
+        node.cgroup(path, 0);
+    }
+    runs(&node, 5, 0, "/a");
+    runs(&node, 6, 0, "/g");
+    node.drain(&mut reader);
+    runs(&node, 7, 10, "/a/b/c");
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        node.cgroup(path, 10);
+    }
+    for _ in 0..2 {
+        let usage = node.drain(&mut reader);
+        assert_eq!((ticks(&usage, 7), total(&usage)), (10, 10));
+    }
+    // There comes to be room, and the one in between is seen.
+    node.die(6);
+    remove(&node, "/g");
+    runs(&node, 8, 1, "/a/b");
+    let (outer, inner) = (node.cgroup("/a", 11), node.cgroup("/a/b", 11));
+    for _ in 0..2 {
+        let usage = node.drain(&mut reader);
+        assert_eq!((ticks(&usage, 8), total(&usage)), (1, 11));
+    }
+    node.cgroup("/a", 20);
+    node.cgroup("/a/b", 18);
+    let usage = node.drain(&mut reader);
+    assert_eq!((residue(&usage, outer), residue(&usage, inner)), (2, 7));
 }
