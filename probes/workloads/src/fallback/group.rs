@@ -5,6 +5,9 @@ use super::residue::Residue;
 use attribution::model::{CgroupId, CpuNanos, PackageId};
 use std::path::PathBuf;
 
+/// What `cpu.stat` may not show yet: it is cut to microseconds, and so is a base.
+const CUT: CpuNanos = CpuNanos::from_nanos(1_000);
+
 /// One cgroup in which a process was seen, that is the root of a container in which one was, or that a watched one was in
 /// that is gone.
 pub(super) struct Group {
@@ -50,5 +53,16 @@ impl Group {
 
     pub(super) fn counts(&self) -> bool {
         self.base.is_some() && self.usage.is_some()
+    }
+    /// Takes back what was explained and cannot have run here: the counter, which was read after, does not have it, nor do
+    /// `below`, of which it has that much. (A move explains time in both cgroups.) What was paid too much as residue stays, and
+    /// holds the next one back. Returns how much of the counter is accounted for, for the one above.
+    pub(super) fn trim(&mut self, below: CpuNanos) -> CpuNanos {
+        let (Some(base), Some(usage)) = (self.base, self.usage) else {
+            return CpuNanos::ZERO;
+        };
+        let ran = usage.saturating_sub(base);
+        self.explained = self.explained.min((ran + CUT).saturating_sub(below));
+        (below + self.explained + self.residue.total()).min(ran)
     }
 }

@@ -218,6 +218,7 @@ impl Groups {
                 continue;
             };
             group.in_ticks = 0;
+            let below = std::mem::take(&mut group.explained_below);
             // A unit that is started again has the same path and another cgroup.
             let same = match fs::symlink_metadata(&group.folder) {
                 Ok(metadata) => CgroupId(metadata.ino()) == id,
@@ -228,8 +229,13 @@ impl Groups {
                 continue;
             }
             let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
-            if let Some(usage) = lost.count(usage) {
-                group.usage = usage;
+            let Some(usage) = lost.count(usage) else {
+                continue;
+            };
+            group.usage = usage;
+            let (parent, known) = (group.parent, group.trim(below));
+            if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
+                parent.explained_below += known;
             }
         }
     }

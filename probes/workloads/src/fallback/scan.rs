@@ -252,7 +252,8 @@ impl Scan {
         }
         if let Some(id) = found {
             if id != process.cgroup && !is_new {
-                // Some of this last rise may have run where it was: that cgroup is not to pay it again.
+                // Some of this last rise may have run where it was: that cgroup is not to pay it again. What did
+                // not is taken back at the next reading.
                 groups.credit(process.cgroup, rise);
             }
             process.cgroup = id;

@@ -3,18 +3,6 @@
 
 use super::*;
 
-/// Moves a cgroup out of the tree, so that none made later has its inode.
-fn remove(node: &Node, path: &str) {
-    let aside = node.path(&format!("gone{}", node.tick));
-    fs::rename(node.path(&format!("cgroup{path}")), aside).unwrap();
-}
-
-/// Process `pid`, born after `open`, has run so many ticks and is in `cgroup`.
-fn runs(node: &Node, pid: u32, ran: u64, cgroup: &str) {
-    node.process(pid, 200, 0, cgroup);
-    node.clocks.set(pid, ran * TICK);
-}
-
 fn total(usage: &Usage) -> u64 {
     sum(usage, |_| true)
 }
@@ -26,13 +14,13 @@ fn a_cgroup_that_is_first_seen_after_its_child_is_gone_does_not_pay_for_the_chil
     // A unit is started; its control process runs in a cgroup of its own below it.
     let unit = node.cgroup("/foo.service", 100);
     let control = node.cgroup("/foo.service/.control", 100);
-    runs(&node, 7, 100, "/foo.service/.control");
+    node.runs(7, 100, "/foo.service/.control");
     let usage = node.drain(&mut reader);
     assert_eq!(sum(&usage, |row| row.cgroup == control), 100);
     node.die(7);
-    remove(&node, "/foo.service/.control");
+    node.remove("/foo.service/.control");
     // The main process begins; 5 ticks ran in the unit unseen.
-    runs(&node, 8, 1, "/foo.service");
+    node.runs(8, 1, "/foo.service");
     node.cgroup("/foo.service", 106);
     node.drain_acked(&mut reader, TickId(0));
     let usage = node.drain_acked(&mut reader, TickId(0));
@@ -49,13 +37,13 @@ fn a_cgroup_seen_late_between_one_above_and_a_child_that_is_gone_pays_nothing_tw
     for path in ["/a", "/a/b", "/a/b/c"] {
         node.cgroup(path, 100);
     }
-    runs(&node, 6, 0, "/a");
-    runs(&node, 7, 100, "/a/b/c");
+    node.runs(6, 0, "/a");
+    node.runs(7, 100, "/a/b/c");
     node.drain(&mut reader);
     node.die(7);
-    remove(&node, "/a/b/c");
+    node.remove("/a/b/c");
     node.drain_acked(&mut reader, TickId(0));
-    runs(&node, 8, 1, "/a/b");
+    node.runs(8, 1, "/a/b");
     for (path, ran) in [("/a", 111), ("/a/b", 104)] {
         node.cgroup(path, ran);
     }
@@ -72,10 +60,10 @@ fn what_a_cgroup_ran_after_the_last_look_at_it_is_the_residue_of_the_one_it_was_
     node.cgroup("/old.slice", 5_000);
     let mut reader = node.open_with_clocks();
     node.cgroup("/old.slice/a.service", 0);
-    runs(&node, 7, 10, "/old.slice/a.service");
+    node.runs(7, 10, "/old.slice/a.service");
     node.drain(&mut reader);
     node.die(7);
-    remove(&node, "/old.slice/a.service");
+    node.remove("/old.slice/a.service");
     let slice = node.cgroup("/old.slice", 5_030);
     let usage = node.drain_acked(&mut reader, TickId(0));
     assert_eq!(residue(&usage, slice), 0, "it may be from before open");
@@ -91,14 +79,14 @@ fn another_cgroup_of_the_same_path_inherits_nothing() {
     for path in ["/a", "/a/b", "/a/b/c"] {
         node.cgroup(path, 100);
     }
-    runs(&node, 6, 0, "/a");
-    runs(&node, 7, 100, "/a/b/c");
+    node.runs(6, 0, "/a");
+    node.runs(7, 100, "/a/b/c");
     node.drain(&mut reader);
     node.die(7);
-    remove(&node, "/a/b");
+    node.remove("/a/b");
     let above = node.cgroup("/a", 140);
     let again = node.cgroup("/a/b", 40);
-    runs(&node, 8, 10, "/a/b");
+    node.runs(8, 10, "/a/b");
     for _ in 0..2 {
         node.drain_acked(&mut reader, TickId(0));
     }
@@ -115,12 +103,12 @@ fn what_a_zombie_ran_last_in_a_cgroup_that_is_gone_is_not_paid_above_it_as_well(
         node.cgroup(path, 10);
     }
     let above = node.cgroup("/a", 10);
-    runs(&node, 6, 0, "/a");
-    runs(&node, 7, 10, "/a/b/c");
-    runs(&node, 8, 0, "/a/b");
+    node.runs(6, 0, "/a");
+    node.runs(7, 10, "/a/b/c");
+    node.runs(8, 0, "/a/b");
     node.drain(&mut reader);
-    remove(&node, "/a/b");
-    runs(&node, 7, 15, "/a/b/c (deleted)");
+    node.remove("/a/b");
+    node.runs(7, 15, "/a/b/c (deleted)");
     node.cgroup("/a", 15);
     for _ in 0..2 {
         let usage = node.drain_acked(&mut reader, TickId(0));
@@ -135,11 +123,11 @@ fn what_ran_before_a_move_out_of_a_cgroup_that_is_gone_is_not_paid_above_it_as_w
     for path in ["/a", "/a/b", "/x"] {
         node.cgroup(path, 0);
     }
-    runs(&node, 6, 0, "/a");
-    runs(&node, 7, 0, "/a/b");
+    node.runs(6, 0, "/a");
+    node.runs(7, 0, "/a/b");
     node.drain(&mut reader);
-    remove(&node, "/a/b");
-    runs(&node, 7, 15, "/x");
+    node.remove("/a/b");
+    node.runs(7, 15, "/x");
     let above = node.cgroup("/a", 15);
     for _ in 0..2 {
         let usage = node.drain_acked(&mut reader, TickId(0));
@@ -152,7 +140,7 @@ fn a_zombie_first_seen_when_its_cgroup_is_gone_is_charged_to_the_one_that_is_lef
     let mut node = Node::new();
     let mut reader = node.open_with_clocks();
     let above = node.cgroup("/a", 15);
-    runs(&node, 7, 15, "/a/b/c (deleted)");
+    node.runs(7, 15, "/a/b/c (deleted)");
     for _ in 0..2 {
         let usage = node.drain_acked(&mut reader, TickId(0));
         assert_eq!(sum(&usage, |row| row.cgroup == above), 15);
@@ -166,15 +154,15 @@ fn a_cgroup_that_found_no_room_at_first_does_not_pay_its_life_again_when_it_does
     let mut reader = node.open_with_clocks();
     reader.keep_room_for(1);
     node.cgroup("/first", 0);
-    runs(&node, 6, 0, "/first");
+    node.runs(6, 0, "/first");
     node.drain(&mut reader);
     let late = node.cgroup("/late", 500);
-    runs(&node, 7, 500, "/late");
+    node.runs(7, 500, "/late");
     let usage = node.drain(&mut reader);
     assert_eq!((ticks(&usage, 7), lost(&usage, "cgroup overflow")), (500, 1));
     node.die(6);
-    remove(&node, "/first");
-    runs(&node, 7, 501, "/late");
+    node.remove("/first");
+    node.runs(7, 501, "/late");
     node.cgroup("/late", 501);
     node.drain(&mut reader);
     node.drain(&mut reader);
@@ -192,10 +180,10 @@ fn what_runs_in_a_cgroup_without_room_is_not_paid_above_it_as_well() {
     for path in ["/a", "/a/b", "/a/b/c", "/g"] {
         node.cgroup(path, 0);
     }
-    runs(&node, 5, 0, "/a");
-    runs(&node, 6, 0, "/g");
+    node.runs(5, 0, "/a");
+    node.runs(6, 0, "/g");
     node.drain(&mut reader);
-    runs(&node, 7, 10, "/a/b/c");
+    node.runs(7, 10, "/a/b/c");
     for path in ["/a", "/a/b", "/a/b/c"] {
         node.cgroup(path, 10);
     }
@@ -205,8 +193,8 @@ fn what_runs_in_a_cgroup_without_room_is_not_paid_above_it_as_well() {
     }
     // There comes to be room, and the one in between is seen.
     node.die(6);
-    remove(&node, "/g");
-    runs(&node, 8, 1, "/a/b");
+    node.remove("/g");
+    node.runs(8, 1, "/a/b");
     let (outer, inner) = (node.cgroup("/a", 11), node.cgroup("/a/b", 11));
     for _ in 0..2 {
         let usage = node.drain(&mut reader);

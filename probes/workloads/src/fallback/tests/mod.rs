@@ -5,6 +5,7 @@ mod children;
 mod clocks;
 mod gone;
 mod kernel;
+mod moves;
 
 use super::*;
 use crate::cgroup::Hierarchy;
@@ -152,6 +153,18 @@ impl Node {
     fn die(&self, pid: u32) {
         fs::remove_dir_all(self.path(&format!("proc/{pid}"))).unwrap();
         self.clocks.say(pid, ClockReading::Gone);
+    }
+
+    /// Process `pid`, born after `open`, has run so many ticks by its clock and is in `cgroup`.
+    fn runs(&self, pid: u32, ran: u64, cgroup: &str) {
+        self.process(pid, 200, 0, cgroup);
+        self.clocks.set(pid, ran * TICK);
+    }
+
+    /// Moves a cgroup out of the tree, so that none made later has its inode.
+    fn remove(&self, path: &str) {
+        let aside = self.path(&format!("gone{}", self.tick));
+        fs::rename(self.path(&format!("cgroup{path}")), aside).unwrap();
     }
 
     /// (Re)writes a cgroup whose counter stands at so many ticks.
@@ -483,8 +496,7 @@ fn a_unit_that_is_started_again_is_another_cgroup() {
     let mut reader = node.open();
     node.cgroup("/a.service", 150);
     assert_eq!(residue(&node.drain(&mut reader), first), 48);
-    // Renamed, not removed, so that the file system gives the new folder another inode.
-    fs::rename(node.path("cgroup/a.service"), node.path("cgroup/aside")).unwrap();
+    node.remove("/a.service");
     node.die(7);
     let second = node.cgroup("/a.service", 20);
     assert_ne!(first, second);
