@@ -10,7 +10,6 @@
 //! each living process whose time came from ticks is granted the two that its two counters hide by rounding. A residue
 //! never falls.
 
-use super::HIDDEN_BY_TICKS;
 use super::counter::read_counter;
 use super::folders::{id_of, is_below, paths_above};
 use super::group::Group;
@@ -218,7 +217,7 @@ impl Groups {
                 continue;
             };
             group.in_ticks = 0;
-            let below = std::mem::take(&mut group.explained_below);
+            let below = std::mem::take(&mut group.below.explained);
             // A unit that is started again has the same path and another cgroup.
             let same = match fs::symlink_metadata(&group.folder) {
                 Ok(metadata) => CgroupId(metadata.ino()) == id,
@@ -233,9 +232,11 @@ impl Groups {
                 continue;
             };
             group.usage = usage;
-            let (parent, known) = (group.parent, group.trim(below));
+            let parent = group.parent;
+            let (known, surplus) = group.trim(below);
             if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
-                parent.explained_below += known;
+                parent.below.explained += known;
+                parent.explained += surplus;
             }
         }
     }
@@ -243,47 +244,42 @@ impl Groups {
     /// Works out what is left, after the processes were scanned, and returns how much that is.
     pub(super) fn settle(&mut self) -> CpuNanos {
         self.put_in_order();
-        let mut added = CpuNanos::ZERO;
+        let (mut added, mut unread) = (CpuNanos::ZERO, false);
         let hierarchy = self.hierarchy();
         for id in &self.order {
             let Some(group) = self.groups.get_mut(id) else {
                 continue;
             };
-            let explained = group.explained + group.explained_below;
-            let hidden = HIDDEN_BY_TICKS.as_nanos().saturating_mul(group.in_ticks);
-            let mut withheld = group.withheld_below + CpuNanos::from_nanos(hidden);
-            match (group.base, group.usage) {
-                (Some(base), Some(usage)) => {
-                    let known = base + explained + group.residue.total() + withheld;
-                    if let Some(rest) = usage.checked_sub(known).filter(|rest| !rest.is_zero()) {
-                        group.residue.add(group.package, rest);
-                        added += rest;
-                    }
-                }
-                // It existed at `open` and nobody was seen in it until now: what it counted so far is not ours to pay.
-                // Where the counter cannot be read it has no residue, and the next settlement tries again.
-                (None, _) => {
-                    let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
-                    group.usage = usage.ok().flatten();
-                    group.base = group.usage.map(|usage| usage.saturating_sub(explained));
-                }
-                // It was made since, and is read before the next scan: what is left by then is its own to pay. The
-                // counters above may have some of it already, and would pay it, too.
-                (Some(base), None) => {
-                    let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
-                    let ran = usage.ok().flatten().unwrap_or_default().saturating_sub(base);
-                    withheld = withheld.max(ran.saturating_sub(explained));
-                }
+            let mut sight = None;
+            if group.is_unread() {
+                unread = true;
+                let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
+                sight = usage.ok().flatten();
             }
             let parent = group.parent;
-            let explained = explained + group.residue.total();
-            (group.explained_below, group.withheld_below) = (CpuNanos::ZERO, CpuNanos::ZERO);
+            let (rest, sums) = group.settle(sight);
+            added += rest;
             if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
-                parent.explained_below += explained;
-                parent.withheld_below += withheld;
+                parent.below += sums;
             }
         }
+        if unread {
+            self.leave_pending();
+        }
         added
+    }
+
+    /// Nothing is paid above a new cgroup and then here once more.
+    fn leave_pending(&mut self) {
+        for id in self.order.iter().rev() {
+            let parent = self.groups.get(id).and_then(|group| group.parent);
+            let is_short = parent
+                .and_then(|parent| self.groups.get(&parent))
+                .is_some_and(|parent| parent.short);
+            if is_short && let Some(group) = self.groups.get_mut(id) {
+                group.leave_pending();
+            }
+        }
     }
 
     /// Forgets what was explained: the start of counting. Every cgroup takes its counter as its base.

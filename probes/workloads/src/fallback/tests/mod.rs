@@ -417,6 +417,49 @@ fn what_a_new_cgroup_has_to_pay_is_not_paid_above_it_before() {
 }
 
 #[test]
+fn what_was_paid_above_a_new_cgroup_before_anybody_was_seen_in_it_is_not_paid_again() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    node.cgroup("/a", 0);
+    node.runs(6, 0, "/a");
+    node.drain(&mut reader);
+    let outer = node.cgroup("/a", 40);
+    let (inner, innermost) = (node.cgroup("/a/b", 40), node.cgroup("/a/b/c", 25));
+    assert_eq!(residue(&node.drain(&mut reader), outer), 40);
+    // Somebody is seen in both, and 7 more ran below that nobody sees.
+    node.runs(7, 1, "/a/b");
+    node.runs(8, 2, "/a/b/c");
+    for (path, ran) in [("/a", 50), ("/a/b", 50), ("/a/b/c", 30)] {
+        node.cgroup(path, ran);
+    }
+    node.drain(&mut reader);
+    node.drain(&mut reader);
+    let usage = node.drain(&mut reader);
+    assert_eq!(sum(&usage, |_| true), 50);
+    assert_eq!(
+        (
+            residue(&usage, outer),
+            residue(&usage, inner),
+            residue(&usage, innermost)
+        ),
+        (47, 0, 0)
+    );
+    // From then on it is the new ones'.
+    for (path, ran) in [("/a", 59), ("/a/b", 58), ("/a/b/c", 35)] {
+        node.cgroup(path, ran);
+    }
+    let usage = node.drain(&mut reader);
+    assert_eq!(
+        (
+            residue(&usage, outer),
+            residue(&usage, inner),
+            residue(&usage, innermost)
+        ),
+        (48, 3, 5)
+    );
+}
+
+#[test]
 fn time_in_a_nested_cgroup_is_not_counted_again_above_it() {
     let mut node = Node::new();
     let mut reader = node.open();
