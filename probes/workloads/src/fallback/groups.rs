@@ -13,21 +13,18 @@
 use super::counter::read_counter;
 use super::folders::{id_of, is_below, paths_above};
 use super::group::Group;
+use super::noted::Noted;
 use super::residue::Residue;
 use super::scan::Lost;
-use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy, WalkOutcome};
+use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy};
 use crate::files::vanished;
 use attribution::model::{CgroupId, CpuNanos, PackageId, TaskUsage};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 
 /// Cgroups watched. A node with 500 pods has some 2,500; each costs one small read in every drain.
 const GROUPS: usize = 16_384;
-
-/// Cgroups noted in [`Groups::at_open`]: twice as many as the kernel can have, a megabyte or two.
-const NOTED: usize = 2 * 65_536;
 
 /// All watched cgroups.
 pub(super) struct Groups {
@@ -36,10 +33,7 @@ pub(super) struct Groups {
     /// Watched ids, the longest path first, so that children come before their parents.
     order: Vec<CgroupId>,
     order_is_old: bool,
-    /// Cgroups that were there at `open`, and those of which something was charged that could not be explained to them for
-    /// want of room; all others count from zero. `None` when not all could be listed or there came to be more than
-    /// [`NOTED`] (each of the latter is in `overflow`): then none does.
-    at_open: Option<HashSet<CgroupId>>,
+    noted: Noted,
     /// [`GROUPS`], and less in tests.
     room: usize,
     /// Who takes over for a cgroup that is not watched, until the next reading. Of those that are gone: whoever ran in one
@@ -56,20 +50,12 @@ pub(super) struct Groups {
 impl Groups {
     /// No cgroup is watched yet; those that exist are noted.
     pub(super) fn new(accounting: Option<Accounting>) -> Self {
-        let mut at_open = HashSet::new();
-        let outcome = accounting.as_ref().map_or_else(WalkOutcome::default, |found| {
-            cgroup::walk(&found.mount, &mut |id, _| {
-                at_open.insert(id);
-                ControlFlow::Continue(())
-            })
-        });
-        let complete = !outcome.truncated && outcome.unreadable == 0;
         Self {
+            noted: Noted::at_open(accounting.as_ref()),
             accounting,
             groups: HashMap::new(),
             order: Vec::new(),
             order_is_old: false,
-            at_open: complete.then_some(at_open),
             room: GROUPS,
             stand_ins: HashMap::new(),
             buffer: Vec::new(),
@@ -100,14 +86,34 @@ impl Groups {
         Some(id)
     }
 
-    /// The nearest cgroup that is left above `path`, which is gone and was so when it was first heard of; it is watched
-    /// from now on. `None` where that is the root.
-    pub(super) fn enter_above(&mut self, path: &str) -> Option<CgroupId> {
+    /// The cgroup that pays for what ran at `path`, which is gone: this one or one above that went after the counters were
+    /// read, or else the nearest above that is left; it is watched from now on. `None` where that is the root. It looks
+    /// through all that are watched: only zombies have outlived their cgroup.
+    pub(super) fn enter_gone(&mut self, path: &str) -> Option<CgroupId> {
         let mount = self.accounting.as_ref()?.mount.clone();
-        let mut left = paths_above(path).filter(|above| is_below(&mount, above));
-        let (id, above) = left.find_map(|above| Some((id_of(&mount, above)?, above)))?;
-        self.watch(&mount, id, above);
-        Some(id)
+        mount.directory_of(path)?;
+        for at in std::iter::once(path).chain(paths_above(path)) {
+            let left = id_of(&mount, at);
+            let mut watched = self.groups.iter();
+            if let Some((id, _)) = watched.find(|(id, group)| group.path == at && Some(**id) != left) {
+                return Some(*id);
+            }
+            if at != path
+                && is_below(&mount, at)
+                && let Some(id) = left
+            {
+                self.watch(&mount, id, at);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Until the next reading `heir` pays for `id`, which is gone, unless it is watched or somebody does.
+    pub(super) fn inherit(&mut self, id: CgroupId, heir: CgroupId) {
+        if id != CgroupId::ROOT && !self.groups.contains_key(&id) {
+            self.stand_ins.entry(id).or_insert(heir);
+        }
     }
 
     fn watch(&mut self, mount: &CgroupMount, id: CgroupId, path: &str) {
@@ -121,9 +127,8 @@ impl Groups {
         let Some(folder) = mount.directory_of(path) else {
             return;
         };
-        let is_new = self.at_open.as_ref().is_some_and(|known| !known.contains(&id));
         self.order_is_old = true;
-        let base = is_new.then_some(CpuNanos::ZERO);
+        let base = self.noted.is_new(id).then_some(CpuNanos::ZERO);
         let above = paths_above(path).map_while(|above| id_of(mount, above)).collect();
         self.groups.insert(id, Group::new(path, folder, above, base));
     }
@@ -132,22 +137,13 @@ impl Groups {
     /// there is room for it or for one in between, its counter holds time that was never explained to it, and is its base.
     fn refuse(&mut self, mount: &CgroupMount, id: CgroupId, path: &str) {
         self.overflow += 1;
-        self.note(id);
+        self.noted.add(id);
         for above in paths_above(path).map_while(|above| id_of(mount, above)) {
             if self.groups.contains_key(&above) {
                 self.stand_ins.insert(id, above);
                 return;
             }
-            self.note(above);
-        }
-    }
-
-    fn note(&mut self, id: CgroupId) {
-        if let Some(known) = &mut self.at_open {
-            known.insert(id);
-            if known.len() > NOTED {
-                self.at_open = None;
-            }
+            self.noted.add(above);
         }
     }
 
@@ -365,20 +361,5 @@ impl Groups {
         let groups = &self.groups;
         self.order
             .sort_by_key(|id| std::cmp::Reverse(groups.get(id).map_or(0, |group| group.path.len())));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn when_too_many_found_no_room_to_be_noted_none_counts_from_zero() {
-        let mut groups = Groups::new(None);
-        let noted = u64::try_from(NOTED).unwrap();
-        (0..noted).for_each(|id| groups.note(CgroupId(id)));
-        assert_eq!(groups.at_open.as_ref().map(HashSet::len), Some(NOTED));
-        groups.note(CgroupId(noted));
-        assert_eq!(groups.at_open, None);
     }
 }

@@ -35,6 +35,7 @@ mod folders;
 mod group;
 mod groups;
 mod kin;
+mod noted;
 mod processes;
 mod reader;
 mod residue;

@@ -117,6 +117,20 @@ fn what_a_zombie_ran_last_in_a_cgroup_that_is_gone_is_not_paid_above_it_as_well(
 }
 
 #[test]
+fn a_zombie_of_a_unit_that_is_started_again_is_not_charged_to_the_new_one() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    let old = node.cgroup("/a", 10);
+    node.runs(7, 10, "/a");
+    node.drain(&mut reader);
+    node.remove("/a");
+    node.cgroup("/a", 0);
+    node.runs(7, 15, "/a (deleted)");
+    let usage = node.drain(&mut reader);
+    assert_eq!(sum(&usage, |row| row.cgroup == old), 15);
+}
+
+#[test]
 fn what_ran_before_a_move_out_of_a_cgroup_that_is_gone_is_not_paid_above_it_as_well() {
     let mut node = Node::new();
     let mut reader = node.open_with_clocks();
@@ -204,4 +218,73 @@ fn what_runs_in_a_cgroup_without_room_is_not_paid_above_it_as_well() {
     node.cgroup("/a/b", 18);
     let usage = node.drain(&mut reader);
     assert_eq!((residue(&usage, outer), residue(&usage, inner)), (2, 7));
+}
+
+#[test]
+fn a_zombie_of_a_cgroup_that_found_no_room_and_is_gone_is_not_paid_above_it_as_well() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    reader.keep_room_for(1);
+    let above = node.cgroup("/a", 0);
+    node.cgroup("/a/b", 0);
+    node.runs(6, 0, "/a");
+    node.drain(&mut reader);
+    node.runs(7, 0, "/a/b");
+    node.drain(&mut reader);
+    node.remove("/a/b");
+    node.runs(7, 15, "/a/b (deleted)");
+    node.cgroup("/a", 15);
+    for _ in 0..2 {
+        let usage = node.drain(&mut reader);
+        assert_eq!((ticks(&usage, 7), residue(&usage, above)), (15, 0));
+    }
+}
+
+#[test]
+fn a_zombie_of_the_root_as_far_as_anybody_knew_takes_no_explanation_of_the_root_along() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    let above = node.cgroup("/a", 0);
+    node.runs(5, 0, "/");
+    node.runs(6, 0, "/a");
+    node.runs(7, 0, "/");
+    node.drain(&mut reader);
+    node.runs(7, 1, "/a/b (deleted)");
+    for round in 1..4 {
+        node.runs(5, round * 40, "/");
+        node.cgroup("/a", round * 30);
+        node.drain(&mut reader);
+    }
+    let usage = node.drain(&mut reader);
+    assert_eq!(residue(&usage, above), 90);
+}
+
+/// Removes a cgroup when the next clock is read, which is after the counters.
+#[derive(Clone)]
+struct Removes(Clocks, Arc<Mutex<Option<[PathBuf; 2]>>>);
+
+impl ProcessClock for Removes {
+    fn read(&self, pid: u32) -> ClockReading {
+        if let Some([folder, aside]) = self.1.lock().unwrap().take() {
+            fs::rename(folder, aside).unwrap();
+        }
+        self.0.read(pid)
+    }
+}
+
+#[test]
+fn a_zombie_first_seen_when_its_cgroup_went_after_its_counter_was_read_is_charged_to_that() {
+    let mut node = Node::new();
+    let id = node.cgroup("/a", 0);
+    node.process(6, 100, 0, "/a");
+    node.clocks.set(6, 0);
+    let clock = Removes(node.clocks.clone(), Arc::default());
+    let boxed = Box::new(clock.clone());
+    let mut reader = ProcReader::open_with(&node.roots(true), &two_packages(), Ok(boxed)).unwrap();
+    node.cgroup("/a", 15);
+    node.runs(7, 15, "/a (deleted)");
+    *clock.1.lock().unwrap() = Some([node.path("cgroup/a"), node.path("aside")]);
+    let usage = node.drain_acked(&mut reader, TickId(0));
+    assert_eq!((ticks(&usage, 7), total(&usage)), (15, 15));
+    assert_eq!(sum(&usage, |row| row.cgroup == id), 15);
 }
