@@ -76,6 +76,7 @@ impl Group {
     pub(super) fn counts(&self) -> bool {
         self.base.is_some() && self.usage.is_some()
     }
+
     /// Whether its counter is wanted at the settlement, for want of a reading before the scan.
     pub(super) fn is_unread(&self) -> bool {
         self.base.is_none() || self.usage.is_none()
