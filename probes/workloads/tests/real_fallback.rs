@@ -189,6 +189,7 @@ mod tests {
 
     #[test]
     fn a_pinned_burner_is_charged_its_own_schedstat_to_one_percent_in_every_second() {
+        const WINDOWS: usize = 5;
         let script = "while :; do i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; echo; done";
         let cpu = rustix::thread::sched_getcpu().to_string();
         let mut reader = Reader::open();
@@ -230,11 +231,12 @@ mod tests {
                 );
                 windows.push(percent(rise, after - then_after));
             }
-            if windows.len() == 5 {
+            if windows.len() == WINDOWS {
                 break;
             }
             last = Some((before, after, charged));
         }
         eprintln!("charged of what it ran in each second, in percent: {windows:.3?}");
+        assert_eq!(windows.len(), WINDOWS, "the burner ended early");
     }
 }

@@ -10,64 +10,21 @@
 //! each living process whose time came from ticks is granted the two that its two counters hide by rounding. A residue
 //! never falls.
 
-use super::HIDDEN_BY_TICKS;
 use super::counter::read_counter;
+use super::folders::{id_of, is_below, paths_above};
+use super::group::Group;
+use super::noted::Noted;
 use super::residue::Residue;
-use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy, WalkOutcome};
-use crate::error::WorkloadError;
+use super::scan::Lost;
+use crate::cgroup::{self, Accounting, CgroupMount, Hierarchy};
 use crate::files::vanished;
 use attribution::model::{CgroupId, CpuNanos, PackageId, TaskUsage};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 
 /// Cgroups watched. A node with 500 pods has some 2,500; each costs one small read in every drain.
 const GROUPS: usize = 16_384;
-
-/// One cgroup in which a process was seen, or that is the root of a container in which one was.
-struct Group {
-    path: String,
-    folder: PathBuf,
-    /// The nearest watched cgroup above.
-    parent: Option<CgroupId>,
-    /// The counter when counting began; `None` until it is read for the first time.
-    base: Option<CpuNanos>,
-    usage: Option<CpuNanos>,
-    /// Charged to processes here, or already paid elsewhere.
-    explained: CpuNanos,
-    residue: Residue,
-    /// Processes seen here in this scan whose time came from ticks.
-    in_ticks: u64,
-    /// Package of the process seen here last; a counter of the cgroup names none.
-    package: PackageId,
-    /// Sums over the watched cgroups below, remade at each settlement.
-    explained_below: CpuNanos,
-    in_ticks_below: u64,
-}
-
-impl Group {
-    fn new(path: &str, folder: PathBuf, base: Option<CpuNanos>) -> Self {
-        Self {
-            path: path.to_owned(),
-            folder,
-            parent: None,
-            base,
-            usage: None,
-            explained: CpuNanos::ZERO,
-            residue: Residue::default(),
-            in_ticks: 0,
-            package: PackageId(0),
-            explained_below: CpuNanos::ZERO,
-            in_ticks_below: 0,
-        }
-    }
-
-    fn counts(&self) -> bool {
-        self.base.is_some() && self.usage.is_some()
-    }
-}
 
 /// All watched cgroups.
 pub(super) struct Groups {
@@ -76,9 +33,13 @@ pub(super) struct Groups {
     /// Watched ids, the longest path first, so that children come before their parents.
     order: Vec<CgroupId>,
     order_is_old: bool,
-    /// Cgroups that were there at `open`; all others count from zero. `None` when not all could be listed: then none
-    /// does. At most [`cgroup::WALK_DIRECTORIES`] numbers, half a megabyte.
-    at_open: Option<HashSet<CgroupId>>,
+    noted: Noted,
+    /// [`GROUPS`], and less in tests.
+    room: usize,
+    /// Who takes over for a cgroup that is not watched, until the next reading. Of those that are gone: whoever ran in one
+    /// shows it in the first scan after; at most [`GROUPS`] can go between two readings. And of those that there is no room
+    /// for and that somebody runs in, no more than the kernel has cgroups.
+    stand_ins: HashMap<CgroupId, CgroupId>,
     buffer: Vec<u8>,
     /// What children that nobody saw ran in the root, which has no counter of its own.
     root: Residue,
@@ -89,20 +50,14 @@ pub(super) struct Groups {
 impl Groups {
     /// No cgroup is watched yet; those that exist are noted.
     pub(super) fn new(accounting: Option<Accounting>) -> Self {
-        let mut at_open = HashSet::new();
-        let outcome = accounting.as_ref().map_or_else(WalkOutcome::default, |found| {
-            cgroup::walk(&found.mount, &mut |id, _| {
-                at_open.insert(id);
-                ControlFlow::Continue(())
-            })
-        });
-        let complete = !outcome.truncated && outcome.unreadable == 0;
         Self {
+            noted: Noted::at_open(accounting.as_ref()),
             accounting,
             groups: HashMap::new(),
             order: Vec::new(),
             order_is_old: false,
-            at_open: complete.then_some(at_open),
+            room: GROUPS,
+            stand_ins: HashMap::new(),
             buffer: Vec::new(),
             root: Residue::default(),
             overflow: 0,
@@ -131,26 +86,70 @@ impl Groups {
         Some(id)
     }
 
+    /// The cgroup that pays for what ran at `path`, which is gone: this one or one above that went after the counters were
+    /// read, or else the nearest above that is left; it is watched from now on. `None` where that is the root. It looks
+    /// through all that are watched: only zombies have outlived their cgroup.
+    pub(super) fn enter_gone(&mut self, path: &str) -> Option<CgroupId> {
+        let mount = self.accounting.as_ref()?.mount.clone();
+        mount.directory_of(path)?;
+        for at in std::iter::once(path).chain(paths_above(path)) {
+            let left = id_of(&mount, at);
+            let mut watched = self.groups.iter();
+            if let Some((id, _)) = watched.find(|(id, group)| group.path == at && Some(**id) != left) {
+                return Some(*id);
+            }
+            if at != path
+                && is_below(&mount, at)
+                && let Some(id) = left
+            {
+                self.watch(&mount, id, at);
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Until the next reading `heir` pays for `id`, which is gone, unless it is watched or somebody does.
+    pub(super) fn inherit(&mut self, id: CgroupId, heir: CgroupId) {
+        if id != CgroupId::ROOT && !self.groups.contains_key(&id) {
+            self.stand_ins.entry(id).or_insert(heir);
+        }
+    }
+
     fn watch(&mut self, mount: &CgroupMount, id: CgroupId, path: &str) {
         if self.groups.contains_key(&id) {
             return;
         }
-        if self.groups.len() >= GROUPS {
-            self.overflow += 1;
+        if self.groups.len() >= self.room {
+            self.refuse(mount, id, path);
             return;
         }
         let Some(folder) = mount.directory_of(path) else {
             return;
         };
-        let is_new = self.at_open.as_ref().is_some_and(|known| !known.contains(&id));
         self.order_is_old = true;
-        let base = is_new.then_some(CpuNanos::ZERO);
-        self.groups.insert(id, Group::new(path, folder, base));
+        let base = self.noted.is_new(id).then_some(CpuNanos::ZERO);
+        let above = paths_above(path).map_while(|above| id_of(mount, above)).collect();
+        self.groups.insert(id, Group::new(path, folder, above, base));
+    }
+
+    /// There is no room for a cgroup. What processes are charged in it is explained to the nearest watched one above. Once
+    /// there is room for it or for one in between, its counter holds time that was never explained to it, and is its base.
+    fn refuse(&mut self, mount: &CgroupMount, id: CgroupId, path: &str) {
+        self.overflow += 1;
+        self.noted.add(id);
+        for above in paths_above(path).map_while(|above| id_of(mount, above)) {
+            if self.groups.contains_key(&above) {
+                self.stand_ins.insert(id, above);
+                return;
+            }
+            self.noted.add(above);
+        }
     }
 
     /// A process in `id` was charged `time` there; `in_ticks` when ticks may hide some of it.
     pub(super) fn explain(&mut self, id: CgroupId, package: PackageId, time: CpuNanos, in_ticks: bool) {
-        if let Some(group) = self.groups.get_mut(&id) {
+        if let Some(group) = self.stand_in(id) {
             group.explained += time;
             group.in_ticks += u64::from(in_ticks);
             group.package = package;
@@ -183,17 +182,29 @@ impl Groups {
 
     /// `time` that ran in `id` has been charged elsewhere.
     pub(super) fn credit(&mut self, id: CgroupId, time: CpuNanos) {
-        if let Some(group) = self.groups.get_mut(&id) {
+        if let Some(group) = self.stand_in(id) {
             group.explained += time;
         }
     }
 
+    /// The watched cgroup whose counter has what ran in `id`. A stand-in that went in the same reading has its own.
+    fn stand_in(&mut self, id: CgroupId) -> Option<&mut Group> {
+        let mut id = id;
+        for _ in 0..cgroup::WALK_DEPTH {
+            if self.groups.contains_key(&id) {
+                break;
+            }
+            id = *self.stand_ins.get(&id)?;
+        }
+        self.groups.get_mut(&id)
+    }
+
     /// Reads all counters, before the processes are scanned. Cgroups that are gone leave their rows in `gone`, and what
-    /// they explained stays explained above.
-    pub(super) fn read(&mut self, gone: &mut Vec<TaskUsage>) -> Result<(), WorkloadError> {
+    /// they explained stays explained above. Each counter that cannot be read is counted in `lost`.
+    pub(super) fn read(&mut self, gone: &mut Vec<TaskUsage>, lost: &mut Lost) {
         self.put_in_order();
+        self.stand_ins.clear();
         let hierarchy = self.hierarchy();
-        let mut failed = Ok(());
         for at in 0..self.order.len() {
             let Some(id) = self.order.get(at).copied() else {
                 break;
@@ -202,6 +213,7 @@ impl Groups {
                 continue;
             };
             group.in_ticks = 0;
+            let below = std::mem::take(&mut group.below.explained);
             // A unit that is started again has the same path and another cgroup.
             let same = match fs::symlink_metadata(&group.folder) {
                 Ok(metadata) => CgroupId(metadata.ino()) == id,
@@ -211,52 +223,59 @@ impl Groups {
                 self.remove(id, gone);
                 continue;
             }
-            match read_counter(&group.folder, hierarchy, &mut self.buffer) {
-                Ok(usage) => group.usage = usage,
-                Err(error) => failed = Err(error),
+            let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
+            let Some(usage) = lost.count(usage) else {
+                continue;
+            };
+            group.usage = usage;
+            let parent = group.parent;
+            let (known, surplus) = group.trim(below);
+            if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
+                parent.below.explained += known;
+                parent.explained += surplus;
             }
         }
-        failed
     }
 
     /// Works out what is left, after the processes were scanned, and returns how much that is.
     pub(super) fn settle(&mut self) -> CpuNanos {
         self.put_in_order();
-        let mut added = CpuNanos::ZERO;
+        let (mut added, mut unread) = (CpuNanos::ZERO, false);
         let hierarchy = self.hierarchy();
         for id in &self.order {
             let Some(group) = self.groups.get_mut(id) else {
                 continue;
             };
-            let explained = group.explained + group.explained_below;
-            let in_ticks = group.in_ticks + group.in_ticks_below;
-            match (group.base, group.usage) {
-                (Some(base), Some(usage)) => {
-                    let hidden = CpuNanos::from_nanos(HIDDEN_BY_TICKS.as_nanos().saturating_mul(in_ticks));
-                    let known = base + explained + group.residue.total() + hidden;
-                    if let Some(rest) = usage.checked_sub(known).filter(|rest| !rest.is_zero()) {
-                        group.residue.add(group.package, rest);
-                        added += rest;
-                    }
-                }
-                // It existed at `open` and nobody was seen in it until now: what it counted so far is not ours to pay.
-                // Where the counter cannot be read it has no residue, and the next settlement tries again.
-                (None, _) => {
-                    let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
-                    group.usage = usage.ok().flatten();
-                    group.base = group.usage.map(|usage| usage.saturating_sub(explained));
-                }
-                (Some(_), None) => {}
+            let mut sight = None;
+            if group.is_unread() {
+                unread = true;
+                let usage = read_counter(&group.folder, hierarchy, &mut self.buffer);
+                sight = usage.ok().flatten();
             }
             let parent = group.parent;
-            let explained = explained + group.residue.total();
-            (group.explained_below, group.in_ticks_below) = (CpuNanos::ZERO, 0);
+            let (rest, sums) = group.settle(sight);
+            added += rest;
             if let Some(parent) = parent.and_then(|parent| self.groups.get_mut(&parent)) {
-                parent.explained_below += explained;
-                parent.in_ticks_below += in_ticks;
+                parent.below += sums;
             }
         }
+        if unread {
+            self.leave_pending();
+        }
         added
+    }
+
+    /// Nothing is paid above a new cgroup and then here once more.
+    fn leave_pending(&mut self) {
+        for id in self.order.iter().rev() {
+            let parent = self.groups.get(id).and_then(|group| group.parent);
+            let is_short = parent
+                .and_then(|parent| self.groups.get(&parent))
+                .is_some_and(|parent| parent.short);
+            if is_short && let Some(group) = self.groups.get_mut(id) {
+                group.leave_pending();
+            }
+        }
     }
 
     /// Forgets what was explained: the start of counting. Every cgroup takes its counter as its base.
@@ -267,6 +286,12 @@ impl Groups {
             group.base = None;
         }
         self.settle();
+    }
+
+    /// Leaves so much room, for tests.
+    #[cfg(test)]
+    pub(super) fn keep_room_for(&mut self, groups: usize) {
+        self.room = groups;
     }
 
     /// Rows without a task.
@@ -284,10 +309,31 @@ impl Groups {
         self.order_is_old = true;
         gone.extend(group.residue.rows(id, true));
         let explained = group.explained + group.residue.total();
-        if let Some(parent) = group.parent.and_then(|parent| self.groups.get_mut(&parent)) {
+        let Some(heir) = self.heir(&group) else {
+            return;
+        };
+        self.stand_ins.insert(id, heir);
+        if let Some(heir) = self.groups.get_mut(&heir) {
             // Its counter stays in those above it for ever, so its explanation has to stay too.
-            parent.explained += explained;
+            heir.explained += explained;
         }
+    }
+
+    /// The nearest cgroup that is left above one that is gone. It is watched from now on: if it were seen only later, its
+    /// counter would hold time that nothing explains. There is room for it, that of the one that is gone. The mount point
+    /// is left out: it was there at `open`, and has a base once somebody is seen in it.
+    fn heir(&mut self, gone: &Group) -> Option<CgroupId> {
+        let mount = self.accounting.as_ref()?.mount.clone();
+        for (id, path) in gone.above.iter().copied().zip(paths_above(&gone.path)) {
+            if self.groups.contains_key(&id) {
+                return Some(id);
+            }
+            if is_below(&mount, path) && id_of(&mount, path) == Some(id) {
+                self.watch(&mount, id, path);
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Remakes order and parents when cgroups came or went.
@@ -296,15 +342,14 @@ impl Groups {
             return;
         }
         self.order_is_old = false;
-        let by_path: HashMap<&str, CgroupId> = self
-            .groups
-            .iter()
-            .map(|(id, group)| (group.path.as_str(), *id))
-            .collect();
+        let parent_of = |group: &Group| {
+            let mut above = group.above.iter();
+            above.find(|id| self.groups.contains_key(id)).copied()
+        };
         let parents: Vec<(CgroupId, Option<CgroupId>)> = self
             .groups
             .iter()
-            .map(|(id, group)| (*id, nearest_above(&group.path, &by_path)))
+            .map(|(id, group)| (*id, parent_of(group)))
             .collect();
         for (id, parent) in parents {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -317,21 +362,4 @@ impl Groups {
         self.order
             .sort_by_key(|id| std::cmp::Reverse(groups.get(id).map_or(0, |group| group.path.len())));
     }
-}
-
-fn nearest_above(path: &str, by_path: &HashMap<&str, CgroupId>) -> Option<CgroupId> {
-    let mut path = path;
-    while let Some((above, _)) = path.rsplit_once('/') {
-        if let Some(id) = by_path.get(above) {
-            return Some(*id);
-        }
-        path = above;
-    }
-    None
-}
-
-fn id_of(mount: &CgroupMount, path: &str) -> Option<CgroupId> {
-    let folder = mount.directory_of(path)?;
-    let metadata = fs::symlink_metadata(folder).ok()?;
-    Some(CgroupId(metadata.ino()))
 }

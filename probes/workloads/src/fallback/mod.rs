@@ -6,7 +6,8 @@
 //!   comes from `stat` in ticks of 10 ms, of all processes in each scan, and [`ProcReader::no_clock`] says why. Not from
 //!   `schedstat`: that tells of living threads one by one, a file each, and of the dead ones nothing.
 //! - A **cgroup**'s counter is the truth of what ran in it. What it has beyond the processes known, those that lived between
-//!   two scans, is a row without a task of that cgroup.
+//!   two scans, is a row without a task of that cgroup. What one that is gone ran after the last look
+//!   is a row of the nearest that is left above, which is watched from then on.
 //! - Where **no counter counts** (the root cgroup), short lives show in the child time of whoever waited for them, as a row
 //!   without a task of the parent's cgroup.
 //!
@@ -30,8 +31,11 @@
 
 mod children;
 mod counter;
+mod folders;
+mod group;
 mod groups;
 mod kin;
+mod noted;
 mod processes;
 mod reader;
 mod residue;

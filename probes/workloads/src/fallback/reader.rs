@@ -27,8 +27,6 @@ pub struct ProcReader {
     room: Room,
     ended: VecDeque<(TickId, TaskUsage)>,
     ended_overflow: u64,
-    /// Drains whose times came from ticks.
-    in_ticks: u64,
     no_clock: Option<String>,
     /// Kept for its room.
     lines: Vec<CpuTimes>,
@@ -74,7 +72,6 @@ impl ProcReader {
             room: Room::default(),
             ended: VecDeque::new(),
             ended_overflow: 0,
-            in_ticks: 0,
             no_clock,
             lines: Vec::new(),
         };
@@ -93,7 +90,7 @@ impl ProcReader {
         self.groups.hierarchy()
     }
 
-    /// Why time comes from ticks of 10 ms; `None` where the processes' CPU clocks tell it.
+    /// Why time comes from ticks of 10 ms, which is coarser and loses nothing; `None` where the processes' CPU clocks tell it.
     #[must_use]
     pub fn no_clock(&self) -> Option<&str> {
         self.no_clock.as_deref()
@@ -116,9 +113,7 @@ impl ProcReader {
             self.ended.pop_front();
         }
         let mut gone = Vec::new();
-        let counters = self.groups.read(&mut gone);
-        self.scan.lost.count(counters);
-        self.in_ticks += u64::from(self.no_clock.is_some());
+        self.groups.read(&mut gone, &mut self.scan.lost);
         for row in gone {
             self.end(tick, row);
         }
@@ -139,6 +134,12 @@ impl ProcReader {
         Ok((section, self.report(recycled)))
     }
 
+    /// Leaves room for so many watched cgroups, for tests.
+    #[cfg(test)]
+    pub(super) fn keep_room_for(&mut self, groups: usize) {
+        self.groups.keep_room_for(groups);
+    }
+
     fn end(&mut self, tick: TickId, row: TaskUsage) {
         if self.ended.len() >= ENDED {
             self.ended.pop_front();
@@ -156,7 +157,6 @@ impl ProcReader {
             ("denied", self.scan.lost.denied),
             ("unparsable", self.scan.lost.unparsable),
             ("clock refused", self.scan.lost.clock_refused),
-            ("read in ticks", self.in_ticks),
             ("ended overflow", self.ended_overflow),
             ("cgroup overflow", self.groups.overflow),
         ];

@@ -242,7 +242,7 @@ impl Scan {
         }
         let due = !is_nowhere && process.check_is_due(time);
         let found = if due {
-            self.cgroup_of(groups, stat.pid)
+            self.cgroup_of(groups, &process)
         } else {
             None
         };
@@ -252,7 +252,8 @@ impl Scan {
         }
         if let Some(id) = found {
             if id != process.cgroup && !is_new {
-                // Some of this last rise may have run where it was: that cgroup is not to pay it again.
+                // Some of this last rise may have run where it was: that cgroup is not to pay it again. What did
+                // not is taken back at the next reading.
                 groups.credit(process.cgroup, rise);
             }
             process.cgroup = id;
@@ -268,15 +269,26 @@ impl Scan {
     }
 
     /// The cgroup that a process is in now, in the hierarchy that counts.
-    fn cgroup_of(&mut self, groups: &mut Groups, pid: u32) -> Option<CgroupId> {
+    fn cgroup_of(&mut self, groups: &mut Groups, process: &Process) -> Option<CgroupId> {
         let hierarchy = groups.hierarchy()?;
-        let lines = self.proc.cgroups(pid);
+        let lines = self.proc.cgroups(process.key.tgid);
         let lines = self.lost.count(lines)??;
         let counts = |line: &&CgroupLine| match hierarchy {
             Hierarchy::Unified => line.unified(),
             Hierarchy::Version1 => line.has("cpuacct"),
         };
-        groups.enter(&lines.iter().find(counts)?.path)
+        let line = lines.iter().find(counts)?;
+        if let Some(id) = (!line.is_gone).then(|| groups.enter(&line.path)).flatten() {
+            return Some(id);
+        }
+        // A zombie may outlive its cgroup. It stays in it, and one that was never seen is in the one that pays for it: the
+        // root would pay once more.
+        let heir = groups.enter_gone(&line.path)?;
+        if process.is_new() {
+            return Some(heir);
+        }
+        groups.inherit(process.cgroup, heir);
+        None
     }
 
     /// Takes those out of the book that the list does not have, and tells their parents what is known of them.

@@ -10,6 +10,9 @@ pub struct CgroupLine {
     pub controllers: String,
     /// The cgroup, relative to the root of the reader's cgroup namespace: outside of it the path begins with `/..`.
     pub path: String,
+    /// Whether that cgroup is gone, and only a zombie can be in it. Another one may have the path by now. Version 2 alone
+    /// says so.
+    pub is_gone: bool,
 }
 
 impl CgroupLine {
@@ -32,14 +35,15 @@ impl CgroupLine {
             return None;
         }
         // The kernel marks a removed cgroup of version 2, which a zombie may still be in.
-        let path = match path.strip_suffix(" (deleted)") {
-            Some(living) if hierarchy == 0 => living,
-            _ => path,
+        let (path, is_gone) = match path.strip_suffix(" (deleted)") {
+            Some(living) if hierarchy == 0 => (living, true),
+            _ => (path, false),
         };
         Some(Self {
             hierarchy,
             controllers,
             path: path.to_owned(),
+            is_gone,
         })
     }
 
@@ -79,5 +83,6 @@ mod tests {
         let lines = CgroupLine::parse_all(b"0::/gone (deleted)\n1:cpu:/kept (deleted)\n");
         assert_eq!(lines[0].path, "/gone");
         assert_eq!(lines[1].path, "/kept (deleted)");
+        assert!(lines[0].is_gone && !lines[1].is_gone);
     }
 }

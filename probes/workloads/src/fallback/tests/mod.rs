@@ -3,7 +3,9 @@
 
 mod children;
 mod clocks;
+mod gone;
 mod kernel;
+mod moves;
 
 use super::*;
 use crate::cgroup::Hierarchy;
@@ -151,6 +153,18 @@ impl Node {
     fn die(&self, pid: u32) {
         fs::remove_dir_all(self.path(&format!("proc/{pid}"))).unwrap();
         self.clocks.say(pid, ClockReading::Gone);
+    }
+
+    /// Process `pid`, born after `open`, has run so many ticks by its clock and is in `cgroup`.
+    fn runs(&self, pid: u32, ran: u64, cgroup: &str) {
+        self.process(pid, 200, 0, cgroup);
+        self.clocks.set(pid, ran * TICK);
+    }
+
+    /// Moves a cgroup out of the tree, so that none made later has its inode.
+    fn remove(&self, path: &str) {
+        let aside = self.path(&format!("gone{}", self.tick));
+        fs::rename(self.path(&format!("cgroup{path}")), aside).unwrap();
     }
 
     /// (Re)writes a cgroup whose counter stands at so many ticks.
@@ -385,6 +399,67 @@ fn a_cgroup_made_after_open_counts_whole_and_one_that_was_there_does_not() {
 }
 
 #[test]
+fn what_a_new_cgroup_has_to_pay_is_not_paid_above_it_before() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    node.cgroup("/a", 0);
+    node.process(6, 200, 0, "/a");
+    node.clocks.set(6, 0);
+    node.drain(&mut reader);
+    let outer = node.cgroup("/a", 45);
+    let inner = node.cgroup("/a/b", 40);
+    node.process(7, 200, 0, "/a/b");
+    node.clocks.set(7, 10 * TICK);
+    let usage = node.drain(&mut reader);
+    assert_eq!((residue(&usage, outer), residue(&usage, inner)), (5, 0));
+    let usage = node.drain(&mut reader);
+    assert_eq!((residue(&usage, outer), residue(&usage, inner)), (5, 30));
+}
+
+#[test]
+fn what_was_paid_above_a_new_cgroup_before_anybody_was_seen_in_it_is_not_paid_again() {
+    let mut node = Node::new();
+    let mut reader = node.open_with_clocks();
+    node.cgroup("/a", 0);
+    node.runs(6, 0, "/a");
+    node.drain(&mut reader);
+    let outer = node.cgroup("/a", 40);
+    let (inner, innermost) = (node.cgroup("/a/b", 40), node.cgroup("/a/b/c", 25));
+    assert_eq!(residue(&node.drain(&mut reader), outer), 40);
+    // Somebody is seen in both, and 7 more ran below that nobody sees.
+    node.runs(7, 1, "/a/b");
+    node.runs(8, 2, "/a/b/c");
+    for (path, ran) in [("/a", 50), ("/a/b", 50), ("/a/b/c", 30)] {
+        node.cgroup(path, ran);
+    }
+    node.drain(&mut reader);
+    node.drain(&mut reader);
+    let usage = node.drain(&mut reader);
+    assert_eq!(sum(&usage, |_| true), 50);
+    assert_eq!(
+        (
+            residue(&usage, outer),
+            residue(&usage, inner),
+            residue(&usage, innermost)
+        ),
+        (47, 0, 0)
+    );
+    // From then on it is the new ones'.
+    for (path, ran) in [("/a", 59), ("/a/b", 58), ("/a/b/c", 35)] {
+        node.cgroup(path, ran);
+    }
+    let usage = node.drain(&mut reader);
+    assert_eq!(
+        (
+            residue(&usage, outer),
+            residue(&usage, inner),
+            residue(&usage, innermost)
+        ),
+        (48, 3, 5)
+    );
+}
+
+#[test]
 fn time_in_a_nested_cgroup_is_not_counted_again_above_it() {
     let mut node = Node::new();
     let mut reader = node.open();
@@ -464,8 +539,7 @@ fn a_unit_that_is_started_again_is_another_cgroup() {
     let mut reader = node.open();
     node.cgroup("/a.service", 150);
     assert_eq!(residue(&node.drain(&mut reader), first), 48);
-    // Renamed, not removed, so that the file system gives the new folder another inode.
-    fs::rename(node.path("cgroup/a.service"), node.path("cgroup/aside")).unwrap();
+    node.remove("/a.service");
     node.die(7);
     let second = node.cgroup("/a.service", 20);
     assert_ne!(first, second);
@@ -474,6 +548,22 @@ fn a_unit_that_is_started_again_is_another_cgroup() {
     assert_eq!((residue(&usage, first), ticks(&usage, 8)), (48, 1));
     let usage = node.drain(&mut reader);
     assert_eq!((residue(&usage, first), residue(&usage, second)), (0, 17));
+}
+
+#[test]
+fn every_counter_that_cannot_be_read_is_counted() {
+    let mut node = Node::new();
+    let names = ["/a.service", "/b.service", "/c.service"];
+    for (pid, name) in (7..).zip(names) {
+        node.cgroup(name, 0);
+        node.process(pid, 100, 0, name);
+    }
+    let mut reader = node.open();
+    for name in names {
+        fs::write(node.path(&format!("cgroup{name}/cpu.stat")), "nonsense").unwrap();
+    }
+    assert_eq!(lost(&node.drain(&mut reader), "unparsable"), 3);
+    assert_eq!(lost(&node.drain(&mut reader), "unparsable"), 6);
 }
 
 #[test]
