@@ -209,11 +209,9 @@ const HEAD: &str = "# Kernels
 Written by `make test-kernels`, which boots Debian's kernels in QEMU with two emulated CPUs (TCG, no KVM) and runs
 `probes/ebpf/tests/kernel` and `kepler check` in each, one test after the other; change nothing here by hand.
 
-An emulator stretches what lies between a wake-up and the switch to the task that woke: the scheduler charges the task from
-the wake-up, the probe from the switch. Storms that spread over idle CPUs are therefore allowed 10 % more below `cpu.stat`
-here than on a real machine; the storm on one CPU, where nobody wakes up from idle, is held to 1 %. A test that fails runs
-once more (`in run 2`), because a host that is busy with other things makes an emulated CPU's ticks late, and with them what
-the guest's scheduler accounts. Storms have 60 to 250 processes, a tenth or less of those on a real machine. The kernel gets
+What is charged is held to 1 % of the scheduler's own figures, here as on a real machine. A test that fails runs once more
+(`in run 2`), because a host that is busy with other things makes an emulated CPU's ticks late, and with them what the guest's
+scheduler accounts. Storms have 60 to 250 processes, a tenth or less of those on a real machine. The kernel gets
 `tsc=reliable`, or it may take two different clocks for its scheduler and for `CLOCK_MONOTONIC`, as 5.10 did.
 
 ";
