@@ -202,13 +202,8 @@ fn a_dead_process_is_listed_with_its_last_time_and_then_forgotten() {
     assert_eq!(consumer.rows_of(task).count(), 0, "the acknowledged dead are not");
 }
 
-/// Not a test of its own: another test starts this one with a word more, and then the test harness's second thread, in
-/// which this runs, becomes a shell.
-#[test]
-fn a_thread_becomes_a_shell() {
-    if !std::env::args().any(|argument| argument == "become-a-shell") {
-        return;
-    }
+/// In a process of its own, whose second thread this is: the test below, started with a word more.
+fn become_a_shell() -> ! {
     let mut lines = std::io::stdin().lock().lines();
     for _ in 0..2 {
         lines.next().unwrap().unwrap();
@@ -221,11 +216,15 @@ fn a_thread_becomes_a_shell() {
 
 #[test]
 fn a_thread_that_execs_takes_its_leaders_name_and_no_time_is_lost_or_doubled() {
+    if std::env::args().any(|argument| argument == "become-a-shell") {
+        become_a_shell();
+    }
     let Some(_machine) = machine() else { return };
     let cgroup = Cgroup::new("scheduler-exec");
     let mut consumer = Consumer::open_scheduler(1_024);
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["scheduler::a_thread_becomes_a_shell", "become-a-shell"]);
+    let name = "scheduler::a_thread_that_execs_takes_its_leaders_name_and_no_time_is_lost_or_doubled";
+    child.args([name, "become-a-shell"]);
     child.args(["--exact", "--nocapture", "--test-threads=2"]);
     let mut child = Guarded(child.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
     let (pid, task) = (child.pid(), task_of(child.pid()));
