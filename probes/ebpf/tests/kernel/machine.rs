@@ -11,7 +11,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 const CPU1_ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
@@ -277,9 +276,7 @@ fn pids_that_wrap_many_times_mix_no_two_processes() {
     let mut homes: HashMap<TaskKey, CgroupId> = HashMap::new();
     let mut keys_of_pid: BTreeMap<u32, u32> = BTreeMap::new();
     let shells = storms.each_ref().map(|storm| task_of(storm.pid()));
-    for storm in &storms {
-        storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
-    }
+    storms.iter().for_each(Guarded::go);
     while storms
         .iter_mut()
         .any(|storm| storm.0.try_wait().unwrap().is_none())

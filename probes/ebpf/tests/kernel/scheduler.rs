@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 fn weather(consumer: &mut Consumer<SchedulerProbe>, cgroup: &Cgroup, count: u32, every: u32) -> (u64, u64) {
     let mut storm = cgroup.storm_to_come(count);
     let (charged, truth) = consumer.before_storm(cgroup);
-    storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    storm.go();
     while storm.0.try_wait().unwrap().is_none() {
         pause(every);
         consumer.drain();
@@ -303,9 +303,7 @@ fn both_accountants_and_the_kernel_agree_under_load() {
         cgroup.cpu_stat(),
         (switch.charged_in(&cgroup), scheduler.charged_in(&cgroup)),
     );
-    for shell in &load {
-        shell.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
-    }
+    load.iter().for_each(Guarded::go);
     for _ in 0..25 {
         pause(200);
         scheduler.drain();

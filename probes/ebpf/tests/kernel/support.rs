@@ -193,7 +193,7 @@ impl<P: Drained> Consumer<P> {
     pub(crate) fn weather(&mut self, cgroup: &Cgroup, count: u32) -> (u64, u64) {
         let mut storm = cgroup.storm_to_come(count);
         let before = self.before_storm(cgroup);
-        storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+        storm.go();
         while storm.0.try_wait().unwrap().is_none() {
             pause(100);
             self.drain();
@@ -254,6 +254,11 @@ impl Guarded {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Writes the line that it waits for.
+    pub(crate) fn go(&self) {
+        self.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
     }
 }
 

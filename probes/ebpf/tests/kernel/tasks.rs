@@ -7,7 +7,6 @@ use crate::support::{
 };
 use attribution::model::TaskKind;
 use rustix::time::{ClockId, clock_gettime};
-use std::io::Write as _;
 
 /// What had been charged to this process at a drain, and what it had run by the scheduler's own account a little later:
 /// asked before the drain, the scheduler would write down what the probe is to estimate.
@@ -64,7 +63,7 @@ fn every_drain_charges_what_ran(consumer: &mut Consumer, name: &str, cpus: &[u32
             let most = truth.max(passed) + truth / 100 + last.late;
             // What was estimated too much is taken back later.
             let owed = (last.charged - first.charged).saturating_sub(last.truth - first.truth);
-            let least = truth - truth / 100 - next.late - owed;
+            let least = (truth - truth / 100).saturating_sub(next.late + owed);
             assert!(
                 (least..=most).contains(&rise),
                 "{rise} ns in a drain, and not {least} to {most}, of {truth} ns"
@@ -176,7 +175,7 @@ fn renamed(consumer: &mut Consumer, child: Guarded, name: &str) {
         !names.is_empty()
     });
     assert_eq!(names, ["sh"]);
-    child.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    child.go();
     wait_until("the shell is renamed", || comm_of(child.pid()) == name);
     wait_until("it sleeps", || {
         std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).is_ok_and(|stat| stat.contains(") S "))
