@@ -12,6 +12,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const CPU1_ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 
@@ -227,18 +228,37 @@ fn a_machine_that_slept_charges_nobody_for_the_night() {
     let before = away();
     fs::write(alarm, "0").unwrap();
     fs::write(alarm, "+5").unwrap();
-    fs::write("/sys/power/state", "mem").unwrap();
+    if let Err(error) = fs::write("/sys/power/state", "mem") {
+        panic!("it does not sleep: {error}\n{}", last_words_of_the_kernel());
+    }
     let elapsed = watch.drain("woken");
     eprintln!(
         "asleep for {} s; {elapsed} ns of CLOCK_MONOTONIC between two drains",
         away() - before
     );
-    assert!(away() - before >= 1, "it did not sleep");
+    assert!(
+        away() - before >= 1,
+        "it did not sleep\n{}",
+        last_words_of_the_kernel()
+    );
     for _ in 0..5 {
         pause(100);
         watch.drain("awake");
     }
     settle(&mut watch, &burner, "a burner on a machine that slept");
+}
+
+/// What the kernel says about a sleep that was none: the end of its log, and its clock with the alarm.
+fn last_words_of_the_kernel() -> String {
+    // busybox has it in the guest.
+    let log = Command::new("dmesg").output().map_or_else(
+        |error| format!("dmesg: {error}"),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let lines: Vec<&str> = log.lines().collect();
+    let clock =
+        fs::read_to_string("/proc/driver/rtc").unwrap_or_else(|error| format!("/proc/driver/rtc: {error}"));
+    format!("{clock}\n{}", lines[lines.len().saturating_sub(60)..].join("\n"))
 }
 
 /// A pid limit that is put back when the test ends.
