@@ -51,9 +51,10 @@ fn every_drain_charges_what_ran(consumer: &mut Consumer, name: &str, cpus: &[u32
         pause(100);
         let first = Reading::take(consumer, burners + 1);
         let (mut last, mut worst) = (first, 0);
-        for _ in 0..15 {
-            // No whole number of the scheduler's ticks, of 4 or 10 ms: its own figures are older now and younger then.
-            pause(201);
+        for longer in [1, 3, 2].repeat(10) {
+            // No whole number of the scheduler's ticks, of 4 or 10 ms: its own figures are older now and younger then, by
+            // more than 1 % of so short a time.
+            pause(100 + longer);
             let next = Reading::take(consumer, burners + 1);
             let (rise, truth) = (next.charged - last.charged, next.truth - last.truth);
             // What a hypervisor steals is in the probe's estimate, and the time of a thread whose switches it was not
