@@ -5,7 +5,8 @@
 //! Truth of the storm is `cpu.stat` of its cgroup. Truth of a burner is its own CPU clock, which it writes down when it is
 //! asked: schedstat is as old as the last scheduler tick, some milliseconds. It is asked after each drain and not before,
 //! because reading that clock makes the scheduler's figure fresh, which would flatter whoever relies on it. Steal is
-//! printed beside: the kernel leaves it out of every task's time, and a probe that goes by the clock does not.
+//! printed beside: it is in no task's time, but what was stolen since `switch` last compared the clocks is in its estimate
+//! of the task that runs.
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
 mod support;

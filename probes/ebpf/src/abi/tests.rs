@@ -2,13 +2,20 @@
 //! Compares every struct with the BTF in the object: name, size, and each field's name and offset.
 
 use super::*;
-use crate::layout::{layout, structs_of};
+use crate::layout::{Layout, layout, structs_of};
 use std::mem::{offset_of, size_of};
 
-#[test]
-fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
+/// Holds structs of ours against those that the object was compiled with.
+fn compare<const N: usize>(mirrored: [(&str, Layout); N]) {
     let compiled = structs_of(OBJECT);
-    let mirrored = [
+    for (name, layout) in mirrored {
+        assert_eq!(compiled.get(name), Some(&layout), "struct {name}");
+    }
+}
+
+#[test]
+fn keys_and_values_of_rows_have_the_layout_that_the_object_was_compiled_with() {
+    compare([
         (
             "task_key",
             layout!(TaskMapKey {
@@ -57,6 +64,12 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
                 missed_ns
             }),
         ),
+    ]);
+}
+
+#[test]
+fn what_each_cpu_has_lies_as_in_the_object() {
+    compare([
         (
             "readings",
             layout!(Readings {
@@ -109,10 +122,7 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
                 idle_since
             }),
         ),
-    ];
-    for (name, layout) in mirrored {
-        assert_eq!(compiled.get(name), Some(&layout), "struct {name}");
-    }
+    ]);
 }
 
 #[test]

@@ -262,6 +262,30 @@ fn a_silent_task_that_nobody_knows_is_dead_and_one_that_ran_is_not() {
     assert_eq!(drain(&mut accounts, 3, 2, &[]).forgotten, [key(7, 5, 40)]);
 }
 
+#[test]
+fn a_rise_longer_than_the_time_that_passed_is_refused_once_and_counted() {
+    let mut accounts = Accounts::default();
+    accounts.expect_at_most(Duration::from_nanos(100));
+    let task = key(7, 5, 40);
+    let ran = |cpu_ns| TaskMapValue {
+        events: Events {
+            switches: cpu_ns,
+            ..Events::default()
+        },
+        ..value(cpu_ns, 0)
+    };
+    let reports: Vec<_> = (1_u64..)
+        .zip([100, 201, 211])
+        .map(|(tick, total)| {
+            let row = drain(&mut accounts, tick, 0, &[(task, ran(total))]).rows[0];
+            let switches = row.events.get(attribution::model::Event::Switches);
+            (row.cpu.as_nanos(), switches, accounts.refused())
+        })
+        .collect();
+    // The next rise counts from what was refused.
+    assert_eq!(reports, [(100, 100, 0), (100, 100, 1), (110, 110, 1)]);
+}
+
 /// What the kernel may do to one entry between two drains.
 #[derive(Clone, Copy, Debug)]
 enum Event {

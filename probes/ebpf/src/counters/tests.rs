@@ -2,6 +2,7 @@
 //! Scaling, and the words for what is missing.
 
 use super::*;
+use std::io::Write as _;
 
 fn reading(enabled_ns: u64, count: u64, missed_ns: u64) -> HardwareValue {
     HardwareValue {
@@ -73,4 +74,60 @@ fn a_machine_without_a_pmu_has_no_counter_and_says_so() {
     let open = Open::on(&[never], &[0]);
     assert_eq!((open.mask(), open.events()), (0, EventSet::NONE));
     assert!(open.missing[0].starts_with("cpu_cycles: "), "{:?}", open.missing);
+}
+
+/// Reads as a perf event that has counted so much.
+fn event(counted: u64) -> OwnedFd {
+    let (event, mut kernel) = io::pipe().unwrap();
+    let mut reading = [0; 24];
+    reading[..8].copy_from_slice(&counted.to_ne_bytes());
+    kernel.write_all(&reading).unwrap();
+    event.into()
+}
+
+/// Two counters, in the first and the last place, on two CPUs.
+fn two_counters(first: [u64; 2], last: [u64; 2]) -> Open {
+    let mut open = Open::default();
+    for (place, counted) in [(0, first), (COUNTERS - 1, last)] {
+        open.counters[place] = Some(GENERIC[place]);
+        let on_cpu = |(cpu, counted)| (place, cpu, event(counted));
+        open.descriptors.extend((0_u32..).zip(counted).map(on_cpu));
+    }
+    open
+}
+
+#[test]
+fn a_counter_that_no_cpu_moves_is_dropped_and_named_and_one_that_any_cpu_moves_stays() {
+    let mut open = two_counters([0, 5], [0, 0]);
+    open.drop_dead();
+    assert_eq!(open.mask(), 1);
+    assert_eq!(open.events(), EventSet::NONE.with(Event::CpuCycles));
+    assert_eq!(open.missing.len(), 1, "{:?}", open.missing);
+    assert!(
+        open.missing[0].starts_with("cache_miss: opens but does not count"),
+        "{:?}",
+        open.missing
+    );
+    let places: Vec<_> = open
+        .descriptors
+        .iter()
+        .map(|(place, cpu, _)| (*place, *cpu))
+        .collect();
+    assert_eq!(places, [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn an_event_that_cannot_be_read_counts_nothing() {
+    let (event, _) = io::pipe().unwrap();
+    assert_eq!(count_of(&event.into()), 0);
+}
+
+#[test]
+fn counters_that_are_given_up_are_closed_and_the_reason_is_said() {
+    let mut open = two_counters([1, 1], [1, 1]);
+    assert_eq!(open.mask(), 0b1001);
+    open.give_up("the map has no room");
+    assert_eq!((open.mask(), open.events()), (0, EventSet::NONE));
+    assert!(open.descriptors.is_empty());
+    assert_eq!(open.missing, ["the map has no room"]);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
+use crate::abi::Events;
+use attribution::model::Event;
 
 /// More than any step here.
 const MOST: Duration = Duration::from_secs(1);
@@ -148,4 +150,90 @@ fn time_without_room_goes_to_the_root_cgroup_of_its_package() {
         .map(|row| (row.task, row.cgroup.0, row.package.0, row.cpu.as_nanos()))
         .collect();
     assert_eq!(rows, [(None, 1, 0, 103), (None, 40, 1, 7), (None, 1, 1, 11)]);
+}
+
+#[test]
+fn a_rise_longer_than_the_time_that_passed_is_refused_once_and_counted() {
+    let with = |busy_ns, softirq_ns, idle_ns| Slot {
+        softirq_ns,
+        ..slot(0, busy_ns, idle_ns)
+    };
+    let most = Duration::from_nanos(100);
+    let mut cpus = Cpus::default();
+    let first = cpus.record(&[with(100, 0, 0)], &[0], 1_000, most);
+    assert_eq!(first.implausible, 0);
+    let lost = cpus.record(&[with(201, 101, 101)], &[0], 1_100, most);
+    assert_eq!(lost.implausible, 3);
+    assert_eq!(report(&cpus), [(0, 1, 100, 0)]);
+    // The next rises count from there, and what was refused stays counted.
+    let lost = cpus.record(&[with(211, 106, 121)], &[0], 1_200, most);
+    assert_eq!(lost.implausible, 3);
+    assert_eq!(report(&cpus), [(0, 1, 115, 20)]);
+}
+
+#[test]
+fn softirqs_have_a_row_for_each_package_with_what_hit_idle_cpus() {
+    let with = |package, softirq_ns, net_rx| Slot {
+        softirq_ns,
+        idled: Events {
+            net_rx,
+            ..Events::default()
+        },
+        ..slot(package, 1, 0)
+    };
+    let mut cpus = Cpus::default();
+    let never_there = Slot {
+        softirq_ns: 1_000,
+        ..slot(3, 0, 0)
+    };
+    let slots = [with(0, 10, 1), with(1, 20, 2), with(0, 30, 4), never_there];
+    cpus.record(&slots, &[0, 1, 2], 1_000, MOST);
+    // Rows that are there already are not theirs.
+    let mut rows = vec![unnamed(CgroupId::ROOT, PackageId(0), 7, EventCounts::ZERO)];
+    cpus.softirq_rows(&mut rows);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let hits = row.events.get(Event::NetRxIrqs);
+            (row.task, row.package.0, row.cpu.as_nanos(), hits)
+        })
+        .collect();
+    let softirq = Some(TaskKey::SOFTIRQ);
+    assert_eq!(rows, [(None, 0, 7, 0), (softirq, 0, 40, 5), (softirq, 1, 20, 2)]);
+    // And it is busy time.
+    assert_eq!(report(&cpus), [(0, 2, 42, 0), (1, 1, 21, 0)]);
+}
+
+#[test]
+fn softirqs_are_added_by_package_and_vector_and_a_vector_that_never_ran_is_left_out() {
+    let with = |vectors: &[(usize, u64, u64)]| {
+        let mut softirqs = Softirqs::default();
+        for (vector, count, ns) in vectors {
+            softirqs.count[*vector] = *count;
+            softirqs.ns[*vector] = *ns;
+        }
+        softirqs
+    };
+    let slots = [slot(0, 0, 0), slot(1, 0, 0), slot(0, 0, 0)];
+    // Numbers of vectors: 1 timer, 3 net_rx, 9 rcu; 10 and more the kernel does not have.
+    let softirqs = [
+        with(&[(3, 5, 50), (9, 1, 9)]),
+        with(&[(3, 7, 70)]),
+        with(&[(1, 2, 0), (3, 6, 60), (10, 1, 1)]),
+    ];
+    let mut rows = Vec::new();
+    softirq_times(&slots, &softirqs, &mut rows);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (row.package.0, row.vector, row.count, row.time.as_nanos()))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (0, "net_rx", 11, 110),
+            (0, "rcu", 1, 9),
+            (1, "net_rx", 7, 70),
+            (0, "timer", 2, 0)
+        ]
+    );
 }

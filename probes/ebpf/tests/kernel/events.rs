@@ -231,17 +231,24 @@ fn softirqs_are_counted_by_vector_and_no_task_pays_their_time() {
         (row.package, row.comm.to_text().as_str()),
         (PackageId(0), "softirq")
     );
+    // The row is read first. What a slice that still runs was interrupted for after its flush comes with the next drain.
     let taken = permille(row.cpu.as_nanos(), all);
+    eprintln!("softirqs: {} of {all} ns are in the row", row.cpu.as_nanos());
     assert!(
-        (900..=1_010).contains(&taken),
+        (990..=1_000).contains(&taken),
         "{taken} per mille of softirq time are in the row"
     );
     // Rows, that one included, are the busy time: nothing is paid twice.
-    let whole = permille(consumer.charged(|_| true) - charged, consumer.busy() - busy);
-    assert!((980..=1_020).contains(&whole), "{whole} per mille");
+    let (charged, busy) = (consumer.charged(|_| true) - charged, consumer.busy() - busy);
+    // Rows are read a moment before the CPUs, which is much of a tenth of a second when somebody else runs in it.
+    let late = nanos(consumer.section.ended.since(consumer.section.began));
+    assert!(
+        charged + late >= busy / 100 * 99 && charged <= busy / 100 * 101,
+        "rows hold {charged} of {busy} ns"
+    );
     // Whoever was hit: this process for most of them, as loopback delivers on the sender's CPU.
     let hit = sum(&consumer.usage.tasks, |row| row.events.get(Event::NetRxIrqs));
-    assert!(hit >= ours * 9 / 10, "{hit} of {ours} hit somebody");
+    assert!(hit >= ours * 99 / 100, "{hit} of {ours} hit somebody");
     let us: Vec<TaskUsage> = consumer.rows_of(task_of(std::process::id())).copied().collect();
     assert!(sum(&us, |row| row.events.get(Event::NetRxIrqs)) >= ours / 2);
 }

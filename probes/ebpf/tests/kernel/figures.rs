@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the kernel itself says of a process and of the CPUs: the truth that the tests hold the probe against.
 
-use crate::support::guest;
 use attribution::model::TaskKey;
 use std::fs;
 
@@ -31,8 +30,8 @@ pub(crate) fn comm_of(pid: u32) -> String {
         .to_owned()
 }
 
-/// Time on CPU that the scheduler charged to all threads of a process, in nanoseconds. Of another process it may lag
-/// behind by [`stale_ns`] for each running thread; our own threads are charged when they are asked for.
+/// Time on CPU that the scheduler charged to all threads of a process, in nanoseconds. Of another process it lags
+/// behind by up to one of the scheduler's ticks for each running thread; our own are charged when they are asked for.
 pub(crate) fn schedstat(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads
@@ -46,12 +45,6 @@ pub(crate) fn schedstat(pid: u32) -> u64 {
             }
         })
         .sum()
-}
-
-/// How old the scheduler's own figure of a running thread may be: a tick, and a late one. An emulated CPU takes no tick
-/// while the host runs something else in its place.
-pub(crate) fn stale_ns() -> u64 {
-    if guest() { 60_000_000 } else { 8_000_000 }
 }
 
 /// The CPU clock of one of our own threads.
@@ -71,8 +64,8 @@ fn cpu_clock(tid: libc::pid_t) -> u64 {
     u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
 }
 
-/// Time that the hypervisor took from all CPUs since boot, in nanoseconds (proc(5): field `steal`, `USER_HZ` 100). The
-/// scheduler leaves it out of every task's time; by the clock, and so by the probe, the task that was on the CPU had it.
+/// Time that the hypervisor took from all CPUs since boot, in nanoseconds (proc(5): field `steal`, `USER_HZ` 100). It is
+/// in no task's time, and not in idle time either.
 pub(crate) fn stolen() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap();
     let steal = text.lines().next().unwrap().split_whitespace().nth(8).unwrap();

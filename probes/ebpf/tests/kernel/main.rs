@@ -3,6 +3,8 @@
 //! it is not. One test at a time holds the machine, so that no test's load is another's noise.
 
 #[cfg(test)]
+mod burn;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod figures;

@@ -1,30 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Thousands of processes that live for a millisecond, in a cgroup of their own whose `cpu.stat` is the truth.
 
-use crate::support::{Cgroup, Consumer, guest, least_of_storm, machine, permille, stolen, storm_of};
-use attribution::model::TickId;
-use rustix::time::{ClockId, clock_gettime};
+use crate::support::{Cgroup, Consumer, machine, permille, storm_of};
 
 #[test]
 fn five_thousand_short_processes_are_charged_and_then_forgotten() {
     let Some(_machine) = machine() else { return };
     let cgroup = Cgroup::new("storm");
     let mut consumer = Consumer::open(16_384);
-    let steal = stolen();
     let processes = storm_of(5_000);
-    consumer.weather(&cgroup, processes);
-    let steal = stolen() - steal;
-
-    let (charged, truth) = (consumer.charged(|name| name.1 == cgroup.id()), cgroup.cpu_stat());
+    let (charged, truth) = consumer.weather(&cgroup, processes);
     let ratio = permille(charged, truth);
     eprintln!(
         "storm: {charged} ns, {ratio} per mille of cpu.stat, {} tasks",
         consumer.tasks_in(cgroup.id())
     );
-    assert!(
-        ratio >= least_of_storm(980) && charged <= truth / 100 * 102 + steal,
-        "{charged} ns of {truth} ns"
-    );
+    assert!((990..=1_010).contains(&ratio), "{charged} ns of {truth} ns");
     // Every process has been a row, and its shell.
     assert!(consumer.tasks_in(cgroup.id()) > usize::try_from(processes).unwrap());
 
@@ -47,27 +38,25 @@ fn a_hash_that_is_far_too_small_loses_names_and_no_time() {
     let mut consumer = Consumer::open(4);
     consumer.drain();
     let (busy, named) = (consumer.busy(), consumer.charged(|_| true));
-    let steal = stolen();
-    consumer.weather(&cgroup, storm_of(600));
-    let steal = stolen() - steal;
+    // A second of them: some kernels show no program the switches of threads of their own, whose time goes to who comes
+    // next, some milliseconds here and there.
+    let (charged, truth) = consumer.weather(&cgroup, storm_of(2_000));
 
+    // Rows are read a moment before the busy time of the CPUs.
     let whole = permille(consumer.charged(|_| true) - named, consumer.busy() - busy);
+    eprintln!("overflow: rows hold {whole} of 1000 parts of the busy time");
     assert!(
-        (980..=1_020).contains(&whole),
+        (990..=1_010).contains(&whole),
         "rows hold {whole} per mille of the busy time"
     );
 
-    let (charged, truth) = (consumer.charged(|name| name.1 == cgroup.id()), cgroup.cpu_stat());
     let ratio = permille(charged, truth);
     let unnamed = consumer.charged(|name| name.0.is_none() && name.1 == cgroup.id());
     eprintln!(
         "overflow: {ratio} per mille of cpu.stat, {} of them unnamed",
         permille(unnamed, truth)
     );
-    assert!(
-        ratio >= least_of_storm(970) && charged <= truth / 100 * 103 + steal,
-        "{charged} ns of {truth} ns"
-    );
+    assert!((990..=1_010).contains(&ratio), "{charged} ns of {truth} ns");
     assert!(unnamed > 0);
     let full = consumer.usage.lost.iter().find(|lost| lost.reason == "map_full");
     assert!(full.is_some_and(|lost| lost.count > 0 && lost.probe == "sched_switch"));
@@ -77,38 +66,4 @@ fn a_hash_that_is_far_too_small_loses_names_and_no_time() {
         .iter()
         .filter(|row| row.task.is_some() && row.cgroup == cgroup.id());
     assert_eq!(left.count(), 0, "rows of the dead");
-}
-
-#[test]
-fn a_drain_of_four_thousand_rows_is_cheap() {
-    let Some(_machine) = machine() else { return };
-    let cgroup = Cgroup::new("many");
-    let mut consumer = Consumer::open(16_384);
-    // Nothing is acknowledged, so every dead process stays.
-    consumer.acks = false;
-    let processes = storm_of(4_000);
-    consumer.weather(&cgroup, processes);
-    assert!(consumer.probe.entries() >= processes);
-
-    let cheapest = (0..10)
-        .map(|tick| {
-            let recycled = std::mem::take(&mut consumer.usage.tasks);
-            let before = clock_gettime(ClockId::ThreadCPUTime);
-            let tick = TickId(1_000_000 + tick);
-            consumer.usage = consumer.probe.drain(tick, TickId(0), recycled).unwrap().1;
-            let after = clock_gettime(ClockId::ThreadCPUTime);
-            (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec
-        })
-        .min()
-        .unwrap();
-    eprintln!(
-        "a drain of {} entries: {cheapest} ns of CPU",
-        consumer.probe.entries()
-    );
-    if guest() {
-        eprintln!("skipped: the bound on that time, which an emulator multiplies");
-        return;
-    }
-    // Unoptimised code; optimised it is a third of this and less.
-    assert!(cheapest < 15_000_000, "{cheapest} ns");
 }

@@ -2,7 +2,7 @@
 //! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures
 //! (figures.rs).
 
-pub(crate) use crate::figures::{comm_of, schedstat, stale_ns, stolen, task_of};
+pub(crate) use crate::figures::{comm_of, schedstat, stolen, task_of};
 use attribution::model::{CgroupId, LostEvents, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
 use probe_ebpf::{Probe, ProbeError, SchedulerProbe, Settings};
 use rustix::fs::{FlockOperation, flock};
@@ -50,17 +50,6 @@ pub(crate) fn storm_of(count: u32) -> u32 {
     } else {
         count
     }
-}
-
-/// The least that a storm on all CPUs may be charged, in thousandths of `cpu.stat`.
-///
-/// A task that wakes up on an idle CPU is charged by the scheduler from the moment of the wake-up (`exec_start` is the
-/// run queue's clock, which is not read again when the wake-up asks for the switch), and by us from the switch. Between
-/// the two lies an interrupt from CPU to CPU, some microseconds. In an emulator it waits until the other CPU's host
-/// thread looks, up to milliseconds. That this is all of the difference is what
-/// `machine::a_storm_on_one_cpu_wakes_nobody_from_idle_and_is_charged_in_full` shows.
-pub(crate) fn least_of_storm(permille: u64) -> u64 {
-    if guest() { permille - 100 } else { permille }
 }
 
 pub(crate) fn pause(milliseconds: u32) {
@@ -199,9 +188,12 @@ impl<P: Drained> Consumer<P> {
     }
 
     /// Runs `count` processes in `cgroup`, draining ten times a second, and on until the last of them are marked, reported,
-    /// acknowledged and forgotten.
-    pub(crate) fn weather(&mut self, cgroup: &Cgroup, count: u32) {
-        let mut storm = cgroup.storm(count);
+    /// acknowledged and forgotten. Returns what they were charged, and what the kernel accounts for them: without what
+    /// their shell ran before, of which the slice in which it moved is charged where it ended.
+    pub(crate) fn weather(&mut self, cgroup: &Cgroup, count: u32) -> (u64, u64) {
+        let mut storm = cgroup.storm_to_come(count);
+        let before = self.before_storm(cgroup);
+        storm.go();
         while storm.0.try_wait().unwrap().is_none() {
             pause(100);
             self.drain();
@@ -210,6 +202,22 @@ impl<P: Drained> Consumer<P> {
             pause(20);
             self.drain();
         }
+        let after = (self.charged_in(cgroup), cgroup.cpu_stat());
+        (after.0 - before.0, after.1 - before.1)
+    }
+
+    /// Waits until a shell rests in `cgroup`. Returns what is charged there and what the kernel accounts.
+    pub(crate) fn before_storm(&mut self, cgroup: &Cgroup) -> (u64, u64) {
+        wait_until("the shell waits in its cgroup", || {
+            cgroup.cpu_stat() > 0 && cgroup.rests()
+        });
+        self.drain();
+        (self.charged_in(cgroup), cgroup.cpu_stat())
+    }
+
+    /// Charged so far in a cgroup.
+    pub(crate) fn charged_in(&self, cgroup: &Cgroup) -> u64 {
+        self.charged(|name| name.1 == cgroup.id())
     }
 
     /// What was lost. Not that a switch went by unseen: some kernels of virtual machines run no program while a thread of
@@ -246,6 +254,11 @@ impl Guarded {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Writes the line that it waits for.
+    pub(crate) fn go(&self) {
+        self.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
     }
 }
 
@@ -308,14 +321,7 @@ impl Cgroup {
         usage.parse::<u64>().unwrap() * 1_000
     }
 
-    /// Starts `count` short processes in it, one after the other, out of a shell that is in it, too.
-    pub(crate) fn storm(&self, count: u32) -> Guarded {
-        let storm = self.storm_to_come(count);
-        storm.0.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
-        storm
-    }
-
-    /// Likewise, when its shell reads a line.
+    /// Starts a shell in it that runs `count` short processes, one after the other, once it has read a line.
     pub(crate) fn storm_to_come(&self, count: u32) -> Guarded {
         let script = r#"echo $$ > "$1/cgroup.procs"; read go; i=0;
             while [ $i -lt "$2" ]; do /bin/true; i=$((i+1)); done"#;

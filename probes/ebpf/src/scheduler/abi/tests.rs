@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use crate::layout::{layout, structs_of};
+use crate::layout::{Layout, layout, structs_of};
+
+/// Holds structs of ours against those that the object was compiled with.
+fn compare<const N: usize>(mirrored: [(&str, Layout); N]) {
+    let compiled = structs_of(OBJECT);
+    for (name, layout) in mirrored {
+        assert_eq!(compiled.get(name), Some(&layout), "struct {name}");
+    }
+}
 
 #[test]
-fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
-    let compiled = structs_of(OBJECT);
-    let mirrored = [
+fn threads_have_the_layout_that_the_object_was_compiled_with() {
+    compare([
         (
             "thread_record",
             layout!(ThreadRecord {
@@ -25,6 +32,12 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
             }),
         ),
         ("dead_thread_key", layout!(DeadThreadKey { task, at_ns })),
+    ]);
+}
+
+#[test]
+fn graves_have_the_layout_that_the_object_was_compiled_with() {
+    compare([
         (
             "dead_row_key",
             layout!(DeadRowKey {
@@ -66,10 +79,7 @@ fn every_struct_has_the_layout_that_the_object_was_compiled_with() {
                 cgroups_full
             }),
         ),
-    ];
-    for (name, layout) in mirrored {
-        assert_eq!(compiled.get(name), Some(&layout), "struct {name}");
-    }
+    ]);
 }
 
 /// As the kernel lays it down.

@@ -2,6 +2,9 @@
 //! A machine that forks, runs, execs, dies and reuses tids and addresses in any order, with the two programs of
 //! bpf/task_time.bpf.c, whose passes are interrupted at every thread. What is charged must be what ran.
 
+mod accountant;
+mod programs;
+
 use super::super::super::abi::{Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, ROW_LEADER_GONE};
 use super::super::super::graves::{self, Graves, Stir};
 use super::*;
@@ -249,151 +252,6 @@ impl Machine {
         self.tasks[leader].record.tid = new.tid;
         self.tasks[heir].leads = true;
         self.tasks[leader].leads = false;
-    }
-
-    /// The program `sched_process_free`.
-    fn free(&mut self, index: usize) {
-        let task = self.tasks.remove(index);
-        let mut record = ThreadRecord {
-            at_ns: self.now_ns,
-            ..task.record
-        };
-        let led = self
-            .tasks
-            .iter()
-            .any(|other| other.process == task.process && other.leads);
-        if !task.leads && !led {
-            record.flags |= THREAD_NAMELESS;
-            record.started_ns = 77;
-        }
-        if record.start_ns > self.pass_ended {
-            self.burials.added += 1;
-            self.add_to_row(&record);
-            return;
-        }
-        self.burials.reported += 1;
-        if self.dead_threads.len() < self.room.threads {
-            self.dead_threads.push(record);
-        } else {
-            self.silenced += record.cpu_ns;
-        }
-    }
-
-    fn add_to_row(&mut self, record: &ThreadRecord) {
-        let key = DeadRowKey {
-            started_ns: record.started_ns,
-            cgroup_id: record.cgroup_id,
-            tgid: record.tgid,
-            package: 0,
-        };
-        let place = (key.started_ns, key.tgid, key.cgroup_id);
-        let room = self.dead_rows.contains_key(&place) || self.dead_rows.len() < self.room.rows;
-        if record.flags & THREAD_NAMELESS == 0 && room {
-            let (_, row) = self
-                .dead_rows
-                .entry(place)
-                .or_insert_with(|| (key, DeadRow::default()));
-            row.cpu_ns += record.cpu_ns;
-            row.switches += record.switches;
-            if record.is_leader() {
-                row.flags |= ROW_LEADER_GONE;
-            }
-            return;
-        }
-        let cgroup = record.cgroup_id;
-        if self.dead_cgroups.contains_key(&cgroup) || self.dead_cgroups.len() < self.room.cgroups {
-            let cgroup = self.dead_cgroups.entry(cgroup).or_default();
-            cgroup.cpu_ns += record.cpu_ns;
-            cgroup.switches += record.switches;
-        } else {
-            self.burials.cpu_ns += record.cpu_ns;
-            self.burials.switches += record.switches;
-        }
-    }
-
-    fn go_on(&mut self) {
-        let Some((began_ns, came_to, mut records)) = self.pass.take() else {
-            self.pass_ended = u64::MAX;
-            self.pass = Some((self.now_ns, 0, Vec::new()));
-            return;
-        };
-        let next = self
-            .tasks
-            .iter()
-            .filter(|task| !task.released && task.record.tid > came_to)
-            .min_by_key(|task| task.record.tid);
-        match next {
-            Some(task) => {
-                let record = ThreadRecord {
-                    at_ns: self.now_ns,
-                    ..task.record
-                };
-                records.push(record);
-                self.pass = Some((began_ns, record.tid, records));
-            }
-            None => {
-                self.pass_ended = self.now_ns;
-                self.drain(began_ns, records);
-            }
-        }
-    }
-
-    /// What `SchedulerProbe::drain` does.
-    fn drain(&mut self, began_ns: u64, records: Vec<ThreadRecord>) {
-        let mut deaths = Vec::new();
-        if self.reported.stirred(self.burials.reported) {
-            deaths.append(&mut self.dead_threads);
-        }
-        self.threads
-            .record(began_ns, records.into_iter(), &mut deaths, &mut self.rows);
-        if self.added.stirred(self.burials.added) {
-            self.graves.begin(u64::MAX);
-            for (key, row) in self.dead_rows.values() {
-                self.graves.record_row(key, row, &mut self.rows);
-            }
-            for (cgroup_id, cgroup) in &self.dead_cgroups {
-                let key = DeadCgroupKey {
-                    cgroup_id: *cgroup_id,
-                    ..DeadCgroupKey::default()
-                };
-                self.graves.record_cgroup(&key, cgroup, &mut self.rows);
-            }
-            self.graves
-                .record_unplaced(&graves::sum(&[self.burials]), 0, &mut self.rows);
-        }
-        self.tick += 1;
-        let (mut rows, mut forgotten) = (Vec::new(), Vec::new());
-        self.rows.report(
-            TickId(self.tick),
-            TickId(self.tick - 1),
-            &mut rows,
-            &mut forgotten,
-        );
-        for key in &forgotten {
-            self.dead_rows.remove(&(key.started_ns, key.tgid, key.cgroup_id));
-        }
-        self.graves.forget(&forgotten);
-        self.consume(&rows);
-    }
-
-    /// Charges the rises, as the attribution engine would.
-    fn consume(&mut self, rows: &[TaskUsage]) {
-        let mut now = HashMap::new();
-        for row in rows {
-            let name = (row.task, row.cgroup.0);
-            let total = Counts {
-                cpu_ns: row.cpu.as_nanos(),
-                switches: row.events.get(Event::Switches),
-            };
-            let before = self.seen.get(&name).copied().unwrap_or_default();
-            self.charged.add(total.since(before).expect("a row fell"));
-            assert!(now.insert(name, total).is_none(), "two rows of {name:?}");
-        }
-        self.seen = now;
-        self.listed = rows.iter().filter(|row| row.task.is_some()).count();
-        assert!(self.charged.cpu_ns <= self.ran.cpu_ns, "more is charged than ran");
-        let busy: u64 = self.rows.busy_ns().values().sum();
-        assert_eq!(self.charged.cpu_ns, busy);
     }
 
     /// A whole pass, and the drain after it.
