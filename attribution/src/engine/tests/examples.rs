@@ -362,6 +362,6 @@ fn late_energy_of_a_container_that_the_resolver_has_forgotten_is_still_the_conta
     node.owners.cgroups.remove(&CgroupId(10));
     node.run(2, 11, 0, 100 * MS);
     let snapshot = node.window();
-    assert_eq!(dynamic(&container(&snapshot, "a")), [500]);
-    assert_eq!(dynamic(&container(&snapshot, "b")), [500]);
+    assert_eq!(dynamic(container(&snapshot, "a")), [500]);
+    assert_eq!(dynamic(container(&snapshot, "b")), [500]);
 }

@@ -12,7 +12,7 @@ use rustix::thread::disable_transparent_huge_pages;
 use std::net::UdpSocket;
 
 /// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_CPU_CLOCK`: nanoseconds of a CPU, counted by the kernel's perf core.
-const CPU_CLOCK: PerfEvent = PerfEvent { kind: 1, config: 0 };
+pub(crate) const CPU_CLOCK: PerfEvent = PerfEvent { kind: 1, config: 0 };
 /// `PERF_COUNT_SW_PAGE_FAULTS`.
 const PAGE_FAULTS: PerfEvent = PerfEvent { kind: 1, config: 2 };
 
