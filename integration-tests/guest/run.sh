@@ -97,24 +97,35 @@ make_initramfs() {
 # tsc=reliable: the emulated time stamp counters are the host's and agree, but a CPU that waits for its host thread makes a
 # kernel doubt it; then the scheduler's clock and CLOCK_MONOTONIC are two clocks that differ by up to 2 %.
 boot() {
-    local name=$1 vmlinuz=$2 qemu began=$EPOCHSECONDS
+    local name=$1 vmlinuz=$2 qemu monitor asleep=0 began=$EPOCHSECONDS
+    rm -f "$cache/monitor"
+    mkfifo "$cache/monitor"
+    exec {monitor}<>"$cache/monitor"
     echo "$3" >"$root/only"
     (cd "$root" && find . -mindepth 1 | cpio -o -H newc --quiet | gzip -1) >"$cache/initramfs.gz"
     echo "$(basename "$vmlinuz"), host's load $(cut -d ' ' -f 1 /proc/loadavg) of $(nproc)" >"$results/$name.package"
     : >"$results/$name.log"
     qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max -smp 2 -m 1024 \
-        -nodefaults -no-user-config -display none -no-reboot \
+        -nodefaults -no-user-config -display none -no-reboot -monitor stdio \
         -serial "file:$results/$name.console" -serial "file:$results/$name.log" \
         -kernel "$vmlinuz" -initrd "$cache/initramfs.gz" -append "console=ttyS0 panic=-1 quiet tsc=reliable" \
-        2>"$results/$name.qemu" &
+        <&"$monitor" >"$results/$name.qemu" 2>&1 &
     qemu=$!
     # A guest that has been asleep is not always able to power off: its last word is the end.
     while kill -0 "$qemu" 2>/dev/null && ((EPOCHSECONDS - began < 1200)); do
         grep -q '^@done' "$results/$name.log" && break
+        # A guest that went to sleep is woken after some seconds, until it says that it is awake.
+        if (($(grep -c '@asleep' "$results/$name.log") > $(grep -c '@awake' "$results/$name.log"))); then
+            asleep=$((asleep + 1))
+            if ((asleep > 3)); then echo system_wakeup >&"$monitor"; fi
+        else
+            asleep=0
+        fi
         sleep 1
     done
     kill "$qemu" 2>/dev/null || true
     wait "$qemu" || true
+    exec {monitor}>&-
     echo "kernels: $name ($(basename "$vmlinuz")) took $((EPOCHSECONDS - began)) s"
     grep -q '^@done' "$results/$name.log"
 }

@@ -14,7 +14,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 const CPU1_ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
@@ -251,14 +250,9 @@ fn a_machine_that_slept_charges_nobody_for_the_night() {
     let Some(_machine) = machine_to_change() else {
         return;
     };
-    // Deep sleep (ACPI S3), out of which the emulator lets the clock's alarm wake the guest; out of s2idle it does not.
-    let deep = fs::read_to_string("/sys/power/mem_sleep").is_ok_and(|modes| modes.contains("[deep]"));
-    let alarm = Path::new("/sys/class/rtc/rtc0/wakealarm");
-    if !deep || !alarm.exists() {
-        eprintln!(
-            "skipped: this kernel cannot sleep (deep: {deep}) or nobody can wake it (alarm: {})",
-            alarm.exists()
-        );
+    // Deep sleep (ACPI S3), out of which the emulator can wake the guest; out of s2idle it cannot.
+    if !fs::read_to_string("/sys/power/mem_sleep").is_ok_and(|modes| modes.contains("[deep]")) {
+        eprintln!("skipped: this kernel knows no deep sleep");
         return;
     }
     let mut watch = Watch::begin(2);
@@ -266,12 +260,14 @@ fn a_machine_that_slept_charges_nobody_for_the_night() {
     watch.drain("before");
     let away = || clock_gettime(ClockId::Boottime).tv_sec - clock_gettime(ClockId::Monotonic).tv_sec;
     let before = away();
-    fs::write(alarm, "0").unwrap();
-    fs::write(alarm, "+5").unwrap();
+    // Whoever reads this (guest/run.sh) wakes the guest. Not the alarm of its own clock: the emulator takes one that has
+    // still to come for one that has come already, now and then, and the guest is awake at once.
+    eprintln!("@asleep");
     if let Err(error) = fs::write("/sys/power/state", "mem") {
         panic!("it does not sleep: {error}\n{}", last_words_of_the_kernel());
     }
     let elapsed = watch.drain("woken");
+    eprintln!("@awake");
     eprintln!(
         "asleep for {} s; {elapsed} ns of CLOCK_MONOTONIC between two drains",
         away() - before
@@ -288,7 +284,7 @@ fn a_machine_that_slept_charges_nobody_for_the_night() {
     settle(&mut watch, &burner, "a burner on a machine that slept");
 }
 
-/// What the kernel says about a sleep that was none: the end of its log, and its clock with the alarm.
+/// What the kernel says about a sleep that was none: the end of its log.
 fn last_words_of_the_kernel() -> String {
     // busybox has it in the guest.
     let log = Command::new("dmesg").output().map_or_else(
@@ -296,9 +292,7 @@ fn last_words_of_the_kernel() -> String {
         |output| String::from_utf8_lossy(&output.stdout).into_owned(),
     );
     let lines: Vec<&str> = log.lines().collect();
-    let clock =
-        fs::read_to_string("/proc/driver/rtc").unwrap_or_else(|error| format!("/proc/driver/rtc: {error}"));
-    format!("{clock}\n{}", lines[lines.len().saturating_sub(60)..].join("\n"))
+    lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
 /// A pid limit that is put back when the test ends.
