@@ -139,12 +139,12 @@ fn open(
     reason: String,
 ) -> Result<UsageChoice, ProbeError> {
     let wanted = for_probe(settings, machine, roots);
-    let lines = CpuLines::new(&roots.proc, machine);
+    let lines = || CpuLines::new(&roots.proc, machine);
     let (reader, mut probes): (Box<dyn UsageReader>, _) = match accountant {
         Accountant::Switch => {
             let probe = Probe::open(&wanted)?;
             let states = probe.states();
-            let steal = (machine.hypervisor == Some(true)).then_some(lines);
+            let steal = (machine.hypervisor == Some(true)).then(lines);
             (Box::new(Switch { probe, steal }), states)
         }
         Accountant::Scheduler => {
@@ -153,6 +153,7 @@ fn open(
             for name in ["sched_switch", "softirq", "page_cache", "hw_counters"] {
                 states.push(down(name, "needs probes.cpu_time = \"switch\""));
             }
+            let lines = lines();
             (Box::new(Scheduler { probe, lines }), states)
         }
     };
