@@ -9,7 +9,7 @@ use attribution::model::{
     Accounting, Component, Identity, NodeFacts, PassedOver, ProbeState, Selection, Usage,
 };
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
-use power_sources::{Entry, Opened, PowerSource};
+use power_sources::{Ask, Entry, Opened, PowerSource, SourceOpenError};
 use probe_workloads::{Machine, Resolver};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,7 +71,7 @@ pub fn choose(sources: &Sources, table: &[Entry], section: impl Fn(&str) -> serd
         let Some(components) = wanted.get(entry.name) else {
             continue;
         };
-        match (entry.open)(&section(entry.name), components) {
+        match open(entry, &section(entry.name), components) {
             Ok(Opened::Source(meter)) => chosen.meters.push(meter),
             Ok(Opened::Absent { reason }) => {
                 tracing::warn!(source = entry.name, reason, "went away while starting")
@@ -80,6 +80,14 @@ pub fn choose(sources: &Sources, table: &[Entry], section: impl Fn(&str) -> serd
         }
     }
     chosen
+}
+
+fn open(entry: &Entry, section: &serde_json::Value, wanted: &[Component]) -> Result<Opened, SourceOpenError> {
+    (entry.open)(&Ask {
+        section,
+        wanted,
+        clock: clock::monotonic,
+    })
 }
 
 fn pass(selection: &mut Selection, name: &str, reason: String) {
@@ -118,7 +126,7 @@ fn try_one(
     {
         return Err("this source never has such a component".to_owned());
     }
-    match (entry.open)(&section(name), components) {
+    match open(entry, &section(name), components) {
         Ok(Opened::Source(meter)) => Ok(Some((entry.name, meter.components()))),
         Ok(Opened::Absent { reason }) => Err(reason),
         Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),

@@ -37,11 +37,15 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates that only one room may name.
-const CONFINED: [(&str, &str); 6] = [
+const CONFINED: [(&str, &str); 10] = [
     ("actix", "actors"),
     ("crossbeam-channel", "actors"),
     ("aya", "probe-ebpf"),
     ("figment", "config"),
+    ("ipmi-rs", "power-sources"),
+    ("nvml-wrapper", "power-sources"),
+    ("perf-event2", "power-sources"),
+    ("reqwest", "power-sources"),
     ("warp", "exporter"),
     ("prometheus", "exporter"),
 ];

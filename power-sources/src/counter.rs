@@ -15,7 +15,8 @@
 //! step is told apart so that it is counted. (If the counter was also reset in that time, this least is wrong
 //! by one turn at most; no reading could tell.)
 
-use attribution::model::{Microjoules, Microwatts, MonotonicNanos};
+use attribution::model::{ErrorReason, Microjoules, Microwatts, MonotonicNanos};
+use std::fmt::Display;
 use std::time::Duration;
 
 /// Slack in time. RAPL counters move about every millisecond with jitter (Hähnel et al., "Measuring Energy
@@ -53,6 +54,40 @@ pub enum Step {
     },
     /// No value of this counter at all; ignored, the base stays.
     OutOfRange,
+}
+
+impl Step {
+    /// What there is to say about a step that was no plain energy: `counter` is where it was read, `raw` what was read.
+    #[must_use]
+    pub fn complaint(self, counter: &dyn Display, raw: u64) -> Option<(ErrorReason, String)> {
+        match self {
+            Self::Base | Self::Paid(_) => None,
+            // The reader came too late to see the turns, so of all reasons this is one of time.
+            Self::LowerBound(by) => Some((
+                ErrorReason::Timeout,
+                format!(
+                    "{counter}: not read for so long that it may have wrapped unseen; at least {} uJ",
+                    by.as_micro()
+                ),
+            )),
+            Self::Reset { from, to } => Some((
+                ErrorReason::Reset,
+                format!("{counter}: went from {from} to {to} uJ, which is no wrap; the interval is dropped"),
+            )),
+            Self::Implausible { by, limit } => Some((
+                ErrorReason::Implausible,
+                format!(
+                    "{counter}: rose by {} uJ where {} is the most; the interval is dropped",
+                    by.as_micro(),
+                    limit.as_micro()
+                ),
+            )),
+            Self::OutOfRange => Some((
+                ErrorReason::Implausible,
+                format!("{counter}: {raw} uJ is beyond the counter's range"),
+            )),
+        }
+    }
 }
 
 /// One counter since it was opened.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What went wrong since a source was opened: owns the counts and the latest words, and decides nothing.
+//! What went wrong since a source was opened: owns the counts and the latest words, says each kind aloud once, and
+//! decides nothing.
 
-use attribution::model::{ErrorReason, SourceError, Zone};
+use attribution::model::{ErrorReason, SourceError, SourceId, Zone};
 use std::sync::Arc;
 
 /// Errors by zone and reason. Bounded by itself: a source has a fixed list of zones, and there are seven
@@ -12,6 +13,29 @@ pub struct ErrorLedger {
 }
 
 impl ErrorLedger {
+    /// Counts one error and writes it to the log: the first of its kind as a warning, its repetitions for whoever debugs.
+    pub fn note(&mut self, source: SourceId, zone: Option<&Zone>, reason: ErrorReason, words: &str) {
+        let place = zone.map_or_else(String::new, Zone::to_string);
+        let (source, reason_name) = (source.0, reason.name());
+        if self.count(zone, reason, words) {
+            tracing::warn!(
+                source,
+                zone = place,
+                reason = reason_name,
+                detail = words,
+                "reading failed"
+            );
+        } else {
+            tracing::debug!(
+                source,
+                zone = place,
+                reason = reason_name,
+                detail = words,
+                "reading failed"
+            );
+        }
+    }
+
     /// Counts one error and keeps its words as the latest. Says whether it was the first of its kind, which
     /// is the one that is worth a line in the log.
     pub fn count(&mut self, zone: Option<&Zone>, reason: ErrorReason, words: &str) -> bool {

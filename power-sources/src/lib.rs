@@ -3,7 +3,7 @@
 //!
 //! This crate owns the way from a meter's bytes to a total in microjoules that never falls. It refuses
 //! everything that comes after: it knows no workload, no window, no metric name, no actor and no clock (the
-//! time of a read is an argument). Every meter is one folder with the same files and one line in [`ALL`]; see
+//! time of a read is an argument; so is the clock of a source that reads between the ticks). Every meter is one folder with the same files and one line in [`ALL`]; see
 //! `README.md`.
 
 #![forbid(unsafe_code)]
@@ -12,8 +12,11 @@ pub mod backoff;
 pub mod counter;
 pub mod errors;
 pub mod estimator;
+mod files;
 pub mod integrate;
 pub mod rapl;
+#[cfg(test)]
+mod testing;
 
 use attribution::model::{Component, Energy, MonotonicNanos, SourceId};
 
@@ -35,6 +38,16 @@ pub trait PowerSource: Send {
     /// Never fails as a whole: a zone that did not answer is missing from `zones`, counted in `errors`, and
     /// tried again with back-off; its next reading pays the gap.
     fn read(&mut self, now: MonotonicNanos) -> Energy;
+}
+
+/// What a source is asked for when it is opened.
+pub struct Ask<'a> {
+    /// Its own section of the configuration.
+    pub section: &'a serde_json::Value,
+    /// The components that are wanted of it.
+    pub wanted: &'a [Component],
+    /// `CLOCK_MONOTONIC`, for sources that read on a thread of their own between the ticks.
+    pub clock: fn() -> MonotonicNanos,
 }
 
 /// What looking for a meter found.
@@ -78,7 +91,7 @@ pub struct Entry {
     /// The name in `sources.cpu = [...]` and of the section `sources.<name>`.
     pub name: &'static str,
     /// Looks for the meter and opens the zones of the wanted components.
-    pub open: fn(section: &serde_json::Value, wanted: &[Component]) -> Result<Opened, SourceOpenError>,
+    pub open: fn(&Ask<'_>) -> Result<Opened, SourceOpenError>,
     /// Whether a section is one that this source can use.
     pub check: fn(section: &serde_json::Value) -> Result<(), SourceOpenError>,
     /// Its section with every key at its default.
@@ -111,11 +124,12 @@ pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::ask;
 
     #[test]
     fn every_source_accepts_its_own_default_section_and_has_a_name_of_its_own() {
         for entry in ALL {
-            let opened = (entry.open)(&(entry.default_section)(), &[]);
+            let opened = (entry.open)(&ask(&(entry.default_section)(), &[]));
             assert!(opened.is_ok(), "{}", entry.name);
             assert_eq!(ALL.iter().filter(|other| other.name == entry.name).count(), 1);
             assert!(!entry.components.is_empty());
@@ -125,7 +139,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_the_name_of_the_section() {
         for entry in ALL {
-            let error = match (entry.open)(&serde_json::json!({ "rout": "/sys" }), &[]) {
+            let error = match (entry.open)(&ask(&serde_json::json!({ "rout": "/sys" }), &[])) {
                 Err(error) => error,
                 Ok(_) => panic!("{} took an unknown key", entry.name),
             };

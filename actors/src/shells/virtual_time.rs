@@ -89,6 +89,8 @@ impl Node {
             total,
             idle: None,
             provenance: Provenance::Counted,
+            at: (self.clock)(),
+            device: None,
         };
         Energy {
             zones: vec![reading],

@@ -6,7 +6,7 @@
 
 use super::events::{EventCounts, EventSet};
 use super::ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, TaskKey, TickId};
-use super::units::{CpuNanos, Microjoules, MonotonicNanos};
+use super::units::{CpuNanos, DeviceNanos, Microjoules, MonotonicNanos};
 use super::zone::{Provenance, Zone};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -191,6 +191,33 @@ pub struct ZoneReading {
     pub idle: Option<Microjoules>,
     /// Where it comes from.
     pub provenance: Provenance,
+    /// The moment that `total` is about. A meter that is asked less often than the tick repeats its last reading with
+    /// that reading's moment; nothing new is paid until it moves on.
+    pub at: MonotonicNanos,
+    /// Who used the device; `None` for what is no device. Only these processes pay for it.
+    pub device: Option<DeviceUse>,
+}
+
+/// Use of a device (a GPU) since its source was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceUse {
+    /// Time that its busiest engine was in use, whoever used it. `None` where the device does not tell: then it is what
+    /// its users add up to.
+    pub busy: Option<DeviceNanos>,
+    /// One row per process that uses it or has used it since the reading before. A process that is not listed any more has
+    /// gone, and begins at zero should its pid come again.
+    pub users: Vec<DeviceUser>,
+}
+
+/// One process's use of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceUser {
+    /// The process as the driver names it, in the host's pid namespace. Drivers know no start times: it is the newest
+    /// process of this pid, which is right unless a pid comes around within one reading.
+    pub pid: u32,
+    /// Time that it used the device's busiest engine. Two processes that share the device over the same second have half a
+    /// second each.
+    pub used: DeviceNanos,
 }
 
 /// Errors of one kind on one zone.

@@ -76,6 +76,10 @@ unit! {
     CpuNanos
 }
 unit! {
+    /// Time on a device (a GPU), in nanoseconds: a second of it is one device used wholly for one second.
+    DeviceNanos
+}
+unit! {
     /// A moment on `CLOCK_MONOTONIC`, in nanoseconds: the clock of `bpf_ktime_get_ns`, so stamps from the kernel and
     /// from user space compare. It does not run while the machine is suspended.
     MonotonicNanos
@@ -138,6 +142,20 @@ impl Microwatts {
 }
 
 impl CpuNanos {
+    /// From nanoseconds.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// As nanoseconds.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+}
+
+impl DeviceNanos {
     /// From nanoseconds.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {

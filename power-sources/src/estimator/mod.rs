@@ -271,12 +271,12 @@ impl Estimator {
             }
         }
         Energy {
-            zones: self.readings(&seen),
+            zones: self.readings(&seen, at),
             errors: self.errors.rows(),
         }
     }
 
-    fn readings(&self, seen: &[bool]) -> Vec<ZoneReading> {
+    fn readings(&self, seen: &[bool], at: MonotonicNanos) -> Vec<ZoneReading> {
         let answering = || {
             self.sockets
                 .iter()
@@ -295,6 +295,8 @@ impl Estimator {
                     total: estimate.total,
                     idle: Some(estimate.idle),
                     provenance: Provenance::Estimated { relative_error_p90 },
+                    at,
+                    device: None,
                 });
             };
             match component {

@@ -6,7 +6,6 @@
 //! name, with back-off.
 
 mod config;
-mod read;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -16,13 +15,12 @@ pub use config::{MaxWatts, RaplConfig};
 use crate::backoff::Backoff;
 use crate::counter::{CounterTrack, Step};
 use crate::errors::ErrorLedger;
-use crate::{Opened, PowerSource, SourceOpenError};
+use crate::files::{Fault, OpenNumber};
+use crate::{Ask, Opened, PowerSource, SourceOpenError};
 use attribution::model::{
-    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, Zone, ZoneReading,
+    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, ZoneReading,
 };
-use read::{Fault, Meter};
 use scan::{Found, Limits, Scan};
-use std::path::Path;
 
 /// The name in the configuration.
 pub const NAME: &str = "rapl";
@@ -59,10 +57,10 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
 ///
 /// # Errors
 /// Only a section that cannot be used; see [`SourceOpenError`].
-pub fn open(section: &serde_json::Value, wanted: &[Component]) -> Result<Opened, SourceOpenError> {
-    let config: RaplConfig = crate::section(NAME, section)?;
+pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
+    let config: RaplConfig = crate::section(NAME, ask.section)?;
     config.check()?;
-    Ok(match Rapl::open(config, wanted) {
+    Ok(match Rapl::open(config, ask.wanted) {
         Ok(rapl) => Opened::Source(Box::new(rapl)),
         Err(reason) => Opened::Absent { reason },
     })
@@ -72,7 +70,7 @@ pub fn open(section: &serde_json::Value, wanted: &[Component]) -> Result<Opened,
 struct Metered {
     found: Found,
     /// `None` while the zone is gone.
-    meter: Option<Meter>,
+    meter: Option<OpenNumber>,
     track: CounterTrack,
     backoff: Backoff,
 }
@@ -92,7 +90,7 @@ impl Metered {
     /// Opens the counter in the zone's folder and reads it.
     fn attach(&mut self, config: &RaplConfig) -> Result<u64, Fault> {
         let limits = Limits::read(&self.found, config.max_watts.of(self.found.zone.component))?;
-        let meter = Meter::open(&self.found.dir)?;
+        let meter = OpenNumber::open(self.found.dir.join("energy_uj"))?;
         let raw = meter.read()?;
         self.track.found_again(limits.modulus, limits.max_power);
         self.meter = Some(meter);
@@ -160,7 +158,7 @@ impl Metered {
             }
         };
         let step = self.track.advance(raw, now);
-        let complaint = complaint(&self.found.dir, raw, step);
+        let complaint = step.complaint(&self.found.dir.join("energy_uj").display(), raw);
         if step == Step::OutOfRange {
             self.backoff.failed(now);
             return (None, complaint);
@@ -171,6 +169,8 @@ impl Metered {
             total: self.track.total(),
             idle: None,
             provenance: Provenance::Counted,
+            at: now,
+            device: None,
         };
         (Some(reading), complaint)
     }
@@ -207,7 +207,7 @@ impl Rapl {
             errors: ErrorLedger::default(),
         };
         for fault in &scan.faults {
-            rapl.note(None, fault.reason, &fault.words);
+            rapl.errors.note(SOURCE, None, fault.reason, &fault.words);
         }
         let (wanted, other): (Vec<_>, Vec<_>) = scan
             .found
@@ -225,7 +225,8 @@ impl Rapl {
             let mut metered = Metered::new(found);
             // Only tried: there is no time to count it from.
             if let Err(fault) = metered.attach(&rapl.config) {
-                rapl.note(Some(&metered.found.zone), fault.reason, &fault.words);
+                rapl.errors
+                    .note(SOURCE, Some(&metered.found.zone), fault.reason, &fault.words);
                 first_fault.get_or_insert(fault);
             }
             rapl.zones.push(metered);
@@ -238,66 +239,12 @@ impl Rapl {
         }
     }
 
-    fn note(&mut self, zone: Option<&Zone>, reason: ErrorReason, words: &str) {
-        let place = zone.map_or_else(String::new, Zone::to_string);
-        if self.errors.count(zone, reason, words) {
-            tracing::warn!(
-                source = SOURCE.0,
-                zone = place,
-                reason = reason.name(),
-                detail = words,
-                "reading failed"
-            );
-        } else {
-            tracing::debug!(
-                source = SOURCE.0,
-                zone = place,
-                reason = reason.name(),
-                detail = words,
-                "reading failed"
-            );
-        }
-    }
-
     /// Looks where the zones without a meter are now, if it is time for any of them. One scan serves them all.
     fn look_for_the_lost(&self, now: MonotonicNanos) -> Option<Result<Scan, Fault>> {
         self.zones
             .iter()
             .any(|zone| zone.is_lost(now))
             .then(|| scan::scan(&self.config.root))
-    }
-}
-
-/// What there is to say about a step that was no plain energy.
-fn complaint(dir: &Path, raw: u64, step: Step) -> Option<(ErrorReason, String)> {
-    let path = dir.join("energy_uj");
-    let path = path.display();
-    match step {
-        Step::Base | Step::Paid(_) => None,
-        // The reader came too late to see the turns, so of all reasons this is one of time.
-        Step::LowerBound(by) => Some((
-            ErrorReason::Timeout,
-            format!(
-                "{path}: not read for so long that it may have wrapped unseen; at least {} uJ",
-                by.as_micro()
-            ),
-        )),
-        Step::Reset { from, to } => Some((
-            ErrorReason::Reset,
-            format!("{path}: went from {from} to {to} uJ, which is no wrap; the interval is dropped"),
-        )),
-        Step::Implausible { by, limit } => Some((
-            ErrorReason::Implausible,
-            format!(
-                "{path}: rose by {} uJ where {} is the most; the interval is dropped",
-                by.as_micro(),
-                limit.as_micro()
-            ),
-        )),
-        Step::OutOfRange => Some((
-            ErrorReason::Implausible,
-            format!("{path}: {raw} uJ is beyond the counter's range"),
-        )),
     }
 }
 
@@ -338,7 +285,7 @@ impl PowerSource for Rapl {
             complaints.extend(complaint.map(|(reason, words)| (zone.found.zone.clone(), reason, words)));
         }
         for (zone, reason, words) in complaints {
-            self.note(Some(&zone), reason, &words);
+            self.errors.note(SOURCE, Some(&zone), reason, &words);
         }
         Energy {
             zones,

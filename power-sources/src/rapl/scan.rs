@@ -7,7 +7,7 @@
 //! each counts once, from either side. Folder numbers mean nothing (psys may sit between two packages): only
 //! `name` says what a zone is.
 
-use super::read::{Fault, number_file, small_file};
+use crate::files::{Fault, number_file, small_file};
 use attribution::model::{Component, ErrorReason, Microwatts, PackageId, Place, Zone};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;

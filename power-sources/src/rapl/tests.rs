@@ -3,12 +3,13 @@
 //! real driver.
 
 use super::*;
-use attribution::model::{Microjoules, PackageId, Place};
+use crate::testing::{ask, errors, totals as zones};
+use attribution::model::{Microjoules, PackageId, Place, Zone};
 use proptest::prelude::*;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -104,7 +105,7 @@ impl Tree {
 
     fn why_not(&self, wanted: &[Component]) -> String {
         let section = json!({ "root": self.root() });
-        match open(&section, wanted).unwrap() {
+        match open(&ask(&section, wanted)).unwrap() {
             Opened::Absent { reason } => reason,
             Opened::Source(source) => panic!("opened {}", source.detail()),
         }
@@ -115,27 +116,8 @@ fn at(seconds: u64) -> MonotonicNanos {
     MonotonicNanos::ZERO.after(Duration::from_secs(seconds))
 }
 
-/// Readings as `(zone, microjoules)`.
-fn zones(energy: &Energy) -> Vec<(String, u64)> {
-    energy
-        .zones
-        .iter()
-        .map(|reading| (reading.zone.to_string(), reading.total.as_micro()))
-        .collect()
-}
-
 fn table<const N: usize>(expected: [(&str, u64); N]) -> Vec<(String, u64)> {
     expected.map(|(zone, total)| (zone.to_owned(), total)).to_vec()
-}
-
-/// Errors as `(zone, reason, count)`.
-fn errors(energy: &Energy) -> Vec<(String, ErrorReason, u64)> {
-    let zone = |zone: &Option<Zone>| zone.as_ref().map_or_else(String::new, Zone::to_string);
-    energy
-        .errors
-        .iter()
-        .map(|error| (zone(&error.zone), error.reason, error.count))
-        .collect()
 }
 
 fn latest(energy: &Energy) -> &str {
@@ -660,7 +642,7 @@ fn a_counter_that_may_not_be_read_names_the_capability() {
 
 #[test]
 fn the_section_is_checked() {
-    let message = |section| match open(&section, NODE) {
+    let message = |section| match open(&ask(&section, NODE)) {
         Err(error) => format!(
             "{error}: {:?}",
             std::error::Error::source(&error).map(ToString::to_string)
@@ -724,7 +706,7 @@ fn recorded(record: &str) -> Vec<(String, u64, u64, u64)> {
     assert_eq!(rapl.read(at(1)).errors, []);
     let zone = |zone: &Metered| {
         let limits = Limits::read(&zone.found, None).unwrap();
-        let range = read::number_file(&zone.found.dir.join("max_energy_range_uj")).unwrap();
+        let range = crate::files::number_file(&zone.found.dir.join("max_energy_range_uj")).unwrap();
         let raw = zone.meter.as_ref().unwrap().read().unwrap();
         (
             zone.found.zone.to_string(),
@@ -808,8 +790,8 @@ proptest! {
             prop_assert_eq!(energy.zones.iter().filter(|reading| reading.zone == good).count(), 1);
             if let Some(reading) = energy.zones.iter().find(|reading| reading.zone != good) {
                 // All three files say what they should.
-                prop_assert!(read::parse_number(counter).is_some());
-                prop_assert!(read::parse_number(&range).is_some_and(|range| range > 0));
+                prop_assert!(crate::files::parse_number(counter).is_some());
+                prop_assert!(crate::files::parse_number(&range).is_some_and(|range| range > 0));
                 prop_assert!(name.starts_with(b"package-") || name.starts_with(b"psys"));
                 prop_assert!(reading.total.as_micro() >= before);
                 before = reading.total.as_micro();

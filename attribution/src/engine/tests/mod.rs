@@ -200,6 +200,8 @@ impl Node {
             total: Microjoules::from_micro(*total),
             idle: None,
             provenance: Provenance::Counted,
+            at: self.now,
+            device: None,
         });
         self.report(
             METER.0,

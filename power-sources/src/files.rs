@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Bytes of one powercap file to a number: owns opening, reading and parsing, and what a failure is called.
+//! Bytes of one small file of the kernel's to a number: owns opening, reading and parsing, and what a failure is called.
 //!
-//! Strict on purpose: decimal digits and one newline are a reading, everything else is none.
+//! Strict on purpose: decimal digits and one newline are a reading, everything else is none. Knows no meter.
 
 use attribution::model::ErrorReason;
 use std::fs::File;
@@ -10,29 +10,29 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Longest file that is read: a `u64` has 20 digits and a zone's name 17 bytes
-/// (`RAPL_DOMAIN_NAME_LENGTH`, include/linux/intel_rapl.h).
-const LONGEST: usize = 32;
+/// Longest file that is read: a `u64` has 20 digits, a label of a driver's a few words. What is longer is cut, and is then
+/// neither a number nor a name that anybody knows.
+const LONGEST: usize = 128;
 
 /// Why there is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// For the metric.
-    pub(super) reason: ErrorReason,
+    pub(crate) reason: ErrorReason,
     /// For people: path, what was found, what to do.
-    pub(super) words: String,
+    pub(crate) words: String,
 }
 
 impl Fault {
     /// What the kernel answered for `path`.
-    pub(super) fn io(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         // ENXIO and ENODEV: the device behind an open file is gone. std has no portable kinds for them.
         const ENXIO: i32 = 6;
         const ENODEV: i32 = 19;
         let gone =
             error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(ENXIO | ENODEV));
         let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-            "; energy counters have mode 0400: needs CAP_DAC_READ_SEARCH or root"
+            "; needs CAP_DAC_READ_SEARCH or root"
         } else {
             ""
         };
@@ -43,7 +43,7 @@ impl Fault {
     }
 
     /// `path` holds something else than `expected`.
-    pub(super) fn parse(path: &Path, found: &[u8], expected: &str) -> Self {
+    pub(crate) fn parse(path: &Path, found: &[u8], expected: &str) -> Self {
         let shown = found.get(..found.len().min(LONGEST)).unwrap_or(found);
         Self {
             reason: ErrorReason::Parse,
@@ -56,25 +56,24 @@ impl Fault {
     }
 }
 
-/// An `energy_uj` that is kept open.
+/// A file with a number that is kept open.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct OpenNumber {
     file: File,
     path: PathBuf,
 }
 
-impl Meter {
-    /// Opens the counter of the zone in `dir`.
-    pub(super) fn open(dir: &Path) -> Result<Self, Fault> {
-        let path = dir.join("energy_uj");
+impl OpenNumber {
+    /// Opens `path` and reads nothing yet.
+    pub(crate) fn open(path: PathBuf) -> Result<Self, Fault> {
         match File::open(&path) {
             Ok(file) => Ok(Self { file, path }),
             Err(error) => Err(Fault::io(&path, &error)),
         }
     }
 
-    /// Reads the counter in microjoules. sysfs asks the driver anew at each read of offset 0.
-    pub(super) fn read(&self) -> Result<u64, Fault> {
+    /// Reads a number that is never negative. sysfs asks the driver anew at each read of offset 0.
+    pub(crate) fn read(&self) -> Result<u64, Fault> {
         let mut bytes = [0_u8; LONGEST];
         let answer = self
             .file
@@ -93,7 +92,7 @@ impl Meter {
 }
 
 /// Reads a small file once.
-pub(super) fn small_file(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(crate) fn small_file(path: &Path) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::with_capacity(LONGEST);
     let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX);
     match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
@@ -103,7 +102,7 @@ pub(super) fn small_file(path: &Path) -> Result<Vec<u8>, Fault> {
 }
 
 /// Reads a file that holds one number.
-pub(super) fn number_file(path: &Path) -> Result<u64, Fault> {
+pub(crate) fn number_file(path: &Path) -> Result<u64, Fault> {
     number(path, &small_file(path)?)
 }
 
@@ -112,7 +111,7 @@ fn number(path: &Path, bytes: &[u8]) -> Result<u64, Fault> {
 }
 
 /// Decimal digits, then at most one newline; `None` for everything else and for what does not fit 64 bits.
-pub(super) fn parse_number(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn parse_number(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if digits.is_empty() {
         return None;
