@@ -14,6 +14,7 @@ pub mod errors;
 pub mod estimator;
 mod files;
 pub mod integrate;
+pub mod nvml;
 pub mod rapl;
 #[cfg(test)]
 mod testing;
@@ -102,13 +103,22 @@ pub struct Entry {
 
 /// Every source that can be configured by name. The estimator is not one of them: it needs usage, see
 /// [`estimator::Estimator`].
-pub const ALL: &[Entry] = &[Entry {
-    name: rapl::NAME,
-    open: rapl::open,
-    check: rapl::check,
-    default_section: rapl::default_section,
-    components: rapl::COMPONENTS,
-}];
+pub const ALL: &[Entry] = &[
+    Entry {
+        name: rapl::NAME,
+        open: rapl::open,
+        check: rapl::check,
+        default_section: rapl::default_section,
+        components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: nvml::NAME,
+        open: nvml::open,
+        check: nvml::check,
+        default_section: nvml::default_section,
+        components: nvml::COMPONENTS,
+    },
+];
 
 /// Reads a source's own section; `null` is an empty one.
 pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
