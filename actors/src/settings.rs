@@ -340,7 +340,7 @@ mod tests {
             .expect_err("unknown")
             .to_string();
         assert!(
-            error.contains("rapl, estimator") && error.contains("rappl"),
+            known_sources().iter().all(|name| error.contains(name)) && error.contains("rappl"),
             "{error}"
         );
     }

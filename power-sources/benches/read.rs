@@ -61,7 +61,9 @@ fn main() {
         };
         match (entry.open)(&ask).unwrap() {
             Opened::Source(source) => measure(case, source),
-            Opened::Absent { reason } => println!("| {} | {} | not here: {reason} | | |", case.source, case.what),
+            Opened::Absent { reason } => {
+                println!("| {} | {} | not here: {reason} | | |", case.source, case.what)
+            }
         }
     }
 }
@@ -84,7 +86,11 @@ fn measure(case: &Case, mut source: Box<dyn PowerSource>) {
     let micros = |nanos: u64| format!("{}.{}", nanos / 1_000, nanos % 1_000 / 100);
     let (median, most) = (costs[costs.len() / 2], costs[costs.len() * 99 / 100]);
     let (source, what) = (case.source, case.what);
-    println!("| {source} | {what} | {zones} | {} | {} |", micros(median), micros(most));
+    println!(
+        "| {source} | {what} | {zones} | {} | {} |",
+        micros(median),
+        micros(most)
+    );
 }
 
 fn time(clock: ClockId) -> u64 {
