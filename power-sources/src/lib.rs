@@ -14,6 +14,7 @@ pub mod errors;
 pub mod estimator;
 mod files;
 pub mod integrate;
+mod poller;
 pub mod rapl;
 #[cfg(test)]
 mod testing;
