@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+mod counted;
 pub mod counter;
+mod cpus;
 pub mod errors;
 pub mod estimator;
 mod files;
