@@ -3,11 +3,12 @@
 //! `/proc/cpuinfo`. Knows no register and no event: what follows from a model is each meter's own matter.
 
 use crate::files::{Fault, number_file};
-use attribution::model::{ErrorReason, PackageId, Place};
+use attribution::model::{Component, ErrorReason, PackageId, Place, Zone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Highest number of a CPU plus one. x86 kernels are built for at most 8192 (`NR_CPUS`, arch/x86/Kconfig).
 const MOST_CPUS: u32 = 8_192;
@@ -41,6 +42,8 @@ pub(crate) struct Domain {
     pub(crate) place: Place,
     /// The socket.
     pub(crate) package: PackageId,
+    /// The die, 0 where a package is one domain. Unlike the place's name it stays when another die goes offline.
+    pub(crate) die: u16,
     /// Its CPUs that are online, in order; never empty.
     pub(crate) cpus: Vec<u32>,
 }
@@ -135,6 +138,32 @@ fn small(path: &Path) -> Result<u16, Fault> {
         .map_err(|_too_large| Fault::parse(path, number.to_string().as_bytes(), "a number of at most 65535"))
 }
 
+impl Domain {
+    /// Its zone of `component`. A platform's counter is told by a package, named as the kernel's powercap driver does, and by
+    /// its first die only: `None` for the others. `all` are all domains.
+    pub(crate) fn zone(&self, component: Component, all: &[Self]) -> Option<Zone> {
+        let place = if component == Component::Platform {
+            let first_die = all.iter().find(|domain| domain.package == self.package)?;
+            if first_die.die != self.die {
+                return None;
+            }
+            let name = match all.first() {
+                Some(first) if first.package == self.package => "psys".to_owned(),
+                _ => format!("psys-{}", self.package.0),
+            };
+            Place::Named(Arc::from(name))
+        } else {
+            self.place.clone()
+        };
+        Some(Zone { component, place })
+    }
+
+    /// Whether it is the same as `other`, however each is called.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (self.package, self.die) == (other.package, other.die)
+    }
+}
+
 /// Groups CPUs by the registers that they share, in the order of their places. Dies are told apart in names only where
 /// a package has several, as the kernel's powercap driver does.
 pub(crate) fn domains(cpus: &[Cpu], scope: Scope) -> Vec<Domain> {
@@ -153,6 +182,7 @@ pub(crate) fn domains(cpus: &[Cpu], scope: Scope) -> Vec<Domain> {
                 die: several_dies.then_some(die),
             },
             package,
+            die,
             cpus,
         })
         .collect()
@@ -298,6 +328,29 @@ mod tests {
             shown(&machine, Scope::Package),
             [("socket0".to_owned(), vec![0, 1, 2, 3])]
         );
+    }
+
+    #[test]
+    fn a_platform_counter_is_told_once_for_each_package_and_named_like_the_kernel_names_it() {
+        let cpu = |number, package, die| Cpu {
+            number,
+            package: PackageId(package),
+            die,
+        };
+        let all = domains(
+            &[cpu(0, 0, 0), cpu(1, 0, 1), cpu(2, 1, 0), cpu(3, 1, 1)],
+            Scope::Die,
+        );
+        let zones = |component| -> Vec<_> {
+            let zones = all.iter().filter_map(|domain| domain.zone(component, &all));
+            zones.map(|zone| zone.to_string()).collect()
+        };
+        assert_eq!(zones(Component::Platform), ["platform/psys", "platform/psys-1"]);
+        assert_eq!(zones(Component::Dram).len(), 4);
+        // The other die of the socket has gone, and with it the need for a name.
+        let fewer = domains(&[cpu(1, 0, 1)], Scope::Die);
+        assert_eq!(fewer[0].place.to_string(), "socket0");
+        assert!(fewer[0].is(&all[1]) && !fewer[0].is(&all[0]));
     }
 
     #[test]

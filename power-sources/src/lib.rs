@@ -16,6 +16,7 @@ pub mod errors;
 pub mod estimator;
 mod files;
 pub mod integrate;
+pub mod msr;
 mod poller;
 pub mod rapl;
 #[cfg(test)]
@@ -105,13 +106,22 @@ pub struct Entry {
 
 /// Every source that can be configured by name. The estimator is not one of them: it needs usage, see
 /// [`estimator::Estimator`].
-pub const ALL: &[Entry] = &[Entry {
-    name: rapl::NAME,
-    open: rapl::open,
-    check: rapl::check,
-    default_section: rapl::default_section,
-    components: rapl::COMPONENTS,
-}];
+pub const ALL: &[Entry] = &[
+    Entry {
+        name: rapl::NAME,
+        open: rapl::open,
+        check: rapl::check,
+        default_section: rapl::default_section,
+        components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: msr::NAME,
+        open: msr::open,
+        check: msr::check,
+        default_section: msr::default_section,
+        components: msr::COMPONENTS,
+    },
+];
 
 /// Reads a source's own section; `null` is an empty one.
 pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
