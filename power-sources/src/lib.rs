@@ -19,6 +19,7 @@ pub mod integrate;
 pub mod msr;
 mod poller;
 pub mod rapl;
+pub mod rapl_perf;
 #[cfg(test)]
 mod testing;
 
@@ -113,6 +114,13 @@ pub const ALL: &[Entry] = &[
         check: rapl::check,
         default_section: rapl::default_section,
         components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: rapl_perf::NAME,
+        open: rapl_perf::open,
+        check: rapl_perf::check,
+        default_section: rapl_perf::default_section,
+        components: rapl_perf::COMPONENTS,
     },
     Entry {
         name: msr::NAME,
