@@ -16,6 +16,7 @@ pub mod errors;
 pub mod estimator;
 mod files;
 pub mod integrate;
+pub mod ipmi;
 pub mod msr;
 mod poller;
 pub mod rapl;
@@ -128,6 +129,13 @@ pub const ALL: &[Entry] = &[
         check: msr::check,
         default_section: msr::default_section,
         components: msr::COMPONENTS,
+    },
+    Entry {
+        name: ipmi::NAME,
+        open: ipmi::open,
+        check: ipmi::check,
+        default_section: ipmi::default_section,
+        components: ipmi::COMPONENTS,
     },
 ];
 

@@ -276,7 +276,7 @@ mod tests {
                 count += step;
                 paid += scale.microjoules(count) - before;
             }
-            prop_assert_eq!(u128::from(paid), u128::from(count) * 1_000_000 >> 32);
+            prop_assert_eq!(u128::from(paid), (u128::from(count) * 1_000_000) >> 32);
         }
 
         #[test]

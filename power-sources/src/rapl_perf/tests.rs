@@ -564,7 +564,7 @@ proptest! {
                 counted += u128::from(counts);
             }
             let total = source.read(at(second)).zones[0].total.as_micro();
-            prop_assert_eq!(u128::from(total), counted * 1_000_000 >> 32);
+            prop_assert_eq!(u128::from(total), (counted * 1_000_000) >> 32);
         }
     }
 }
