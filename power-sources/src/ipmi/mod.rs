@@ -2,7 +2,7 @@
 //! The platform's power from a management controller over the system interface (`ipmi`): DCMI's Get Power Reading.
 //!
 //! Owns the watts of one machine, integrated over the measured time between two answers. A controller answers within 10 to
-//! 100 ms, and sometimes not at all; so it is asked on a thread of its own ([`Polled`]) and a tick gets what it said last,
+//! 100 ms, and sometimes not at all; so it is asked on a thread of its own (`poller.rs`) and a tick gets what it said last,
 //! with that reading's moment.
 
 mod bmc;
