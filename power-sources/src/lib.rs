@@ -18,6 +18,7 @@ mod files;
 pub mod integrate;
 pub mod ipmi;
 pub mod msr;
+pub mod nvml;
 mod poller;
 pub mod rapl;
 pub mod rapl_perf;
@@ -136,6 +137,13 @@ pub const ALL: &[Entry] = &[
         check: ipmi::check,
         default_section: ipmi::default_section,
         components: ipmi::COMPONENTS,
+    },
+    Entry {
+        name: nvml::NAME,
+        open: nvml::open,
+        check: nvml::check,
+        default_section: nvml::default_section,
+        components: nvml::COMPONENTS,
     },
 ];
 
