@@ -29,6 +29,11 @@ impl Counted {
         }
     }
 
+    /// The counter was found again; see [`CounterTrack::found_again`].
+    pub(crate) fn found_again(&mut self, modulus: u64, max_power: Microwatts) {
+        self.track.found_again(modulus, max_power);
+    }
+
     /// Whether it is time to ask.
     pub(crate) fn is_due(&self, now: MonotonicNanos) -> bool {
         self.backoff.is_due(now)
