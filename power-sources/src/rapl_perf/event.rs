@@ -37,20 +37,25 @@ pub(super) struct Perf;
 impl Kernel for Perf {
     fn open(&self, kind: u32, config: u64, cpu: u32) -> io::Result<Box<dyn Event>> {
         let cpu = usize::try_from(cpu).map_err(io::Error::other)?;
-        // Any event: type and config are set below.
-        let mut builder = Builder::new(Software::DUMMY);
-        let attributes = builder.attrs_mut();
-        attributes.type_ = kind;
-        attributes.config = config;
-        // The PMU refuses filters (PERF_PMU_CAP_NO_EXCLUDE): energy has no privilege level.
-        let builder = builder
-            .any_pid()
-            .one_cpu(cpu)
-            .include_kernel()
-            .include_hv()
-            .enabled(true);
-        Ok(Box::new(builder.build()?))
+        Ok(Box::new(builder(kind, config, cpu).build()?))
     }
+}
+
+/// What is asked of the kernel.
+fn builder(kind: u32, config: u64, cpu: usize) -> Builder<'static> {
+    // Any event: type and config are set below.
+    let mut builder = Builder::new(Software::DUMMY);
+    let attributes = builder.attrs_mut();
+    attributes.type_ = kind;
+    attributes.config = config;
+    // The PMU refuses filters (PERF_PMU_CAP_NO_EXCLUDE): energy has no privilege level.
+    builder
+        .any_pid()
+        .one_cpu(cpu)
+        .include_kernel()
+        .include_hv()
+        .enabled(true);
+    builder
 }
 
 impl Event for Counter {
@@ -61,5 +66,25 @@ impl Event for Counter {
             value: data.count(),
             running: running.ok_or_else(|| io::Error::other("the kernel told no running time"))?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_asked_for_the_event_as_it_is_without_any_filter() {
+        let builder = builder(21, 2, 0);
+        let attributes = builder.attrs();
+        assert_eq!((attributes.type_, attributes.config), (21, 2));
+        let filters = [
+            attributes.exclude_kernel(),
+            attributes.exclude_hv(),
+            attributes.exclude_user(),
+            attributes.exclude_idle(),
+            attributes.disabled(),
+        ];
+        assert_eq!(filters, [0; 5]);
     }
 }
