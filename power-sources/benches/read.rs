@@ -39,12 +39,32 @@ const CPU: &[Component] = &[
     Component::Dram,
 ];
 
-const CASES: &[Case] = &[Case {
-    source: "rapl",
-    what: "2 sockets x 4 zones",
-    wanted: CPU,
-    prepare: powercap,
-}];
+const CASES: &[Case] = &[
+    Case {
+        source: "rapl",
+        what: "2 sockets x 4 zones",
+        wanted: CPU,
+        prepare: powercap,
+    },
+    Case {
+        source: "rapl-perf",
+        what: "2 sockets x 4 zones, real events",
+        wanted: CPU,
+        prepare: perf_events,
+    },
+    Case {
+        source: "msr",
+        what: "2 sockets x 4 zones",
+        wanted: CPU,
+        prepare: registers,
+    },
+    Case {
+        source: "ipmi",
+        what: "this machine's controller",
+        wanted: &[Component::Platform],
+        prepare: |_| Value::Null,
+    },
+];
 
 fn main() {
     println!("| source | what | zones | us a reading, median | 99th percentile |");
@@ -121,4 +141,53 @@ fn powercap(root: &Path) -> Value {
         }
     }
     json!({ "root": root })
+}
+
+/// Two packages of one CPU each.
+fn two_cpus(root: &Path) {
+    put(&root.join("cpus/online"), "0-1");
+    for cpu in 0..2 {
+        let topology = root.join(format!("cpus/cpu{cpu}/topology"));
+        put(&topology.join("physical_package_id"), &cpu.to_string());
+    }
+    put(
+        &root.join("cpuinfo"),
+        "vendor_id : GenuineIntel\ncpu family : 6\nmodel : 94",
+    );
+}
+
+/// The CPU's clock stands for each energy event, so that this machine's kernel opens and reads them.
+fn perf_events(root: &Path) -> Value {
+    two_cpus(root);
+    put(&root.join("type"), "1");
+    put(&root.join("cpumask"), "0-1");
+    put(&root.join("format/event"), "config:0-7");
+    for name in ["energy-pkg", "energy-cores", "energy-gpu", "energy-ram"] {
+        let event = root.join("events").join(name);
+        put(&event, "event=0x00");
+        put(&event.with_extension("unit"), "Joules");
+        put(&event.with_extension("scale"), "1e-9");
+    }
+    json!({ "root": root, "cpus": root.join("cpus"), "cpuinfo": root.join("cpuinfo") })
+}
+
+/// Plain files with registers at their offsets.
+fn registers(root: &Path) -> Value {
+    two_cpus(root);
+    for cpu in 0..2 {
+        let mut bytes = vec![0_u8; 0x800];
+        for (register, value) in [
+            (0x606, 0xa_0e03_u64),
+            (0x611, 9),
+            (0x619, 9),
+            (0x639, 9),
+            (0x641, 9),
+        ] {
+            bytes[register..register + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let file = root.join(format!("{cpu}/msr"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
+    }
+    json!({ "root": root, "cpus": root.join("cpus"), "cpuinfo": root.join("cpuinfo") })
 }

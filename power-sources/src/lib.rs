@@ -9,13 +9,19 @@
 #![forbid(unsafe_code)]
 
 pub mod backoff;
+mod counted;
 pub mod counter;
+mod cpus;
 pub mod errors;
 pub mod estimator;
 mod files;
 pub mod integrate;
+pub mod ipmi;
+pub mod msr;
 pub mod nvml;
+mod poller;
 pub mod rapl;
+pub mod rapl_perf;
 #[cfg(test)]
 mod testing;
 
@@ -110,6 +116,27 @@ pub const ALL: &[Entry] = &[
         check: rapl::check,
         default_section: rapl::default_section,
         components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: rapl_perf::NAME,
+        open: rapl_perf::open,
+        check: rapl_perf::check,
+        default_section: rapl_perf::default_section,
+        components: rapl_perf::COMPONENTS,
+    },
+    Entry {
+        name: msr::NAME,
+        open: msr::open,
+        check: msr::check,
+        default_section: msr::default_section,
+        components: msr::COMPONENTS,
+    },
+    Entry {
+        name: ipmi::NAME,
+        open: ipmi::open,
+        check: ipmi::check,
+        default_section: ipmi::default_section,
+        components: ipmi::COMPONENTS,
     },
     Entry {
         name: nvml::NAME,

@@ -4,6 +4,7 @@
 use crate::Ask;
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceError, ZoneReading};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// An order for `wanted` with a clock that stands still.
 pub(crate) fn ask<'a>(section: &'a Value, wanted: &'a [Component]) -> Ask<'a> {
@@ -28,4 +29,60 @@ pub(crate) fn errors(energy: &Energy) -> Vec<(String, ErrorReason, u64)> {
         .iter()
         .map(|row| (zone(row), row.reason, row.count))
         .collect()
+}
+
+/// The files that say which CPUs there are: a sys root and a cpuinfo of our own.
+pub(crate) struct Machine {
+    dir: tempfile::TempDir,
+}
+
+impl Machine {
+    /// Without any CPU.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("cpu")).unwrap();
+        Self { dir }
+    }
+
+    /// `/sys/devices/system/cpu`.
+    pub(crate) fn sys(&self) -> PathBuf {
+        self.dir.path().join("cpu")
+    }
+
+    /// `/proc/cpuinfo`.
+    pub(crate) fn cpuinfo(&self) -> PathBuf {
+        self.dir.path().join("cpuinfo")
+    }
+
+    /// The rest of the machine.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What kind of CPU it has.
+    pub(crate) fn identity(&self, vendor: &str, family: u32, model: u32) {
+        let text =
+            format!("processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n\n");
+        std::fs::write(self.cpuinfo(), text).unwrap();
+    }
+
+    /// Puts a CPU into a package, and into a die where dies are told.
+    pub(crate) fn cpu(&self, number: u32, package: u16, die: Option<u16>) {
+        let topology = self.sys().join(format!("cpu{number}/topology"));
+        std::fs::create_dir_all(&topology).unwrap();
+        std::fs::write(topology.join("physical_package_id"), format!("{package}\n")).unwrap();
+        if let Some(die) = die {
+            std::fs::write(topology.join("die_id"), format!("{die}\n")).unwrap();
+        }
+    }
+
+    /// The CPUs that are online.
+    pub(crate) fn online(&self, list: &str) {
+        std::fs::write(self.sys().join("online"), list).unwrap();
+    }
+}
+
+/// `seconds` after the clock's zero.
+pub(crate) fn at(seconds: u64) -> MonotonicNanos {
+    MonotonicNanos::ZERO.after(std::time::Duration::from_secs(seconds))
 }

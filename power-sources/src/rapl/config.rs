@@ -2,8 +2,9 @@
 //! The section `sources.rapl`: owns its keys, defaults and ranges.
 
 use super::NAME;
+use super::scan::max_power;
 use crate::SourceOpenError;
-use attribution::model::Component;
+use attribution::model::{Component, Microwatts};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -60,32 +61,41 @@ impl MaxWatts {
         };
         if watts == 0 { None } else { Some(watts) }
     }
+
+    /// The most that a zone which states nothing itself is believed to use.
+    pub(crate) fn highest(&self, component: Component) -> Microwatts {
+        max_power(component, None, self.of(component))
+    }
+
+    /// Refuses figures that no machine reaches. `name` is the section's.
+    pub(crate) fn check(&self, name: &'static str) -> Result<(), SourceOpenError> {
+        for component in super::COMPONENTS {
+            if let Some(watts) = self.of(*component)
+                && watts > Self::HIGHEST
+            {
+                let highest = Self::HIGHEST;
+                let component = component.name();
+                return Err(SourceOpenError::Value {
+                    name,
+                    key: "max_watts",
+                    problem: format!("has {watts} W for {component}; the most is {highest} W"),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl RaplConfig {
     /// Checks what types cannot.
     pub(super) fn check(&self) -> Result<(), SourceOpenError> {
-        let refuse = |key, problem| {
-            Err(SourceOpenError::Value {
-                name: NAME,
-                key,
-                problem,
-            })
-        };
         if self.root.as_os_str().is_empty() {
-            return refuse("root", "is empty; the default is /sys/class/powercap".to_owned());
+            return Err(SourceOpenError::Value {
+                name: NAME,
+                key: "root",
+                problem: "is empty; the default is /sys/class/powercap".to_owned(),
+            });
         }
-        for component in super::COMPONENTS {
-            if let Some(watts) = self.max_watts.of(*component)
-                && watts > MaxWatts::HIGHEST
-            {
-                let highest = MaxWatts::HIGHEST;
-                return refuse(
-                    "max_watts",
-                    format!("has {watts} W for {}; the most is {highest} W", component.name()),
-                );
-            }
-        }
-        Ok(())
+        self.max_watts.check(NAME)
     }
 }

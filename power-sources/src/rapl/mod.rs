@@ -12,14 +12,11 @@ mod tests;
 
 pub use config::{MaxWatts, RaplConfig};
 
-use crate::backoff::Backoff;
-use crate::counter::{CounterTrack, Step};
+use crate::counted::{Counted, Outcome};
 use crate::errors::ErrorLedger;
 use crate::files::{Fault, OpenNumber};
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
-use attribution::model::{
-    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, ZoneReading,
-};
+use attribution::model::{Component, Energy, ErrorReason, Microwatts, MonotonicNanos, SourceId};
 use scan::{Found, Limits, Scan};
 
 /// The name in the configuration.
@@ -71,19 +68,17 @@ struct Metered {
     found: Found,
     /// `None` while the zone is gone.
     meter: Option<OpenNumber>,
-    track: CounterTrack,
-    backoff: Backoff,
+    counted: Counted,
 }
 
 impl Metered {
     fn new(found: Found) -> Self {
         // A range of nothing until the first `attach`, which comes before the first reading.
-        let track = CounterTrack::new(0, Microwatts::ZERO);
+        let counted = Counted::new(found.zone.clone(), 0, Microwatts::ZERO);
         Self {
             found,
             meter: None,
-            track,
-            backoff: Backoff::default(),
+            counted,
         }
     }
 
@@ -92,14 +87,14 @@ impl Metered {
         let limits = Limits::read(&self.found, config.max_watts.of(self.found.zone.component))?;
         let meter = OpenNumber::open(self.found.dir.join("energy_uj"))?;
         let raw = meter.read()?;
-        self.track.found_again(limits.modulus, limits.max_power);
+        self.counted.found_again(limits.modulus, limits.max_power);
         self.meter = Some(meter);
         Ok(raw)
     }
 
     /// Reads the open counter. `None` when there is none, or when it is not time to try.
     fn read(&mut self, now: MonotonicNanos) -> Option<Result<u64, Fault>> {
-        let meter = self.meter.as_ref().filter(|_| self.backoff.is_due(now))?;
+        let meter = self.meter.as_ref().filter(|_| self.counted.is_due(now))?;
         match meter.read() {
             // Looked for at once: a file that was only replaced, or a driver that was reloaded, is no failure.
             Err(fault) if fault.reason == ErrorReason::Gone => {
@@ -111,7 +106,7 @@ impl Metered {
     }
 
     fn is_lost(&self, now: MonotonicNanos) -> bool {
-        self.meter.is_none() && self.backoff.is_due(now)
+        self.meter.is_none() && self.counted.is_due(now)
     }
 
     /// Opens the zone where a new scan has it. `None` when it is not lost, or when it is not time to try.
@@ -145,34 +140,9 @@ impl Metered {
     }
 
     /// What the answer to a read means: a reading, a complaint, or both.
-    fn take(
-        &mut self,
-        answer: Result<u64, Fault>,
-        now: MonotonicNanos,
-    ) -> (Option<ZoneReading>, Option<(ErrorReason, String)>) {
-        let raw = match answer {
-            Ok(raw) => raw,
-            Err(fault) => {
-                self.backoff.failed(now);
-                return (None, Some((fault.reason, fault.words)));
-            }
-        };
-        let step = self.track.advance(raw, now);
-        let complaint = step.complaint(&self.found.dir.join("energy_uj").display(), raw);
-        if step == Step::OutOfRange {
-            self.backoff.failed(now);
-            return (None, complaint);
-        }
-        self.backoff.succeeded();
-        let reading = ZoneReading {
-            zone: self.found.zone.clone(),
-            total: self.track.total(),
-            idle: None,
-            provenance: Provenance::Counted,
-            at: now,
-            device: None,
-        };
-        (Some(reading), complaint)
+    fn take(&mut self, answer: Result<u64, Fault>, now: MonotonicNanos) -> Outcome {
+        let place = self.found.dir.join("energy_uj");
+        self.counted.take(answer, now, &place.display())
     }
 }
 

@@ -278,7 +278,7 @@ fn modulus(range: u64) -> u64 {
 /// or above 10 kW. Defaults for zones that state nothing (AMD): the largest sockets are sold with 500 W,
 /// twelve memory channels draw under 200 W, and a platform has up to eight sockets. A platform's constraint
 /// is often that of one package, so it can only raise the default.
-fn max_power(component: Component, stated_uw: Option<u64>, configured: Option<u32>) -> Microwatts {
+pub(super) fn max_power(component: Component, stated_uw: Option<u64>, configured: Option<u32>) -> Microwatts {
     if let Some(watts) = configured {
         return Microwatts::from_watts(u64::from(watts));
     }

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::testing::{ask, errors, totals as zones};
-use attribution::model::{Microjoules, PackageId, Place, Zone};
+use attribution::model::{Microjoules, PackageId, Place, Provenance, Zone};
 use proptest::prelude::*;
 use serde_json::json;
 use std::fs;
