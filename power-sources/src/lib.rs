@@ -15,6 +15,7 @@ pub mod estimator;
 mod files;
 pub mod integrate;
 pub mod rapl;
+mod sensors;
 #[cfg(test)]
 mod testing;
 
