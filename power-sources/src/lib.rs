@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acpi;
 pub mod backoff;
 pub mod counter;
 pub mod errors;
@@ -103,13 +104,22 @@ pub struct Entry {
 
 /// Every source that can be configured by name. The estimator is not one of them: it needs usage, see
 /// [`estimator::Estimator`].
-pub const ALL: &[Entry] = &[Entry {
-    name: rapl::NAME,
-    open: rapl::open,
-    check: rapl::check,
-    default_section: rapl::default_section,
-    components: rapl::COMPONENTS,
-}];
+pub const ALL: &[Entry] = &[
+    Entry {
+        name: rapl::NAME,
+        open: rapl::open,
+        check: rapl::check,
+        default_section: rapl::default_section,
+        components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: acpi::NAME,
+        open: acpi::open,
+        check: acpi::check,
+        default_section: acpi::default_section,
+        components: acpi::COMPONENTS,
+    },
+];
 
 /// Reads a source's own section; `null` is an empty one.
 pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(

@@ -115,6 +115,8 @@ impl Chip {
             .iter()
             .map(|kind| format!("{kind}{number}_label"))
             .filter(has)
+            // ACPI power meters have no label, but a text of the firmware's maker.
+            .chain([format!("power{number}_oem_info")].into_iter().filter(has))
             .find_map(|file| self.text(&file).filter(|label| !label.is_empty()));
         Some(Wired {
             label: label.unwrap_or_else(|| files.stem().to_owned()),

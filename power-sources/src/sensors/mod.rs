@@ -7,8 +7,10 @@
 
 #![allow(dead_code, reason = "one room for several sources, which come one by one")]
 
+pub(crate) mod acpi;
 pub(crate) mod channel;
 pub(crate) mod chip;
 pub(crate) mod panel;
+pub(crate) mod pattern;
 #[cfg(test)]
 mod tests;
