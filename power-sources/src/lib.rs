@@ -14,6 +14,7 @@ pub mod counter;
 pub mod errors;
 pub mod estimator;
 mod files;
+pub mod hwmon;
 pub mod integrate;
 pub mod rapl;
 mod sensors;
@@ -111,6 +112,13 @@ pub const ALL: &[Entry] = &[
         check: rapl::check,
         default_section: rapl::default_section,
         components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: hwmon::NAME,
+        open: hwmon::open,
+        check: hwmon::check,
+        default_section: hwmon::default_section,
+        components: hwmon::COMPONENTS,
     },
     Entry {
         name: acpi::NAME,
