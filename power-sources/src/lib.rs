@@ -10,6 +10,7 @@
 
 pub mod acpi;
 pub mod backoff;
+pub mod battery;
 pub mod counter;
 pub mod errors;
 pub mod estimator;
@@ -126,6 +127,13 @@ pub const ALL: &[Entry] = &[
         check: acpi::check,
         default_section: acpi::default_section,
         components: acpi::COMPONENTS,
+    },
+    Entry {
+        name: battery::NAME,
+        open: battery::open,
+        check: battery::check,
+        default_section: battery::default_section,
+        components: battery::COMPONENTS,
     },
 ];
 
