@@ -113,10 +113,15 @@ impl Hwmon {
 fn metered(zone: Zone, parts: Vec<Planned>, config: &HwmonConfig) -> Metered {
     let most = Microwatts::from_watts(u64::from(config.max_watts.of(zone.component)));
     let part = |planned: Planned| {
-        let least = Microwatts::from_micro(u64::from(planned.is_acpi()));
+        let plausible = if planned.is_acpi() {
+            let least = Microwatts::from_micro(1);
+            Plausible { least, most }
+        } else {
+            Plausible::up_to(most)
+        };
         Part {
             chip: planned.chip,
-            channel: Channel::new(planned.files, Plausible { least, most }, None),
+            channel: Channel::new(planned.files, plausible, None),
         }
     };
     Metered {

@@ -232,11 +232,6 @@ impl Channel {
         Ok(())
     }
 
-    /// The meter's averaging interval; zero for what averages over nothing that it tells.
-    pub(crate) const fn covers(&self) -> Duration {
-        self.covers
-    }
-
     /// Energy since it was opened.
     pub(crate) const fn total(&self) -> Microjoules {
         match &self.tally {

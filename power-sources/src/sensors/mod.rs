@@ -5,8 +5,6 @@
 //! Which chip is what part of a machine is not known here: that is what the sources are for (`hwmon`, `acpi`, GPUs).
 //! Units and names are those of Documentation/hwmon/sysfs-interface.rst.
 
-#![allow(dead_code, reason = "one room for several sources, which come one by one")]
-
 pub(crate) mod acpi;
 pub(crate) mod channel;
 pub(crate) mod chip;

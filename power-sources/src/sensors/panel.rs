@@ -178,11 +178,6 @@ impl Panel {
         }
     }
 
-    /// Every zone, in the order in which they are read.
-    pub(crate) fn zones(&self) -> &[Metered] {
-        &self.zones
-    }
-
     /// The `source` label.
     pub(crate) const fn source(&self) -> SourceId {
         self.source
