@@ -5,6 +5,7 @@
 //! nothing.
 
 use crate::accountants;
+use crate::choice;
 use crate::node;
 use crate::run::section;
 use crate::settings::{CpuTime, Probes, Root, Sources};
@@ -242,7 +243,7 @@ fn of_probes(report: &mut Report, loaded: &Loaded, machine: &Machine, roots: &Ro
 
 fn of_sources(report: &mut Report, loaded: &Loaded) {
     let sources = loaded.section::<Sources>("sources").unwrap_or_default();
-    let chosen = node::choose(&sources, power_sources::ALL, |name| section(loaded, name));
+    let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     for Selection {
         key,
         chosen: taken,
@@ -261,8 +262,8 @@ fn of_sources(report: &mut Report, loaded: &Loaded) {
             let details = chosen
                 .meters
                 .iter()
-                .filter(|_| name != crate::settings::ESTIMATOR)
-                .map(|meter| meter.detail());
+                .filter(|meter| meter.name == name)
+                .map(|meter| meter.source.detail());
             report.say(
                 "sources",
                 &format!("{key}: {name}"),

@@ -9,6 +9,7 @@
 
 pub mod accountants;
 pub mod check;
+pub mod choice;
 pub mod cli;
 pub mod clock;
 mod cpu_lines;

@@ -2,6 +2,7 @@
 //! `kepler run`: from a configuration to a running pipeline, and from a signal to an exit code.
 
 use crate::accountants;
+use crate::choice;
 use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
@@ -101,7 +102,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let machine = node::machine();
     let roots = Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")?;
     let usage = accountants::usage(&probes, root.tick.0, &machine, &roots)?;
-    let chosen = node::choose(&sources, power_sources::ALL, |name| section(loaded, name));
+    let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     let estimator = node::estimator(&machine, &chosen.estimated);
     let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);
     Ok(Parts {
@@ -109,7 +110,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         clock: clock::system(),
         usage: usage.reader,
         resolver: Box::new(CgroupResolver(Resolver::new(roots))),
-        meters: chosen.meters,
+        meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
         rules: Settings {
             floor: idle.floor.0,

@@ -4,11 +4,11 @@
 //!
 //! ```text
 //! dynamic µJ         zone 0       1     2     3     4
-//! container    30_000_001       7     0     4     0
+//! container    30_000_001       7     0     4     2
 //! system       20_000_000       0     1     0     0
 //! kernel       10_000_000       0     0     0     0
 //! retired               2       0     0     0     0
-//! unattributed          2       0     3     0     5
+//! unattributed          2       0     3     0     3
 //! zone         60_000_005       7     4     4     5
 //!
 //! events       instructions  page cache  net rx  switches
@@ -16,6 +16,8 @@
 //! system          2_000_000           5       1        20
 //! kernel                  7           0       4         2
 //! retired                 0           0       0         1
+//!
+//! The container used the GPU for 1.5 s.
 //! ```
 
 use crate::config::ExporterConfig;
@@ -26,10 +28,11 @@ use attribution::model::snapshot::{
     WindowCounters, ZoneAccount,
 };
 use attribution::model::{
-    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, CpuTime, ErrorReason, Event,
-    EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, NodeFacts, PackageId,
-    PackageTime, PassedOver, Permille, Place, PodUid, ProbeState, Provenance, ReporterId, Section, Selection,
-    Snapshot, SoftirqTime, SourceError, SourceId, TaskKey, TaskKind, TickId, Zone,
+    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, CpuTime, DeviceNanos,
+    ErrorReason, Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos,
+    NodeFacts, PackageId, PackageTime, PassedOver, Permille, Place, PodUid, ProbeState, Provenance,
+    ReporterId, Section, Selection, Snapshot, SoftirqTime, SourceError, SourceId, TaskKey, TaskKind, TickId,
+    Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +66,7 @@ pub(crate) fn charges(dynamic_and_idle: &[(u64, u64)]) -> Charges {
     let charge = |(dynamic, idle): &(u64, u64)| Charge {
         dynamic: Microjoules::from_micro(*dynamic),
         idle: Microjoules::from_micro(*idle),
+        ..Charge::default()
     };
     dynamic_and_idle.iter().map(charge).collect()
 }
@@ -201,10 +205,14 @@ pub(crate) fn snapshot() -> Snapshot {
 
 /// What the container's only process was charged for.
 fn worker_ledger() -> Ledger {
-    with_events(
-        ledger(4_000_000_000, &[(30_000_001, 1_000_000), (7, 0), (0, 0), (4, 0)]),
-        [9_000_000_001, 12, 3, 40],
-    )
+    let mut ledger = ledger(
+        4_000_000_000,
+        &[(30_000_001, 1_000_000), (7, 0), (0, 0), (4, 0), (2, 0)],
+    );
+    if let Some(gpu) = ledger.charges.last_mut() {
+        gpu.used = DeviceNanos::from_nanos(1_500_000_000);
+    }
+    with_events(ledger, [9_000_000_001, 12, 3, 40])
 }
 
 /// One in a guest whose hypervisor tells, one that went offline and never told.
@@ -251,7 +259,7 @@ fn zones() -> Vec<ZoneAccount> {
                 Component::Gpu,
                 Place::Named("GPU-1".into()),
                 SourceId("nvml"),
-                [5, 0, 5, 0],
+                [5, 0, 3, 0],
             )
         },
     ]

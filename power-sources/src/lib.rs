@@ -17,6 +17,7 @@ pub mod estimator;
 mod files;
 pub mod hwmon;
 pub mod integrate;
+pub mod nvml;
 pub mod rapl;
 mod sensors;
 #[cfg(test)]
@@ -134,6 +135,13 @@ pub const ALL: &[Entry] = &[
         check: battery::check,
         default_section: battery::default_section,
         components: battery::COMPONENTS,
+    },
+    Entry {
+        name: nvml::NAME,
+        open: nvml::open,
+        check: nvml::check,
+        default_section: nvml::default_section,
+        components: nvml::COMPONENTS,
     },
 ];
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) struct RowId(u32);
 
 /// Rows that a level shows at most, the ended ones among them: beyond it the oldest ended ones leave early. Living rows
-/// are bounded by the kernel's own cgroups. 16,384 rows of 8 zones are 4 MiB of ledgers.
+/// are bounded by the kernel's own cgroups. 16,384 rows of 8 zones are 5 MiB of ledgers.
 const MOST_ROWS: usize = 16_384;
 /// Rows remembered after they left, for keys that come back (a restarted container, an hourly unit): 1,024 of 8 zones
 /// are 300 KiB.
@@ -189,7 +189,7 @@ mod tests {
     fn joule(joules: u64) -> Charge {
         Charge {
             dynamic: Microjoules::from_micro(joules * 1_000_000),
-            idle: Microjoules::ZERO,
+            ..Charge::default()
         }
     }
 

@@ -13,6 +13,7 @@ impl Ledger {
         if let Some(total) = self.charges.get_mut(zone) {
             total.dynamic += charge.dynamic;
             total.idle += charge.idle;
+            total.used += charge.used;
         }
     }
 
@@ -40,6 +41,7 @@ impl Ledger {
         for (total, charge) in self.charges.iter_mut().zip(&other.charges) {
             total.dynamic = total.dynamic.saturating_sub(charge.dynamic);
             total.idle = total.idle.saturating_sub(charge.idle);
+            total.used = total.used.saturating_sub(charge.used);
         }
         self.cpu = self.cpu.saturating_sub(other.cpu);
         self.events.release(&other.events);

@@ -7,6 +7,7 @@
 //! are cumulative, and the next window pays what they say.
 
 mod accounts;
+mod devices;
 mod groups;
 mod idle;
 mod ledger;
@@ -24,8 +25,8 @@ pub use idle::FloorPolicy;
 
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
-    CpuTime, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
-    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
+    CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
+    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
 };
 use accounts::{AccountId, Accounts, Delta};
 use levels::Levels;
@@ -120,6 +121,19 @@ struct Bill {
     zone: usize,
     dynamic: Microjoules,
     idle: Microjoules,
+    used: DeviceNanos,
+}
+
+impl Bill {
+    const fn nothing(id: AccountId, zone: usize) -> Self {
+        Self {
+            id,
+            zone,
+            dynamic: Microjoules::ZERO,
+            idle: Microjoules::ZERO,
+            used: DeviceNanos::ZERO,
+        }
+    }
 }
 
 impl Engine {
@@ -194,15 +208,14 @@ impl Engine {
         if !self.window.report(&report.reporter, report.tick) {
             return;
         }
-        zones::enter(&mut self.zones, source, report.section.ended, &report.body);
+        zones::enter(&mut self.zones, source, &report.body);
         if let Some((account, last)) = self
             .sources
             .iter_mut()
             .find(|(account, _)| account.source == source)
         {
-            if !report.body.zones.is_empty() {
-                *last = Some(report.section.ended);
-            }
+            let newest = report.body.zones.iter().map(|reading| reading.at).max();
+            *last = newest.max(*last);
             account.errors = report.body.errors;
         }
     }
@@ -228,7 +241,7 @@ impl Engine {
             if !heard {
                 self.coverage = Some(Permille(0));
             }
-            self.settle();
+            self.settle(now);
             self.promote();
             self.apply();
             self.farewell(now);

@@ -201,7 +201,7 @@ mod tests {
     fn joule() -> Charge {
         Charge {
             dynamic: Microjoules::from_micro(1_000_000),
-            idle: Microjoules::ZERO,
+            ..Charge::default()
         }
     }
 

@@ -6,7 +6,9 @@ use super::share::largest_remainder;
 use super::zones::{Due, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
-use crate::model::{CpuNanos, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey, Usage};
+use crate::model::{
+    CpuNanos, DeviceNanos, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey, Usage,
+};
 use std::collections::HashMap;
 
 impl Engine {
@@ -47,12 +49,13 @@ impl Engine {
     }
 
     /// Splits what every zone has counted since it was last paid. Fills the bills.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
         let equal = (self.settings.idle_share == IdleShare::Equal).then(|| self.one_account_per_process());
         for (index, zone) in self.zones.iter_mut().enumerate() {
             let work = &mut self.work;
-            let Some(due) = due(zone, &work.deltas, &self.packages, &self.settings.floor) else {
+            zone.find_users(&self.accounts, &work.deltas);
+            let Some(due) = due(zone, &work.deltas, &self.packages, &self.settings.floor, now) else {
                 continue;
             };
             let unknown = {
@@ -60,20 +63,29 @@ impl Engine {
                 zone.take_weights(deltas, &mut work.ids, &mut work.weights)
             };
             let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
-                id,
-                zone: index,
                 dynamic: part,
-                idle: Microjoules::ZERO,
+                ..Bill::nothing(id, index)
             });
             zone.account.unattributed += nobody;
+            let device = !zone.is_paid_by_cpu_time();
+            if device {
+                let used = work.ids.iter().zip(&work.weights);
+                work.charges.extend(used.map(|(id, used)| Bill {
+                    used: DeviceNanos::from_nanos(*used),
+                    ..Bill::nothing(*id, index)
+                }));
+            }
             zone.account.unreserved_idle += match (self.settings.idle_share, &equal) {
                 (IdleShare::Usage, _) => {
                     split(work, due.idle, unknown, |id, part| idle_bill(id, index, part))
                 }
                 (IdleShare::Equal, Some(living)) => {
-                    work.ids.clone_from(living);
+                    // Nobody pays for a device that they did not use, not even its idle energy.
+                    if !device {
+                        work.ids.clone_from(living);
+                    }
                     work.weights.clear();
-                    work.weights.resize(living.len(), 1);
+                    work.weights.resize(work.ids.len(), 1);
                     split(work, due.idle, 0, |id, part| idle_bill(id, index, part))
                 }
                 _ => due.idle,
@@ -142,6 +154,7 @@ impl Engine {
                 let charge = Charge {
                     dynamic: bill.dynamic,
                     idle: bill.idle,
+                    used: bill.used,
                 };
                 self.processes.charge(account.task, bill.zone, charge);
                 self.levels.charge(account.rows, bill.zone, charge);
@@ -170,7 +183,7 @@ impl Engine {
         }
         let (zones, levels) = (&self.zones, &mut self.levels);
         self.accounts.forget(
-            |id| zones.iter().any(|zone| zone.carry.holds(id)),
+            |id| zones.iter().any(|zone| zone.holds(id)),
             |account| {
                 if let Some(rows) = account.rows {
                     levels.leave(rows, now);
@@ -186,10 +199,11 @@ fn due(
     deltas: &[Delta],
     packages: &[PackageTime],
     policy: &super::FloorPolicy,
+    now: MonotonicNanos,
 ) -> Option<Due> {
     if !zone.is_due() {
-        if zone.has_base() {
-            zone.carry.add(paying(zone.socket(), deltas));
+        if zone.has_base() && zone.is_paid_by_cpu_time() {
+            zone.carry.add(paying(zone.socket(), deltas), now);
         }
         return None;
     }
@@ -229,10 +243,8 @@ fn split(
 
 const fn idle_bill(id: AccountId, zone: usize, idle: Microjoules) -> Bill {
     Bill {
-        id,
-        zone,
-        dynamic: Microjoules::ZERO,
         idle,
+        ..Bill::nothing(id, zone)
     }
 }
 

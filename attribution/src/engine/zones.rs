@@ -5,18 +5,21 @@
 //! different: when a zone is late, the time of this window is *carried*, so that the late energy is paid by those who ran
 //! then and not by those who run when it arrives.
 
-use super::accounts::AccountId;
+use super::accounts::{AccountId, Accounts, Delta};
+use super::devices::Device;
 use super::idle::{BusyTime, Floor, FloorPolicy};
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Energy, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone, ZoneReading,
+    Component, Energy, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
+    ZoneReading,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Windows of CPU time that are carried for a zone. A zone that stays away longer is paid for, when it is back, by
-/// nobody by name: who ran an hour ago is no longer known, and a guess would be somebody's wrong bill.
-const CARRIED_WINDOWS: u32 = 60;
+/// Time for which CPU time is carried for a zone. A zone that stays away longer is paid for, when it is back, by nobody by
+/// name: who ran an hour ago is no longer known, and a guess would be somebody's wrong bill. (Meters that are asked less
+/// often than once a tick are carried for as a rule: every 5 minutes at most.)
+const CARRIED: Duration = Duration::from_secs(3_600);
 /// Accounts in a carry: 16,384 are 400 KiB. What does not fit weighs in as unknown.
 const CARRIED_ACCOUNTS: usize = 16_384;
 
@@ -25,13 +28,13 @@ const CARRIED_ACCOUNTS: usize = 16_384;
 pub(crate) struct Carry {
     weights: BTreeMap<AccountId, u64>,
     unknown: u64,
-    windows: u32,
+    since: Option<MonotonicNanos>,
 }
 
 impl Carry {
-    /// Adds one window's CPU time.
-    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, u64)>) {
-        self.windows += 1;
+    /// Adds the CPU time of a window that closes at `now`.
+    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, u64)>, now: MonotonicNanos) {
+        let since = *self.since.get_or_insert(now);
         for (id, nanos) in deltas {
             if self.weights.len() < CARRIED_ACCOUNTS || self.weights.contains_key(&id) {
                 let weight = self.weights.entry(id).or_default();
@@ -40,7 +43,7 @@ impl Carry {
                 self.unknown = self.unknown.saturating_add(nanos);
             }
         }
-        if self.windows > CARRIED_WINDOWS {
+        if now.since(since) >= CARRIED {
             let all = self
                 .weights
                 .values()
@@ -73,8 +76,12 @@ struct Reading {
 pub(crate) struct ZoneState {
     pub(crate) account: ZoneAccount,
     pub(crate) carry: Carry,
+    /// For a device, who used it; nobody else pays for it.
+    device: Option<Device>,
     floor: Floor,
     paid: Option<(Reading, BusyTime)>,
+    /// Between the readings of the last payment.
+    elapsed: Duration,
     latest: Reading,
 }
 
@@ -86,7 +93,7 @@ pub(crate) struct Due {
 }
 
 impl ZoneState {
-    fn new(source: SourceId, reading: &ZoneReading, at: MonotonicNanos) -> Self {
+    fn new(source: SourceId, reading: &ZoneReading) -> Self {
         Self {
             account: ZoneAccount {
                 zone: reading.zone.clone(),
@@ -104,11 +111,13 @@ impl ZoneState {
             carry: Carry::default(),
             floor: Floor::default(),
             paid: None,
+            elapsed: Duration::ZERO,
             latest: Reading {
                 total: reading.total,
                 idle: reading.idle,
-                at,
+                at: reading.at,
             },
+            device: device_of(reading),
         }
     }
 
@@ -122,11 +131,15 @@ impl ZoneState {
     pub(crate) fn settle(&mut self, busy: BusyTime, policy: &FloorPolicy) -> Option<Due> {
         let (paid, busy_then) = match self.paid.replace((self.latest, busy)) {
             Some((paid, busy_then)) if paid.at < self.latest.at => (paid, busy_then),
-            _ => return None,
+            _ => {
+                self.device.iter_mut().for_each(Device::forgive);
+                return None;
+            }
         };
         // Sources promise totals that never fall; should one break its word, the window is worth nothing and not less.
         let energy = self.latest.total.saturating_sub(paid.total);
         let elapsed = self.latest.at.since(paid.at);
+        self.elapsed = elapsed;
         let busy = BusyTime {
             busy: busy.busy.saturating_sub(busy_then.busy),
             idle: busy.idle.saturating_sub(busy_then.idle),
@@ -154,23 +167,43 @@ impl ZoneState {
         Some(due)
     }
 
+    /// Finds the accounts of those who used the device.
+    pub(crate) fn find_users(&mut self, accounts: &Accounts, deltas: &[Delta]) {
+        if let Some(device) = &mut self.device {
+            device.find_accounts(accounts, deltas);
+        }
+    }
+
+    /// Whether CPU time pays for this zone.
+    pub(crate) const fn is_paid_by_cpu_time(&self) -> bool {
+        self.device.is_none()
+    }
+
+    /// Whether `id` waits here for a bill, or may have to.
+    pub(crate) fn holds(&self, id: AccountId) -> bool {
+        self.carry.holds(id) || self.device.as_ref().is_some_and(|device| device.holds(id))
+    }
+
     /// Whether a new reading waits to be settled.
     pub(crate) fn is_due(&self) -> bool {
         self.paid.is_none_or(|(paid, _)| paid.at < self.latest.at)
     }
 
-    /// CPU time that pays now: this window's and the carried, by account, and what belongs to nobody known. The carry
-    /// is empty afterwards.
+    /// What pays now, by account, and what of it belongs to nobody known: this window's CPU time and the carried, which is
+    /// then empty; of a device its use.
     pub(crate) fn take_weights(
         &mut self,
         deltas: impl Iterator<Item = (AccountId, u64)>,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
     ) -> u64 {
+        if let Some(device) = &mut self.device {
+            return device.take_weights(self.elapsed, ids, weights);
+        }
         ids.clear();
         weights.clear();
         if self.carry.is_empty() {
-            self.carry.windows = 0;
+            self.carry.since = None;
             deltas.for_each(|(id, nanos)| {
                 ids.push(id);
                 weights.push(nanos);
@@ -198,8 +231,14 @@ impl ZoneState {
         }
     }
 
-    /// Busy and idle time of the CPUs that pay for this zone.
+    /// Busy and idle time of the CPUs that pay for this zone, or of the device that it is.
     pub(crate) fn busy_of(&self, packages: &[PackageTime]) -> BusyTime {
+        if let Some(device) = &self.device {
+            let elapsed = self
+                .paid
+                .map_or(Duration::ZERO, |(paid, _)| self.latest.at.since(paid.at));
+            return device.busy_time(self.latest.at, elapsed);
+        }
         let ours = |time: &&PackageTime| self.socket().is_none_or(|socket| socket == time.package);
         packages
             .iter()
@@ -210,13 +249,22 @@ impl ZoneState {
             })
     }
 
-    fn take(&mut self, reading: &ZoneReading, at: MonotonicNanos) {
+    fn take(&mut self, reading: &ZoneReading) {
         self.account.provenance = reading.provenance;
         self.account.up = true;
+        // Said again by a meter that has nothing newer.
+        if reading.at <= self.latest.at {
+            return;
+        }
+        match (&mut self.device, &reading.device) {
+            (Some(device), Some(used)) => device.take(used),
+            (None, Some(_)) => self.device = device_of(reading),
+            (_, None) => {}
+        }
         self.latest = Reading {
             total: reading.total.max(self.latest.total),
             idle: reading.idle,
-            at,
+            at: reading.at,
         };
     }
 
@@ -232,15 +280,23 @@ impl ZoneState {
 }
 
 /// Enters a source's report: zones that answer, zones that are new, zones that are down.
-pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, at: MonotonicNanos, energy: &Energy) {
+pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) {
     for state in zones.iter_mut().filter(|state| state.account.source == source) {
         state.account.up = false;
     }
     for reading in &energy.zones {
         match zones.iter_mut().find(|state| is(state, source, &reading.zone)) {
-            Some(state) => state.take(reading, at),
-            None => zones.push(ZoneState::new(source, reading, at)),
+            Some(state) => state.take(reading),
+            None => zones.push(ZoneState::new(source, reading)),
         }
+    }
+}
+
+/// A GPU is a device also where nothing tells who used it: then nobody by name pays for it.
+fn device_of(reading: &ZoneReading) -> Option<Device> {
+    match &reading.device {
+        Some(used) => Some(Device::new(used)),
+        None => (reading.zone.component == Component::Gpu).then(Device::default),
     }
 }
 

@@ -10,7 +10,7 @@ use super::ids::{CgroupId, Comm, ReporterId, SourceId, TaskKey, TickId};
 use super::report::{
     CgroupOwner, CpuTime, LostEvents, PackageTime, Section, SoftirqTime, SourceError, TaskKind,
 };
-use super::units::{CpuNanos, Microjoules, Microwatts};
+use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
 use super::zone::{Permille, Provenance, Zone};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +58,15 @@ pub struct Snapshot {
     pub dropped: Vec<(&'static str, u64)>,
 }
 
-/// Energy of one workload in one zone since start.
+/// Energy of one workload in one zone since start, and its use of that zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     /// Above the idle floor.
     pub dynamic: Microjoules,
     /// Its share of the idle floor.
     pub idle: Microjoules,
+    /// Time that it used the device, where the zone is one.
+    pub used: DeviceNanos,
 }
 
 /// One [`Charge`] per zone, by the zone's position in [`Snapshot::zones`]. Shorter than the zone list where the rest

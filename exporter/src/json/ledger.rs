@@ -34,6 +34,9 @@ impl Serialize for Charges<'_> {
             zone: usize,
             dynamic_uj: u64,
             idle_uj: u64,
+            /// Of a device: time that it was used.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            used_ns: Option<u64>,
         }
         let positions = self.0.iter().enumerate();
         let paid = positions.filter(|(_, charge)| **charge != Charge::default());
@@ -41,6 +44,7 @@ impl Serialize for Charges<'_> {
             zone,
             dynamic_uj: charge.dynamic.as_micro(),
             idle_uj: charge.idle.as_micro(),
+            used_ns: (!charge.used.is_zero()).then(|| charge.used.as_nanos()),
         }))
     }
 }

@@ -39,7 +39,8 @@
 //!  "dropped": [{"queue": "...", "count": 1}]}
 //! ```
 //!
-//! `zone` in a charge is the position in `zones`; zones that a row was not charged for are left out. Containers have the
+//! `zone` in a charge is the position in `zones`; zones that a row was not charged for are left out. A charge for a GPU
+//! also has `used_ns`, the time that the row used it, unless it is 0. Containers have the
 //! `kind` `container`, `system` or `kernel`; the last two have no `id`. At every level the rows, `retired` and (for
 //! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`.
 //!
@@ -103,7 +104,8 @@ mod tests {
             pod["charges"],
             json!([{"zone": 0, "dynamic_uj": 30_000_001, "idle_uj": 1_000_000},
                 {"zone": 1, "dynamic_uj": 7, "idle_uj": 0},
-                {"zone": 3, "dynamic_uj": 4, "idle_uj": 0}])
+                {"zone": 3, "dynamic_uj": 4, "idle_uj": 0},
+                {"zone": 4, "dynamic_uj": 2, "idle_uj": 0, "used_ns": 1_500_000_000}])
         );
         assert_eq!(snapshot["containers"][1]["kind"], "system");
         assert_eq!(snapshot["containers"][1]["id"], Value::Null);

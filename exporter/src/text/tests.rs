@@ -190,7 +190,7 @@ fn totals_count_nothing_twice() {
         "kepler_pod_joules_total{{pod_id=\"{}\",pod_name=\"\",pod_namespace=\"\",mode=\"dynamic\"}}",
         sample::POD
     );
-    assert_eq!(samples(&text)[pod.as_str()], "30.000008");
+    assert_eq!(samples(&text)[pod.as_str()], "30.00001");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! zone, and `rate()` needs the point before the first joule. An idle series begins with the first idle joule, since by
 //! default most workloads never pay any. An event (a hardware counter, a softirq, a page-cache hit) has its family only
 //! where the machine counts it, and then every row has a series: absent says that nobody counts, 0 that nothing
-//! happened. Rows with the same labels (a pid used again while its ended row is still kept, two names that differ only
+//! happened. Use of a GPU has a series from the first time that a workload used that GPU. Rows with the same labels (a pid used again while its ended row is still kept, two names that differ only
 //! beyond the cut) are added up.
 
 use super::node::{describe, joules};
@@ -49,6 +49,8 @@ struct Column {
 pub(super) struct Columns {
     /// By component and then source.
     energy: Vec<Column>,
+    /// Positions of GPUs in [`Snapshot::zones`], each with its label.
+    devices: Vec<(usize, Labels)>,
     /// What the machine counts.
     events: EventSet,
 }
@@ -71,14 +73,22 @@ impl Columns {
             }
         }
         columns.sort_by_key(|column| (column.component, column.source));
+        let zones = snapshot.zones.iter().enumerate();
+        let devices = zones.filter(|(_, account)| account.zone.component == Component::Gpu);
         Self {
             energy: columns,
+            devices: devices
+                .map(|(position, account)| {
+                    let id = account.zone.place.to_string();
+                    (position, Labels::none().with("gpu_id", &id))
+                })
+                .collect(),
             events: snapshot.counted,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.energy.len() + self.events.iter().filter_map(in_kepler).count()
+        self.energy.len() + self.devices.len() + self.events.iter().filter_map(in_kepler).count()
     }
 
     /// Positions of all zones that count into a total.
@@ -130,6 +140,22 @@ pub(super) fn write(out: &mut String, level: &str, rows: Vec<Row<'_>>, columns: 
     }
     for event in columns.events.iter() {
         write_events(out, level, &rows, event);
+    }
+    write_device_use(out, level, &rows, &columns.devices);
+}
+
+fn write_device_use(out: &mut String, level: &str, rows: &[Row<'_>], devices: &[(usize, Labels)]) {
+    let name = format!("kepler_{level}_gpu_compute_util_total");
+    let help =
+        format!("Device-seconds of GPU compute used by this {level}: 1 is one GPU used wholly for 1 s.");
+    let mut family = Family::new(out, &name, Kind::Counter, &help);
+    for (position, gpu) in devices {
+        for row in rows {
+            let used = row.ledger.charges.get(*position).map(|charge| charge.used);
+            if let Some(used) = used.filter(|used| !used.is_zero()) {
+                family.cell(&row.labels, gpu, Decimal::nano(used.as_nanos()));
+            }
+        }
     }
 }
 
@@ -214,6 +240,7 @@ fn absorb(into: &mut Ledger, from: &Ledger) {
     for (to, from) in into.charges.iter_mut().zip(&from.charges) {
         to.dynamic += from.dynamic;
         to.idle += from.idle;
+        to.used += from.used;
     }
 }
 

@@ -205,6 +205,7 @@ fn a_zone_that_stays_away_for_an_hour_comes_back_to_nobodys_bill() {
     node.window();
     for _ in 0..61 {
         node.run(1, 10, 0, 100 * MS);
+        node.tick += 59;
         node.open();
         let (usage, identity, energy) = (
             node.usage_report(),
@@ -364,4 +365,38 @@ fn late_energy_of_a_container_that_the_resolver_has_forgotten_is_still_the_conta
     let snapshot = node.window();
     assert_eq!(dynamic(container(&snapshot, "a")), [500]);
     assert_eq!(dynamic(container(&snapshot, "b")), [500]);
+}
+
+#[test]
+fn a_meter_that_is_asked_every_third_tick_is_paid_by_all_who_ran_since() {
+    let mut node = Node::new(settings());
+    node.window();
+    let mut read_at = node.now();
+    let mut last = None;
+    for tick in 1..=3 {
+        // a runs in the first two windows, b in the last one.
+        node.run(1, if tick < 3 { 10 } else { 11 }, 0, 100 * MS);
+        node.open();
+        if tick == 3 {
+            node.spend(0, 900);
+            read_at = node.now();
+        }
+        let mut energy = node.energy_report(None);
+        energy.body.zones.iter_mut().for_each(|zone| zone.at = read_at);
+        let usage = node.usage_report();
+        node.engine.on_usage(usage);
+        node.engine.on_identity(node.identity_report());
+        node.engine.on_energy(METER, energy);
+        let snapshot = node.close();
+        assert_eq!(snapshot.zones.first().map(|zone| zone.up), Some(true));
+        last = Some(snapshot);
+    }
+    let snapshot = last.expect("three windows");
+    assert_eq!(dynamic(container(&snapshot, "a")), [600]);
+    assert_eq!(dynamic(container(&snapshot, "b")), [300]);
+    let three_seconds = Microjoules::from_micro(900).mean_power(Duration::from_secs(3));
+    assert_eq!(
+        snapshot.zones.first().and_then(|zone| zone.power),
+        Some(three_seconds)
+    );
 }

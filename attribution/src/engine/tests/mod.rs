@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The invariants of the split, each by example and by property.
 
+mod devices;
 mod events;
 mod examples;
 mod properties;
@@ -155,7 +156,7 @@ impl Node {
             .open(TickId(self.tick), now, now.after(Duration::from_millis(800)));
     }
 
-    fn report<T>(&self, reporter: &str, body: T) -> Report<T> {
+    pub(super) fn report<T>(&self, reporter: &str, body: T) -> Report<T> {
         let section = Section {
             began: self.now(),
             ended: self.now(),
@@ -200,7 +201,7 @@ impl Node {
             total: Microjoules::from_micro(*total),
             idle: None,
             provenance: Provenance::Counted,
-            at: self.now,
+            at: self.now(),
             device: None,
         });
         self.report(

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What one reading of each source costs the thread that asks, as a table: `cargo bench -p power-sources`.
+//!
+//! Trees are plain files in memory (or the machine's own `/proc`), so what a driver does to answer is not in the figures: they
+//! are this program's part, system calls included. A source that reads on a thread of its own has to answer at once, also
+//! while its meter hangs. Nothing here fails for being slow.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a program that prints a table"
+)]
+
+use attribution::model::{Component, MonotonicNanos};
+use power_sources::{ALL, Ask, Opened, PowerSource};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Readings of each source.
+const READS: u64 = 2_001;
+
+/// One row of the table.
+struct Case {
+    source: &'static str,
+    what: &'static str,
+    wanted: &'static [Component],
+    /// Lays out what the source reads and gives its section.
+    prepare: fn(&Path) -> Value,
+}
+
+const CPU: &[Component] = &[
+    Component::Package,
+    Component::Core,
+    Component::Uncore,
+    Component::Dram,
+];
+
+const PLATFORM: &[Component] = &[Component::Platform];
+
+const CASES: &[Case] = &[
+    Case {
+        source: "rapl",
+        what: "2 sockets x 4 zones",
+        wanted: CPU,
+        prepare: powercap,
+    },
+    Case {
+        source: "hwmon",
+        what: "Altra, 2 sockets",
+        wanted: CPU,
+        prepare: altra,
+    },
+    Case {
+        source: "hwmon",
+        what: "AGX Orin, voltage x current",
+        wanted: &[Component::Package, Component::Dram, Component::Gpu],
+        prepare: orin,
+    },
+    Case {
+        source: "acpi",
+        what: "a meter that averages over a second",
+        wanted: PLATFORM,
+        prepare: acpi_meter,
+    },
+    Case {
+        source: "battery",
+        what: "a laptop: battery, mains, USB, mouse",
+        wanted: PLATFORM,
+        prepare: laptop,
+    },
+];
+
+fn main() {
+    println!("| source | what | zones | us a reading, median | 99th percentile |");
+    println!("|---|---|---|---|---|");
+    for case in CASES {
+        // A folder in memory, as sysfs is.
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let section = (case.prepare)(folder.path());
+        let entry = ALL.iter().find(|entry| entry.name == case.source).unwrap();
+        let ask = Ask {
+            section: &section,
+            wanted: case.wanted,
+            clock,
+        };
+        match (entry.open)(&ask).unwrap() {
+            Opened::Source(source) => measure(case, source),
+            Opened::Absent { reason } => {
+                println!("| {} | {} | not here: {reason} | | |", case.source, case.what)
+            }
+        }
+    }
+}
+
+/// Reads again and again, one second of the meter's time apart.
+fn measure(case: &Case, mut source: Box<dyn PowerSource>) {
+    let mut zones = 0;
+    let start = clock();
+    let mut costs: Vec<u64> = (0..READS)
+        .map(|tick| {
+            let now = start.after(Duration::from_secs(tick));
+            let before = time(ClockId::ThreadCPUTime);
+            let energy = source.read(now);
+            let cost = time(ClockId::ThreadCPUTime) - before;
+            zones = energy.zones.len();
+            cost
+        })
+        .collect();
+    costs.sort_unstable();
+    let micros = |nanos: u64| format!("{}.{}", nanos / 1_000, nanos % 1_000 / 100);
+    let (median, most) = (costs[costs.len() / 2], costs[costs.len() * 99 / 100]);
+    let (source, what) = (case.source, case.what);
+    println!(
+        "| {source} | {what} | {zones} | {} | {} |",
+        micros(median),
+        micros(most)
+    );
+}
+
+fn time(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()
+}
+
+fn clock() -> MonotonicNanos {
+    MonotonicNanos::from_nanos(time(ClockId::Monotonic))
+}
+
+/// Writes a file with its folders.
+fn put(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("{text}\n")).unwrap();
+}
+
+fn powercap(root: &Path) -> Value {
+    for socket in 0..2 {
+        let zone = |folder: String, name: &str| {
+            put(&root.join(&folder).join("name"), name);
+            put(&root.join(&folder).join("max_energy_range_uj"), "262143328850");
+            put(&root.join(&folder).join("energy_uj"), "123456789012");
+        };
+        zone(format!("intel-rapl:{socket}"), &format!("package-{socket}"));
+        for (number, name) in ["core", "uncore", "dram"].iter().enumerate() {
+            zone(format!("intel-rapl:{socket}:{number}"), name);
+        }
+    }
+    json!({ "root": root })
+}
+
+fn altra(root: &Path) -> Value {
+    for socket in 0..2 {
+        chip(root, socket, &format!("APMC0D29:0{socket}"), "apm_xgene");
+        let home = root.join(format!("hwmon{socket}"));
+        put(&home.join("power1_label"), "CPU power");
+        put(&home.join("power1_input"), "95000000");
+    }
+    json!({ "root": root })
+}
+
+fn orin(root: &Path) -> Value {
+    let chips = [
+        ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"],
+        ["NC", "VDDQ_VDD2_1V8AO", "NC"],
+    ];
+    for (number, rails) in chips.into_iter().enumerate() {
+        chip(root, number, &format!("1-004{number}"), "ina3221");
+        for (channel, label) in (1..).zip(rails) {
+            let home = root.join(format!("hwmon{number}"));
+            put(&home.join(format!("in{channel}_label")), label);
+            put(&home.join(format!("in{channel}_input")), "5000");
+            put(&home.join(format!("curr{channel}_input")), "400");
+        }
+    }
+    json!({ "root": root })
+}
+
+fn acpi_meter(root: &Path) -> Value {
+    chip(root, 0, "ACPI000D:00", "power_meter");
+    put(&root.join("hwmon0/power1_average"), "400000000");
+    put(&root.join("hwmon0/power1_average_interval"), "1000");
+    json!({ "root": root })
+}
+
+/// A chip and the link to its device.
+fn chip(root: &Path, number: usize, device: &str, name: &str) {
+    let device = root.join("devices").join(device);
+    fs::create_dir_all(&device).unwrap();
+    let home = root.join(format!("hwmon{number}"));
+    put(&home.join("name"), name);
+    std::os::unix::fs::symlink(device, home.join("device")).unwrap();
+}
+
+fn laptop(root: &Path) -> Value {
+    let supplies: [(&str, &[(&str, &str)]); 4] = [
+        ("AC", &[("type", "Mains"), ("online", "0")]),
+        (
+            "BAT0",
+            &[
+                ("type", "Battery"),
+                ("status", "Discharging"),
+                ("power_now", "12000000"),
+            ],
+        ),
+        ("ucsi", &[("type", "USB"), ("online", "0")]),
+        ("mouse", &[("type", "Battery"), ("scope", "Device")]),
+    ];
+    for (name, files) in supplies {
+        for (file, content) in files {
+            put(&root.join(name).join(file), content);
+        }
+    }
+    json!({ "root": root })
+}
