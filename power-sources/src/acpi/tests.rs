@@ -109,6 +109,9 @@ fn a_meter_is_found_by_its_driver_in_either_layout_and_under_any_number() {
     let new = Sysfs::new();
     new.chip(17, "platform/ACPI000D:00", "power_meter", &answers);
     new.driver("platform/ACPI000D:00", "acpi-power-meter");
+    // A tree without links to drivers.
+    let undriven = Sysfs::new();
+    undriven.chip(4, "platform/ACPI000D:00", "power_meter", &answers);
     // A name that nobody knows; the driver says what it is.
     let driver = Sysfs::new();
     driver.chip(3, "platform/ACPI000D:00", "whatever", &answers);
@@ -119,7 +122,7 @@ fn a_meter_is_found_by_its_driver_in_either_layout_and_under_any_number() {
     // In between: the name in hwmonN, the files in the device.
     let between = server();
     between.set("class/hwmon/hwmon1/name", b"power_meter\n");
-    for tree in [new, driver, nameless, between, server()] {
+    for tree in [new, undriven, driver, nameless, between, server()] {
         let mut acpi = opened(&section(&tree));
         acpi.read(at(0));
         assert_eq!(

@@ -292,6 +292,16 @@ fn a_machine_with_nics_drives_and_supplies_counts_nothing_and_says_what_it_saw()
 }
 
 #[test]
+fn the_machines_own_meter_is_not_offered_whatever_its_chip_is_called() {
+    let tree = Sysfs::new();
+    let files = [("power1_average", "400000000"), ("power1_oem_info", "test rig")];
+    tree.chip(0, "platform/ACPI000D:00", "whatever", &files);
+    tree.driver("platform/ACPI000D:00", "acpi-power-meter");
+    let why = why_not(&section(&tree), COMPONENTS);
+    assert!(why.ends_with("is known here"), "{why}");
+}
+
+#[test]
 fn no_chip_of_a_machine_with_everything_is_package_but_a_cpus() {
     let tree = only_others();
     tree.chip(40, "platform/APMC0D29:00", "apm_xgene", XGENE_BUSY);

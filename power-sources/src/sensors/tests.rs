@@ -81,6 +81,10 @@ fn chips_are_known_by_name_and_device_and_never_by_number() {
         &[("power1_input", "1")],
     );
     tree.chip(9, "platform/amd_hsmp", "amd_hsmp_hwmon", &[("power1_input", "1")]);
+    // Numbers in the names of devices count as such.
+    for (number, device) in [(20, "platform/scmi.10"), (21, "platform/scmi.9")] {
+        tree.chip(number, device, "scmi_sensors", &[("power1_input", "1")]);
+    }
     fs::create_dir(tree.hwmon_root().join("hwmon")).unwrap();
     fs::create_dir(tree.hwmon_root().join("hwmon1x")).unwrap();
     let shown: Vec<_> = found(&tree)
@@ -103,6 +107,8 @@ fn chips_are_known_by_name_and_device_and_never_by_number() {
             "apm_xgene APMC0D29:00 0 hwmon7",
             "apm_xgene APMC0D29:01 0 hwmon2",
             "power_meter ACPI000D:00 0 hwmon0/device",
+            "scmi_sensors scmi.9 0 hwmon21",
+            "scmi_sensors scmi.10 0 hwmon20",
         ]
     );
 }
@@ -215,6 +221,9 @@ fn what_a_reading_may_be() {
         assert!(range.check(bad).is_err(), "{bad}");
     }
     assert!(watts(1).check(0).is_ok());
+    // Also where that much would be believed.
+    assert!(watts(10_000_000).check(4_294_967_295_000).is_err());
+    assert!(watts(10_000_000).check(4_294_967_294_000).is_ok());
 }
 
 #[test]
@@ -384,6 +393,14 @@ fn a_channel_that_fails_costs_only_itself_and_is_tried_again_with_back_off() {
     assert_eq!(
         errors(&energy),
         [("package/socket0".to_owned(), ErrorReason::Implausible, 4)]
+    );
+    // The next failure waits 1 s again.
+    tree.chip_set(0, "power2_input", "4294967295");
+    panel.read(at(17_000));
+    tree.chip_set(0, "power2_input", "20000000");
+    assert_eq!(
+        totals(&panel.read(at(18_000))),
+        joules([("package/socket0", 30 * 18)])
     );
 }
 
