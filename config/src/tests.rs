@@ -956,6 +956,45 @@ fn a_section_that_is_not_there_or_is_of_another_type_is_an_error() {
 }
 
 #[test]
+fn a_list_takes_tables_in_each_way_of_writing_them() {
+    let expected = json!([{ "chip": "ina226", "component": "package" }, { "chip": "x" }]);
+    let inline = "rules = [{ chip = \"ina226\", component = \"package\" }, { chip = \"x\" }]";
+    let toml = format!("[sources.hwmon]\n{inline}\n");
+    let tables = "[[sources.hwmon.rules]]\nchip = \"ina226\"\ncomponent = \"package\"\n\
+                  [[sources.hwmon.rules]]\nchip = \"x\"\n";
+    let yaml =
+        "sources:\n  hwmon:\n    rules:\n      - chip: ina226\n        component: package\n      - chip: x\n";
+    let variable = inline.trim_start_matches("rules = ");
+    for (name, text, value) in [
+        ("k.toml", toml.as_str(), None),
+        ("k.toml", tables, None),
+        ("k.yaml", yaml, None),
+        ("k.toml", "", Some(variable)),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut schema = Schema::new();
+        schema.section_raw(
+            "sources.hwmon",
+            json!({ "root": "/sys", "rules": [] }),
+            |_| Ok(()),
+        );
+        let variable = value.map(|value| ("KEPLER_SOURCES__HWMON__RULES".into(), value.into()));
+        let loaded = schema
+            .load(Layers {
+                file: Some(ConfigFile::Named(path)),
+                environment: variable.into_iter().collect(),
+                flags: Vec::new(),
+            })
+            .unwrap();
+        let section = loaded.value("sources.hwmon").unwrap();
+        assert_eq!(section["rules"], expected, "{text}");
+        assert_eq!(section["root"], json!("/sys"), "{text}");
+    }
+}
+
+#[test]
 fn an_empty_schema_takes_an_empty_configuration() {
     let loaded = Schema::new().load(Layers::default()).unwrap();
     assert_eq!(render_effective(&loaded.effective()), "");

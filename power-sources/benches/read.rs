@@ -39,6 +39,8 @@ const CPU: &[Component] = &[
     Component::Dram,
 ];
 
+const PLATFORM: &[Component] = &[Component::Platform];
+
 const CASES: &[Case] = &[
     Case {
         source: "rapl",
@@ -63,6 +65,28 @@ const CASES: &[Case] = &[
         what: "this machine's controller",
         wanted: &[Component::Platform],
         prepare: |_| Value::Null,
+        source: "hwmon",
+        what: "Altra, 2 sockets",
+        wanted: CPU,
+        prepare: altra,
+    },
+    Case {
+        source: "hwmon",
+        what: "AGX Orin, voltage x current",
+        wanted: &[Component::Package, Component::Dram, Component::Gpu],
+        prepare: orin,
+    },
+    Case {
+        source: "acpi",
+        what: "a meter that averages over a second",
+        wanted: PLATFORM,
+        prepare: acpi_meter,
+    },
+    Case {
+        source: "battery",
+        what: "a laptop: battery, mains, USB, mouse",
+        wanted: PLATFORM,
+        prepare: laptop,
     },
 ];
 
@@ -190,4 +214,67 @@ fn registers(root: &Path) -> Value {
         fs::write(file, bytes).unwrap();
     }
     json!({ "root": root, "cpus": root.join("cpus"), "cpuinfo": root.join("cpuinfo") })
+fn altra(root: &Path) -> Value {
+    for socket in 0..2 {
+        chip(root, socket, &format!("APMC0D29:0{socket}"), "apm_xgene");
+        let home = root.join(format!("hwmon{socket}"));
+        put(&home.join("power1_label"), "CPU power");
+        put(&home.join("power1_input"), "95000000");
+    }
+    json!({ "root": root })
+}
+
+fn orin(root: &Path) -> Value {
+    let chips = [
+        ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"],
+        ["NC", "VDDQ_VDD2_1V8AO", "NC"],
+    ];
+    for (number, rails) in chips.into_iter().enumerate() {
+        chip(root, number, &format!("1-004{number}"), "ina3221");
+        for (channel, label) in (1..).zip(rails) {
+            let home = root.join(format!("hwmon{number}"));
+            put(&home.join(format!("in{channel}_label")), label);
+            put(&home.join(format!("in{channel}_input")), "5000");
+            put(&home.join(format!("curr{channel}_input")), "400");
+        }
+    }
+    json!({ "root": root })
+}
+
+fn acpi_meter(root: &Path) -> Value {
+    chip(root, 0, "ACPI000D:00", "power_meter");
+    put(&root.join("hwmon0/power1_average"), "400000000");
+    put(&root.join("hwmon0/power1_average_interval"), "1000");
+    json!({ "root": root })
+}
+
+/// A chip and the link to its device.
+fn chip(root: &Path, number: usize, device: &str, name: &str) {
+    let device = root.join("devices").join(device);
+    fs::create_dir_all(&device).unwrap();
+    let home = root.join(format!("hwmon{number}"));
+    put(&home.join("name"), name);
+    std::os::unix::fs::symlink(device, home.join("device")).unwrap();
+}
+
+fn laptop(root: &Path) -> Value {
+    let supplies: [(&str, &[(&str, &str)]); 4] = [
+        ("AC", &[("type", "Mains"), ("online", "0")]),
+        (
+            "BAT0",
+            &[
+                ("type", "Battery"),
+                ("status", "Discharging"),
+                ("power_now", "12000000"),
+            ],
+        ),
+        ("ucsi", &[("type", "USB"), ("online", "0")]),
+        ("mouse", &[("type", "Battery"), ("scope", "Device")]),
+    ];
+    for (name, files) in supplies {
+        for (file, content) in files {
+            put(&root.join(name).join(file), content);
+        }
+    }
+    json!({ "root": root })
 }

@@ -74,6 +74,15 @@ impl OpenNumber {
 
     /// Reads a number that is never negative. sysfs asks the driver anew at each read of offset 0.
     pub(crate) fn read(&self) -> Result<u64, Fault> {
+        self.parsed(parse_number, "a number")
+    }
+
+    /// Reads a number that may be negative, as a current is.
+    pub(crate) fn read_signed(&self) -> Result<i128, Fault> {
+        self.parsed(parse_signed, "a number")
+    }
+
+    fn parsed<T>(&self, parse: fn(&[u8]) -> Option<T>, expected: &str) -> Result<T, Fault> {
         let mut bytes = [0_u8; LONGEST];
         let answer = self
             .file
@@ -85,7 +94,10 @@ impl OpenNumber {
                 reason: ErrorReason::Gone,
                 words: format!("{}: removed or replaced", self.path.display()),
             }),
-            Ok((_, length)) => number(&self.path, bytes.get(..length).unwrap_or_default()),
+            Ok((_, length)) => {
+                let bytes = bytes.get(..length).unwrap_or_default();
+                parse(bytes).ok_or_else(|| Fault::parse(&self.path, bytes, expected))
+            }
             Err(error) => Err(Fault::io(&self.path, &error)),
         }
     }
@@ -122,9 +134,56 @@ pub(crate) fn parse_number(bytes: &[u8]) -> Option<u64> {
     })
 }
 
+/// As [`parse_number`], with a minus before it or without.
+pub(crate) fn parse_signed(bytes: &[u8]) -> Option<i128> {
+    match bytes.strip_prefix(b"-") {
+        Some(digits) => parse_number(digits).map(|value| -i128::from(value)),
+        None => parse_number(bytes).map(i128::from),
+    }
+}
+
+/// Reads a file that holds one line of text, such as a driver's label.
+pub(crate) fn text_file(path: &Path) -> Result<String, Fault> {
+    let bytes = small_file(path)?;
+    parse_text(&bytes).ok_or_else(|| Fault::parse(path, &bytes, "a line of text"))
+}
+
+/// UTF-8 without control characters; blanks, newlines and zeros around it are not part of it (ACPI pads its texts).
+pub(crate) fn parse_text(bytes: &[u8]) -> Option<String> {
+    let text = str::from_utf8(bytes).ok()?;
+    let text = text.trim_matches(|sign: char| sign.is_whitespace() || sign == '\0');
+    (!text.contains(char::is_control)).then(|| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signed_number_has_one_minus_at_most_and_digits_after_it() {
+        assert_eq!(parse_signed(b"-12\n"), Some(-12));
+        assert_eq!(parse_signed(b"12"), Some(12));
+        assert_eq!(
+            parse_signed(b"-18446744073709551615"),
+            Some(-i128::from(u64::MAX))
+        );
+        let garbage: [&[u8]; 6] = [b"", b"-", b"--1", b"- 1", b"1-", b"-+1"];
+        for bytes in garbage {
+            assert_eq!(parse_signed(bytes), None, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_text_is_one_line_without_its_padding() {
+        assert_eq!(
+            parse_text(b"Grace Power Socket 0\n").as_deref(),
+            Some("Grace Power Socket 0")
+        );
+        assert_eq!(parse_text(b"  CPU \0\n\0").as_deref(), Some("CPU"));
+        assert_eq!(parse_text(b"\n").as_deref(), Some(""));
+        assert_eq!(parse_text(b"two\nlines"), None);
+        assert_eq!(parse_text(b"\xff"), None);
+    }
 
     #[test]
     fn only_digits_and_one_newline_are_a_number() {

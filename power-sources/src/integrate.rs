@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From watts to microjoules: owns the remainder that integers would lose, and refuses to guess a period.
 //!
-//! Two ways in. [`Integrator::add`] takes a mean power and the time it is the mean of, which is exact.
+//! Three ways in. [`Integrator::add`] takes a mean power and the time it is the mean of, which is exact.
+//! [`Integrator::sample_mean`] takes what a meter says that averages over some time of its own: of the time since
+//! the last sample, as much as the mean is about is billed by it, and only the rest is joined by a line.
 //! [`Integrator::sample`] takes instantaneous power and joins two samples by a straight line (trapezoid):
 //! against holding the older sample that halves the error on a ramp and does not lag, and it bills a gap by
 //! what is known about both of its ends instead of holding a value for ever. A gap longer than the limit is
@@ -60,6 +62,12 @@ impl Integrator {
 
     /// Takes the power measured at `at`.
     pub fn sample(&mut self, at: MonotonicNanos, power: Microwatts) -> Sampled {
+        self.sample_mean(at, power, Duration::ZERO)
+    }
+
+    /// Takes a mean power over the time `covers` that ended at `at`. The limit on gaps is about the time that no mean
+    /// covers; when that is not billed, what the mean covers is.
+    pub fn sample_mean(&mut self, at: MonotonicNanos, power: Microwatts, covers: Duration) -> Sampled {
         let Some((since, before)) = self.last else {
             self.last = Some((at, power));
             return Sampled::Baseline;
@@ -69,14 +77,19 @@ impl Integrator {
         }
         self.last = Some((at, power));
         let elapsed = at.since(since);
-        if elapsed > self.longest_gap {
-            return Sampled::GapTooLong(elapsed);
+        let covered = elapsed.min(covers);
+        self.add(power, covered);
+        let rest = elapsed.saturating_sub(covered);
+        if rest > self.longest_gap {
+            return Sampled::GapTooLong(rest);
         }
-        self.bill(
-            u128::from(before.as_micro()) + u128::from(power.as_micro()),
-            elapsed,
-        );
+        self.bill(u128::from(before.as_micro()) + u128::from(power.as_micro()), rest);
         Sampled::Counted
+    }
+
+    /// Forgets the last sample: what was used until the next one is unknown and is not billed.
+    pub fn interrupt(&mut self) {
+        self.last = None;
     }
 
     fn bill(&mut self, twice_microwatts: u128, elapsed: Duration) {
@@ -127,6 +140,49 @@ mod tests {
         assert_eq!(integrator.total(), Microjoules::ZERO);
         // Billing goes on from the end of the gap.
         integrator.sample(at(62_000_000_000), Microwatts::from_watts(10));
+        assert_eq!(integrator.total(), Microjoules::from_micro(10_000_000));
+    }
+
+    #[test]
+    fn a_mean_is_billed_for_the_time_it_is_about_and_a_line_for_the_rest() {
+        let second = 1_000_000_000;
+        //  s   mean over 2 s   billed
+        //  0   10 W            -
+        //  2   30 W            2 s x 30 W
+        //  5   60 W            2 s x 60 W, 1 s x 45 W
+        //  6   20 W            1 s x 20 W
+        let mut integrator = Integrator::new(HOUR);
+        let covers = Duration::from_secs(2);
+        for (seconds, watts, joules) in [(0, 10, 0), (2, 30, 60), (5, 60, 225), (6, 20, 245)] {
+            integrator.sample_mean(at(seconds * second), Microwatts::from_watts(watts), covers);
+            assert_eq!(
+                integrator.total(),
+                Microjoules::from_micro(joules * 1_000_000),
+                "at {seconds} s"
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_gap_beyond_the_limit_only_what_the_mean_covers_is_billed() {
+        let mut integrator = Integrator::new(Duration::from_secs(60));
+        let covers = Duration::from_secs(10);
+        integrator.sample_mean(at(0), Microwatts::from_watts(10), covers);
+        let sampled = integrator.sample_mean(at(71_000_000_000), Microwatts::from_watts(10), covers);
+        assert_eq!(sampled, Sampled::GapTooLong(Duration::from_secs(61)));
+        assert_eq!(integrator.total(), Microjoules::from_micro(100_000_000));
+    }
+
+    #[test]
+    fn after_an_interruption_the_next_sample_is_the_first() {
+        let mut integrator = Integrator::new(HOUR);
+        integrator.sample(at(0), Microwatts::from_watts(10));
+        integrator.interrupt();
+        assert_eq!(
+            integrator.sample(at(5_000_000_000), Microwatts::from_watts(10)),
+            Sampled::Baseline
+        );
+        integrator.sample(at(6_000_000_000), Microwatts::from_watts(10));
         assert_eq!(integrator.total(), Microjoules::from_micro(10_000_000));
     }
 

@@ -8,13 +8,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acpi;
 pub mod backoff;
 mod counted;
+pub mod battery;
 pub mod counter;
 mod cpus;
 pub mod errors;
 pub mod estimator;
 mod files;
+pub mod hwmon;
 pub mod integrate;
 pub mod ipmi;
 pub mod msr;
@@ -22,6 +25,7 @@ pub mod nvml;
 mod poller;
 pub mod rapl;
 pub mod rapl_perf;
+mod sensors;
 #[cfg(test)]
 mod testing;
 
@@ -137,6 +141,25 @@ pub const ALL: &[Entry] = &[
         check: ipmi::check,
         default_section: ipmi::default_section,
         components: ipmi::COMPONENTS,
+        name: hwmon::NAME,
+        open: hwmon::open,
+        check: hwmon::check,
+        default_section: hwmon::default_section,
+        components: hwmon::COMPONENTS,
+    },
+    Entry {
+        name: acpi::NAME,
+        open: acpi::open,
+        check: acpi::check,
+        default_section: acpi::default_section,
+        components: acpi::COMPONENTS,
+    },
+    Entry {
+        name: battery::NAME,
+        open: battery::open,
+        check: battery::check,
+        default_section: battery::default_section,
+        components: battery::COMPONENTS,
     },
     Entry {
         name: nvml::NAME,

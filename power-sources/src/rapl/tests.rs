@@ -3,6 +3,7 @@
 //! real driver.
 
 use super::*;
+use crate::testing::sysfs::lay_out;
 use crate::testing::{ask, errors, totals as zones};
 use attribution::model::{Microjoules, PackageId, Place, Provenance, Zone};
 use proptest::prelude::*;
@@ -667,32 +668,6 @@ fn the_section_is_checked() {
 }
 
 // --- records of the real driver, with simulated registers ---
-
-/// Lays out lines of `D path`, `L path<TAB>target` and `F mode path<TAB>content`; newlines in a content are
-/// 0x1f, and a content that begins with `!` is the error that reading it gave.
-fn lay_out(record: &str, dir: &Path) {
-    for line in record.lines() {
-        let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let rest = if kind == "F" {
-            rest.split_once(' ').unwrap().1
-        } else {
-            rest
-        };
-        let (path, text) = rest.split_once('\t').unwrap_or((rest, ""));
-        if !path.starts_with("/sys/") {
-            continue;
-        }
-        let at = dir.join(&path[1..]);
-        fs::create_dir_all(if kind == "D" { &at } else { at.parent().unwrap() }).unwrap();
-        match kind {
-            "L" => symlink(text, &at).unwrap(),
-            "F" if !text.starts_with('!') => {
-                fs::write(&at, format!("{}\n", text.replace('\x1f', "\n"))).unwrap()
-            }
-            _ => {}
-        }
-    }
-}
 
 /// Zones with their counters and highest plausible powers, as `(zone, microjoules, range, watts)`.
 fn recorded(record: &str) -> Vec<(String, u64, u64, u64)> {

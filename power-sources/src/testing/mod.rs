@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the tests of several sources need. Not part of the crate that others see.
 
+pub(crate) mod sysfs;
+
 use crate::Ask;
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceError, ZoneReading};
 use serde_json::Value;
@@ -85,4 +87,14 @@ impl Machine {
 /// `seconds` after the clock's zero.
 pub(crate) fn at(seconds: u64) -> MonotonicNanos {
     MonotonicNanos::ZERO.after(std::time::Duration::from_secs(seconds))
+/// A moment after the start.
+pub(crate) fn at(milliseconds: u64) -> MonotonicNanos {
+    MonotonicNanos::from_nanos(milliseconds * 1_000_000)
+}
+
+/// Expected readings in the form of [`totals`], in joules.
+pub(crate) fn joules<const N: usize>(expected: [(&str, u64); N]) -> Vec<(String, u64)> {
+    expected
+        .map(|(zone, joules)| (zone.to_owned(), joules * 1_000_000))
+        .to_vec()
 }
