@@ -65,6 +65,8 @@ const CASES: &[Case] = &[
         what: "this machine's controller",
         wanted: &[Component::Platform],
         prepare: |_| Value::Null,
+    },
+    Case {
         source: "hwmon",
         what: "Altra, 2 sockets",
         wanted: CPU,
@@ -214,6 +216,8 @@ fn registers(root: &Path) -> Value {
         fs::write(file, bytes).unwrap();
     }
     json!({ "root": root, "cpus": root.join("cpus"), "cpuinfo": root.join("cpuinfo") })
+}
+
 fn altra(root: &Path) -> Value {
     for socket in 0..2 {
         chip(root, socket, &format!("APMC0D29:0{socket}"), "apm_xgene");

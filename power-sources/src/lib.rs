@@ -10,8 +10,8 @@
 
 pub mod acpi;
 pub mod backoff;
-mod counted;
 pub mod battery;
+mod counted;
 pub mod counter;
 mod cpus;
 pub mod errors;
@@ -141,6 +141,8 @@ pub const ALL: &[Entry] = &[
         check: ipmi::check,
         default_section: ipmi::default_section,
         components: ipmi::COMPONENTS,
+    },
+    Entry {
         name: hwmon::NAME,
         open: hwmon::open,
         check: hwmon::check,

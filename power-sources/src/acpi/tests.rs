@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::testing::sysfs::{Files, Sysfs, lay_out};
-use crate::testing::{ask, at, errors, joules, totals};
+use crate::testing::{ask, at_ms as at, errors, joules, totals};
 use attribution::model::Provenance;
 use proptest::prelude::*;
 use serde_json::{Value, json};

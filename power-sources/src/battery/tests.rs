@@ -4,7 +4,7 @@
 use super::supply::Status;
 use super::*;
 use crate::testing::sysfs::{Files, Sysfs};
-use crate::testing::{ask, at, errors, joules, totals};
+use crate::testing::{ask, at_ms as at, errors, joules, totals};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::fs;

@@ -5,7 +5,7 @@ mod machines;
 
 use super::*;
 use crate::testing::sysfs::{Sysfs, lay_out};
-use crate::testing::{ask, at, errors, joules, totals};
+use crate::testing::{ask, at_ms as at, errors, joules, totals};
 use attribution::model::Provenance;
 use machines::*;
 use proptest::prelude::*;

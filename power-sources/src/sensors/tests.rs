@@ -5,7 +5,7 @@ use super::channel::{Answer, Channel, Files, Pace, Plausible};
 use super::chip::{Chip, ChipId, chips};
 use super::panel::{Metered, Panel, Part};
 use crate::testing::sysfs::Sysfs;
-use crate::testing::{at, errors, joules, totals};
+use crate::testing::{at_ms as at, errors, joules, totals};
 use attribution::model::{
     Component, ErrorReason, Microwatts, MonotonicNanos, PackageId, Place, Provenance, SourceId, Zone,
 };

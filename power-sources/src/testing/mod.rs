@@ -87,8 +87,10 @@ impl Machine {
 /// `seconds` after the clock's zero.
 pub(crate) fn at(seconds: u64) -> MonotonicNanos {
     MonotonicNanos::ZERO.after(std::time::Duration::from_secs(seconds))
-/// A moment after the start.
-pub(crate) fn at(milliseconds: u64) -> MonotonicNanos {
+}
+
+/// `milliseconds` after the clock's zero.
+pub(crate) fn at_ms(milliseconds: u64) -> MonotonicNanos {
     MonotonicNanos::from_nanos(milliseconds * 1_000_000)
 }
 
