@@ -9,14 +9,17 @@
 #![forbid(unsafe_code)]
 
 pub mod acpi;
+pub mod amd_gpu;
 pub mod backoff;
 pub mod battery;
 pub mod counter;
+mod drm;
 pub mod errors;
 pub mod estimator;
 mod files;
 pub mod hwmon;
 pub mod integrate;
+pub mod intel_gpu;
 pub mod nvml;
 pub mod rapl;
 mod sensors;
@@ -142,6 +145,20 @@ pub const ALL: &[Entry] = &[
         check: nvml::check,
         default_section: nvml::default_section,
         components: nvml::COMPONENTS,
+    },
+    Entry {
+        name: intel_gpu::NAME,
+        open: intel_gpu::open,
+        check: intel_gpu::check,
+        default_section: intel_gpu::default_section,
+        components: intel_gpu::COMPONENTS,
+    },
+    Entry {
+        name: amd_gpu::NAME,
+        open: amd_gpu::open,
+        check: amd_gpu::check,
+        default_section: amd_gpu::default_section,
+        components: amd_gpu::COMPONENTS,
     },
 ];
 
