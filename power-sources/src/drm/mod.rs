@@ -13,4 +13,6 @@ pub(crate) mod source;
 mod step;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub(crate) mod usage;

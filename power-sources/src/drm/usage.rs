@@ -154,7 +154,6 @@ impl Ledger {
     /// Takes everything that was seen at `now`. Who is not among the sightings holds nothing any more.
     pub(crate) fn settle(&mut self, now: MonotonicNanos, mut sightings: Vec<Sighting>) -> Settled {
         let mut settled = Settled::default();
-        self.users.retain(|_, user| user.held || !user.told);
         for user in self.users.values_mut() {
             user.held = false;
         }
@@ -173,6 +172,8 @@ impl Ledger {
                 user.told = false;
             }
         }
+        // Who comes back later begins at zero, so he must have been missing from a list by then.
+        self.users.retain(|_, user| user.held || !user.told);
         self.files.retain(|_, file| now.since(file.at) < KEEP);
         settled
     }
