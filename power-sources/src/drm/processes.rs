@@ -401,7 +401,7 @@ fn is_gpu(target: &Path) -> bool {
 mod tests {
     use super::*;
     use crate::drm::fdinfo::Client;
-    use crate::drm::testing::Machine;
+    use crate::drm::testing::{Machine, nanos};
 
     /// No card at all.
     struct None;
@@ -455,6 +455,42 @@ mod tests {
         // Everything that it had when the look began is known.
         let began = MonotonicNanos::ZERO.after(Duration::from_millis(100));
         assert_eq!(processes.known[&9].since, Some(began));
+    }
+
+    #[test]
+    fn numbers_that_are_no_gpu_files_any_more_are_forgotten_at_the_next_look() {
+        struct Any;
+        impl Cards for Any {
+            fn card(&self, _client: &Client) -> Option<usize> {
+                Some(0)
+            }
+
+            fn sleeps(&self, _card: usize) -> bool {
+                false
+            }
+        }
+        let machine = Machine::new();
+        for fd in 1..=3 {
+            machine.gpu_file(9, fd, &nanos("amdgpu", "0000:03:00.0", 1, &[]));
+        }
+        let mut processes = Processes::new(machine.proc_root(), Duration::from_secs(10));
+        let numbers = |processes: &mut Processes, seconds| {
+            processes.sightings(MonotonicNanos::ZERO.after(Duration::from_secs(seconds)), &Any);
+            let mut numbers: Vec<_> = processes.known[&9]
+                .handles
+                .iter()
+                .map(|handle| handle.number)
+                .collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        assert_eq!(numbers(&mut processes, 0), [1, 2, 3]);
+        let asked = processes.known[&9].handles[0].number;
+        for fd in (1..=3).filter(|fd| *fd != asked) {
+            machine.close(9, fd);
+        }
+        assert_eq!(numbers(&mut processes, 5), [1, 2, 3]);
+        assert_eq!(numbers(&mut processes, 10), [asked]);
     }
 
     #[test]

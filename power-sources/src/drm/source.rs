@@ -74,8 +74,7 @@ pub(crate) struct Gpus {
 
 impl Cards for Vec<Gpu> {
     fn card(&self, client: &Client) -> Option<usize> {
-        self.iter()
-            .position(|gpu| *gpu.card.address == *client.address && *gpu.card.driver == *client.driver)
+        self.iter().position(|gpu| *gpu.card.address == *client.address)
     }
 
     fn sleeps(&self, card: usize) -> bool {

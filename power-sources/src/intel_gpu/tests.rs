@@ -75,7 +75,7 @@ fn users(energy: &Energy) -> Vec<(u32, u64)> {
 fn each_kind_of_card_gives_these_readings() {
     // chips as (name, files), and what is read of them when every counter rose by 5 J, 3 J, 2 J in that order
     type Chips<'a> = &'a [(&'a str, &'a [(&'a str, &'a str)])];
-    let table: [(&str, Chips<'_>, u64); 6] = [
+    let table: [(&str, Chips<'_>, u64); 7] = [
         (
             "xe",
             &[(
@@ -117,6 +117,15 @@ fn each_kind_of_card_gives_these_readings() {
                 ("i915_gt1", &[("energy1_input", "")]),
             ],
             8,
+        ),
+        // Another chip is no tile.
+        (
+            "i915",
+            &[
+                ("i915_gt0", &[("energy1_input", "")]),
+                ("retimer", &[("energy1_input", "")]),
+            ],
+            5,
         ),
     ];
     for (driver, chips, joules) in table {

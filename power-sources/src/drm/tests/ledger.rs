@@ -329,6 +329,60 @@ fn while_a_card_sleeps_its_users_stay_and_use_nothing() {
 }
 
 #[test]
+fn the_pace_of_a_clock_is_not_taken_across_a_sleep() {
+    let mut ledger = Ledger::default();
+    let old = |engines| seen(7, 1, None, engines);
+    ledger.settle(at(0), vec![old(cycles(1_000, &[("rcs", 0, 1)]))]);
+    ledger.settle(at(1_000), vec![old(None)]);
+    // 1000 ticks a second, of which the clock saw none in the sleep of 9 s; 8 is new and was busy for 300 of them.
+    let new = |clock, used| seen(8, 2, Some(at(10_000)), cycles(clock, &[("rcs", used, 1)]));
+    ledger.settle(
+        at(10_500),
+        vec![old(cycles(1_500, &[("rcs", 0, 1)])), new(1_500, 300)],
+    );
+    assert_eq!(rows(&mut ledger), [(7, 0), (8, 0)]);
+    ledger.settle(
+        at(11_500),
+        vec![old(cycles(2_500, &[("rcs", 0, 1)])), new(2_500, 300)],
+    );
+    assert_eq!(rows(&mut ledger), [(7, 0), (8, 300)]);
+}
+
+#[test]
+fn a_file_of_cycles_that_shows_more_than_fits_is_a_base_too() {
+    let mut ledger = Ledger::default();
+    let old = |clock| seen(7, 1, None, cycles(clock, &[("rcs", 0, 1)]));
+    ledger.settle(at(0), vec![old(1_000)]);
+    // 1000 ticks a second: 5 s of use cannot be of the last second.
+    let new = |clock, used| seen(8, 2, Some(at(0)), cycles(clock, &[("rcs", used, 1)]));
+    ledger.settle(at(1_000), vec![old(2_000), new(2_000, 5_000)]);
+    assert_eq!(rows(&mut ledger), [(7, 0), (8, 0)]);
+    ledger.settle(at(2_000), vec![old(3_000), new(3_000, 5_400)]);
+    assert_eq!(rows(&mut ledger), [(7, 0), (8, 400)]);
+}
+
+#[test]
+fn nobody_has_used_a_card_for_longer_than_he_can_have_held_a_file_on_it() {
+    let mut ledger = Ledger::default();
+    let first = |milliseconds| seen(7, 1, Some(at(9_000)), nanos(&[("gfx", milliseconds, 1)]));
+    ledger.settle(at(10_000), vec![first(1_000)]);
+    // Another file of those two seconds, on another kind of engine: one second of it is paid already.
+    let second = seen(7, 2, Some(at(9_000)), nanos(&[("dec", 2_000, 1)]));
+    ledger.settle(at(11_000), vec![first(2_000), second]);
+    assert_eq!(rows(&mut ledger), [(7, 2_000)]);
+}
+
+#[test]
+fn a_file_that_may_be_older_than_the_one_that_was_found_first_counts_from_then() {
+    let mut ledger = Ledger::default();
+    let first = seen(7, 1, None, nanos(&[("gfx", 90_000, 1)]));
+    ledger.settle(at(10_000), vec![first.clone()]);
+    let second = seen(7, 2, Some(at(9_000)), nanos(&[("gfx", 1_500, 1)]));
+    ledger.settle(at(11_000), vec![first, second]);
+    assert_eq!(rows(&mut ledger), [(7, 1_500)]);
+}
+
+#[test]
 fn two_readings_of_one_moment_lose_nothing() {
     let mut ledger = Ledger::default();
     let engines = |milliseconds| nanos(&[("gfx", milliseconds, 1)]);
