@@ -9,11 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod acpi;
+pub mod amd_gpu;
 pub mod backoff;
 pub mod battery;
 mod counted;
 pub mod counter;
 mod cpus;
+mod drm;
 pub mod errors;
 pub mod estimator;
 mod files;
@@ -21,6 +23,7 @@ pub mod hwmon;
 pub mod integrate;
 pub mod ipmi;
 pub mod msr;
+pub mod intel_gpu;
 pub mod nvml;
 mod poller;
 pub mod rapl;
@@ -169,6 +172,20 @@ pub const ALL: &[Entry] = &[
         check: nvml::check,
         default_section: nvml::default_section,
         components: nvml::COMPONENTS,
+    },
+    Entry {
+        name: intel_gpu::NAME,
+        open: intel_gpu::open,
+        check: intel_gpu::check,
+        default_section: intel_gpu::default_section,
+        components: intel_gpu::COMPONENTS,
+    },
+    Entry {
+        name: amd_gpu::NAME,
+        open: amd_gpu::open,
+        check: amd_gpu::check,
+        default_section: amd_gpu::default_section,
+        components: amd_gpu::COMPONENTS,
     },
 ];
 

@@ -293,6 +293,15 @@ impl Channel {
         }
     }
 
+    /// Its device sleeps and is not asked, because that would wake it up. Its power is taken as none up to now; a counter
+    /// goes on with its next reading.
+    pub(crate) fn slept(&mut self, now: MonotonicNanos) {
+        if let Tally::Integrated(integrator) = &mut self.tally {
+            integrator.sample(now, Microwatts::ZERO);
+            self.at = Some(now);
+        }
+    }
+
     fn bad(&mut self, fault: Fault, now: MonotonicNanos) -> Answer {
         self.backoff.failed(now);
         Answer::Bad(fault)
