@@ -18,6 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// Readings of each source.
@@ -39,12 +40,20 @@ const CPU: &[Component] = &[
     Component::Dram,
 ];
 
-const CASES: &[Case] = &[Case {
-    source: "rapl",
-    what: "2 sockets x 4 zones",
-    wanted: CPU,
-    prepare: powercap,
-}];
+const CASES: &[Case] = &[
+    Case {
+        source: "rapl",
+        what: "2 sockets x 4 zones",
+        wanted: CPU,
+        prepare: powercap,
+    },
+    Case {
+        source: "nvml",
+        what: "8 GPUs of 2 processes, a stand-in library",
+        wanted: &[Component::Gpu],
+        prepare: gpus,
+    },
+];
 
 fn main() {
     println!("| source | what | zones | us a reading, median | 99th percentile |");
@@ -61,7 +70,9 @@ fn main() {
         };
         match (entry.open)(&ask).unwrap() {
             Opened::Source(source) => measure(case, source),
-            Opened::Absent { reason } => println!("| {} | {} | not here: {reason} | | |", case.source, case.what),
+            Opened::Absent { reason } => {
+                println!("| {} | {} | not here: {reason} | | |", case.source, case.what)
+            }
         }
     }
 }
@@ -84,7 +95,11 @@ fn measure(case: &Case, mut source: Box<dyn PowerSource>) {
     let micros = |nanos: u64| format!("{}.{}", nanos / 1_000, nanos % 1_000 / 100);
     let (median, most) = (costs[costs.len() / 2], costs[costs.len() * 99 / 100]);
     let (source, what) = (case.source, case.what);
-    println!("| {source} | {what} | {zones} | {} | {} |", micros(median), micros(most));
+    println!(
+        "| {source} | {what} | {zones} | {} | {} |",
+        micros(median),
+        micros(most)
+    );
 }
 
 fn time(clock: ClockId) -> u64 {
@@ -115,4 +130,31 @@ fn powercap(root: &Path) -> Value {
         }
     }
     json!({ "root": root })
+}
+
+/// The stand-in for NVIDIA's library. Its answers come from a file, so the time on the library's own thread is its cost and
+/// not the driver's; that thread is not in the figure.
+fn gpus(root: &Path) -> Value {
+    let library = root.join("libnvidia-ml.so.1");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration-tests/nvml-stand-in/nvml.c");
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source]);
+    assert!(
+        compile.status().unwrap().success(),
+        "the stand-in does not compile"
+    );
+    let gpu = |number: u32| {
+        format!(
+            "gpu {number} uuid=GPU-{number} energy_mj=5 util=80\nproc {number} pid={0} sm=60\nproc {number} pid={1} sm=20",
+            100 + number,
+            200 + number
+        )
+    };
+    put(
+        &root.join("script"),
+        &(0..8).map(gpu).collect::<Vec<_>>().join("\n"),
+    );
+    json!({ "library": library, "root": root.join("gpus") })
 }
