@@ -18,6 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// Readings of each source.
@@ -89,6 +90,10 @@ const CASES: &[Case] = &[
         what: "a laptop: battery, mains, USB, mouse",
         wanted: PLATFORM,
         prepare: laptop,
+        source: "nvml",
+        what: "8 GPUs of 2 processes, a stand-in library",
+        wanted: &[Component::Gpu],
+        prepare: gpus,
     },
 ];
 
@@ -281,4 +286,29 @@ fn laptop(root: &Path) -> Value {
         }
     }
     json!({ "root": root })
+/// The stand-in for NVIDIA's library. Its answers come from a file, so the time on the library's own thread is its cost and
+/// not the driver's; that thread is not in the figure.
+fn gpus(root: &Path) -> Value {
+    let library = root.join("libnvidia-ml.so.1");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration-tests/nvml-stand-in/nvml.c");
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source]);
+    assert!(
+        compile.status().unwrap().success(),
+        "the stand-in does not compile"
+    );
+    let gpu = |number: u32| {
+        format!(
+            "gpu {number} uuid=GPU-{number} energy_mj=5 util=80\nproc {number} pid={0} sm=60\nproc {number} pid={1} sm=20",
+            100 + number,
+            200 + number
+        )
+    };
+    put(
+        &root.join("script"),
+        &(0..8).map(gpu).collect::<Vec<_>>().join("\n"),
+    );
+    json!({ "library": library, "root": root.join("gpus") })
 }

@@ -292,8 +292,9 @@ impl PowerSource for Nvml {
             self.session = None;
         }
         if !self.is_late || self.retry.is_due(now) {
-            // Twice: a driver that was restarted, or a GPU that was plugged in, is no failure.
-            let again = (0..2).all(|_| {
+            // A session that ends is replaced at once: a driver that was restarted, or a GPU that was plugged in, is no failure.
+            let rounds = if self.session.is_some() { 2 } else { 1 };
+            let again = (0..rounds).all(|_| {
                 (self.session.is_some() || self.connect(now)) && self.look(now, &mut zones) == Round::Again
             });
             if again {
