@@ -15,6 +15,7 @@ pub mod estimator;
 mod files;
 pub mod integrate;
 pub mod rapl;
+pub mod redfish;
 #[cfg(test)]
 mod testing;
 
@@ -102,13 +103,22 @@ pub struct Entry {
 
 /// Every source that can be configured by name. The estimator is not one of them: it needs usage, see
 /// [`estimator::Estimator`].
-pub const ALL: &[Entry] = &[Entry {
-    name: rapl::NAME,
-    open: rapl::open,
-    check: rapl::check,
-    default_section: rapl::default_section,
-    components: rapl::COMPONENTS,
-}];
+pub const ALL: &[Entry] = &[
+    Entry {
+        name: rapl::NAME,
+        open: rapl::open,
+        check: rapl::check,
+        default_section: rapl::default_section,
+        components: rapl::COMPONENTS,
+    },
+    Entry {
+        name: redfish::NAME,
+        open: redfish::open,
+        check: redfish::check,
+        default_section: redfish::default_section,
+        components: redfish::COMPONENTS,
+    },
+];
 
 /// Reads a source's own section; `null` is an empty one.
 pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
