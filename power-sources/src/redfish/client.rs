@@ -302,7 +302,9 @@ fn chain(error: &dyn StdError) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !words.contains(&text) {
+        // rustls adds the address of its manual to some.
+        let text = text.split(": https://docs.rs/").next().unwrap_or(&text);
+        if !words.contains(text) {
             words = format!("{words}: {text}");
         }
         next = cause.source();

@@ -132,13 +132,17 @@ fn plain_decimal(text: &str) -> Option<f64> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// A value for a message: short, on one line, and without the content of what is no plain value.
+/// A value for a message: short, and never the content of a text. A BMC that repeats what it was told would else have our
+/// password in our log.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
-        Value::String(text) => format!("the text \"{}\"", cut(text)),
+        Value::String(text) => format!(
+            "a text of {} letters that is no plain decimal",
+            text.chars().count()
+        ),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }

@@ -305,7 +305,10 @@ fn references_to_elsewhere_are_not_followed() {
         tree.set("/redfish/v1/", json!({ "Chassis": link(path) }));
         let mut drive = Drive::new(tree, policy());
         drive.until(5);
-        assert!(drive.steps.iter().all(|(_, step)| *step == drive.steps[0].1), "{path}");
+        assert!(
+            drive.steps.iter().all(|(_, step)| *step == drive.steps[0].1),
+            "{path}"
+        );
         assert_eq!(drive.errors()[0].1, ErrorReason::Parse);
     }
 }

@@ -7,8 +7,8 @@ mod discovery;
 mod machine;
 mod misbehaviour;
 mod mockup;
-mod section;
 mod secrets;
+mod section;
 
 use super::access::Mode;
 use super::config::{Preference, RedfishConfig};
@@ -253,7 +253,9 @@ fn count(energy: &Energy, reason: ErrorReason) -> u64 {
 /// The latest words of an error of this kind.
 fn words(energy: &Energy, reason: ErrorReason) -> String {
     let rows = energy.errors.iter().filter(|row| row.reason == reason);
-    rows.map(|row| row.latest.to_string()).collect::<Vec<_>>().join("; ")
+    rows.map(|row| row.latest.to_string())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Waits for a reading, then for one with a higher total, and gives that.
