@@ -54,7 +54,8 @@ fn the_mock_up_shows_374_w_first_then_344_then_937_and_374_by_its_sensor() {
         });
         let ((begin, before), (end, after)) = (moments[0], moments[1]);
         let seconds = end.since(begin).as_secs_f64();
-        let measured = (after - before) as f64 / 1e6 / seconds;
+        let joules = Duration::from_micros(after - before).as_secs_f64();
+        let measured = joules / seconds;
         assert!((measured - watts).abs() < 0.01 * watts, "{name}: {measured} W");
         assert!(source.detail().contains(name), "{}", source.detail());
         assert_eq!(bmc.most_in_flight(), 1);
