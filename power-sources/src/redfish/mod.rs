@@ -3,7 +3,7 @@
 //!
 //! Owns the way from a configured URL to one platform zone per chassis. A BMC is slow, reboots, and is on another network, so
 //! it is asked on a thread of its own; a read takes what is known and never waits. Refuses to guess: a chassis that does not
-//! answer is down after [`policy::Policy::longest_gap`], its last watts are not held on to, and its return is not billed for
+//! answer is down after `Policy::longest_gap`, its last watts are not held on to, and its return is not billed for
 //! the time between (unless it has a counter).
 //!
 //! Pure: `figure` (value to watts), `meter` (document to figure), `chassis` and `discovery` (which document), `round`, `account`

@@ -295,3 +295,64 @@ fn what_is_read_is_said_once_it_is_known() {
     let expected = format!("{}: 1U: EnvironmentMetrics PowerWatts ({ENVIRONMENT})", bmc.url());
     assert_eq!(source.detail(), expected);
 }
+
+#[test]
+fn credentials_do_not_follow_a_redirect_to_another_host() {
+    // Without TLS, so that nothing but the rule stands between the two.
+    let elsewhere = Bmc::start(Certificate::None);
+    elsewhere.serve_one(300.0);
+    for login in [
+        Login::Basic("kepler", "sesame".to_owned()),
+        Login::Session("kepler", "sesame".to_owned()),
+    ] {
+        let bmc = Bmc::start(Certificate::None);
+        bmc.serve_one(300.0);
+        let mut section = section(&bmc);
+        section["username"] = json!("kepler");
+        section["password"] = json!("sesame");
+        section["auth"] = match &login {
+            Login::Session(..) => json!("session"),
+            _ => json!("basic"),
+        };
+        bmc.set_login(login);
+        let mut source = start(&section);
+        wait_for_energy(&mut source);
+        bmc.set(
+            ENVIRONMENT,
+            Reply::Redirect(format!("{}{ENVIRONMENT}", elsewhere.url())),
+        );
+        wait_until(&mut source, "a refusal", |energy| {
+            (count(energy, ErrorReason::Parse) > 1).then_some(())
+        });
+        // The login itself, too.
+        bmc.set(
+            SESSIONS,
+            Reply::Redirect(format!("{}{SESSIONS}", elsewhere.url())),
+        );
+        bmc.set_login(Login::Open);
+        let mut source = start(&section);
+        wait_until(&mut source, "a refusal", |energy| {
+            (count(energy, ErrorReason::Parse) > 0).then_some(())
+        });
+    }
+    assert_eq!(elsewhere.asked().len(), 0);
+}
+
+#[test]
+fn a_reference_to_another_host_is_not_followed_by_the_wire_either() {
+    let elsewhere = Bmc::start(Certificate::None);
+    elsewhere.serve_one(300.0);
+    let bmc = Bmc::start(Certificate::None);
+    bmc.serve_one(300.0);
+    bmc.set(
+        "/redfish/v1/Chassis",
+        Reply::Json(
+            json!({ "Members": [{ "@odata.id": format!("{}/redfish/v1/Chassis/1U", elsewhere.url()) }] }),
+        ),
+    );
+    let mut source = start(&section(&bmc));
+    wait_until(&mut source, "nothing found", |energy| {
+        (count(energy, ErrorReason::Gone) > 0).then_some(())
+    });
+    assert_eq!(elsewhere.asked().len(), 0);
+}
