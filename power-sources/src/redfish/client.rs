@@ -311,3 +311,36 @@ fn chain(error: &dyn StdError) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redfish::config::RedfishConfig;
+
+    #[test]
+    fn what_leads_away_from_the_bmc_is_no_address() {
+        let config = RedfishConfig {
+            url: "https://bmc.example:8443".to_owned(),
+            ..RedfishConfig::default()
+        };
+        let bmc = Bmc::new(config.check().expect("usable").expect("with a URL"));
+        for (path, url) in [
+            ("/redfish/v1/", "https://bmc.example:8443/redfish/v1/"),
+            ("/x?$skip=1", "https://bmc.example:8443/x?$skip=1"),
+            ("https://bmc.example:8443/s/1", "https://bmc.example:8443/s/1"),
+        ] {
+            assert_eq!(bmc.url(path).expect("the BMC's").as_str(), url);
+        }
+        for path in [
+            "https://evil.example:8443/",
+            "https://bmc.example/",
+            "http://bmc.example:8443/",
+            "//evil.example/",
+            "/\\evil.example/",
+            "https://a:b@bmc.example:8443/",
+            "file:///etc/passwd",
+        ] {
+            assert_eq!(bmc.url(path).expect_err(path).kind, Kind::Garbled);
+        }
+    }
+}

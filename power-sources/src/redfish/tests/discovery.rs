@@ -191,7 +191,8 @@ fn a_supply_without_a_figure_makes_their_sum_no_figure() {
         everywhere(),
         &["EnergyJoules", "EnergykWh", "PowerWatts", "PowerConsumedWatts"],
     );
-    let metrics = "/redfish/v1/Chassis/1U/PowerSubsystem/PowerSupplies/1/Metrics";
+    // The other one shows 220.5 W.
+    let metrics = "/redfish/v1/Chassis/1U/PowerSubsystem/PowerSupplies/2/Metrics";
     tree.set(metrics, json!({ "InputPowerWatts": { "Reading": null } }));
     assert!(chosen(tree, policy()).contains("PowerSupplies PowerInputWatts"));
     let mut tree = without(
