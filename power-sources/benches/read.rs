@@ -17,6 +17,8 @@ use power_sources::{ALL, Ask, Opened, PowerSource};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -41,6 +43,7 @@ const CPU: &[Component] = &[
 ];
 
 const PLATFORM: &[Component] = &[Component::Platform];
+const GPU: &[Component] = &[Component::Gpu];
 
 const CASES: &[Case] = &[
     Case {
@@ -90,10 +93,24 @@ const CASES: &[Case] = &[
         what: "a laptop: battery, mains, USB, mouse",
         wanted: PLATFORM,
         prepare: laptop,
+    },
+    Case {
+        source: "redfish",
+        what: "a BMC that never answers",
+        wanted: PLATFORM,
+        prepare: silent_bmc,
+    },
+    Case {
         source: "nvml",
         what: "8 GPUs of 2 processes, a stand-in library",
-        wanted: &[Component::Gpu],
+        wanted: GPU,
         prepare: gpus,
+    },
+    Case {
+        source: "amd",
+        what: "2 cards, this machine's processes",
+        wanted: GPU,
+        prepare: cards,
     },
 ];
 
@@ -263,7 +280,7 @@ fn chip(root: &Path, number: usize, device: &str, name: &str) {
     fs::create_dir_all(&device).unwrap();
     let home = root.join(format!("hwmon{number}"));
     put(&home.join("name"), name);
-    std::os::unix::fs::symlink(device, home.join("device")).unwrap();
+    symlink(device, home.join("device")).unwrap();
 }
 
 fn laptop(root: &Path) -> Value {
@@ -286,6 +303,35 @@ fn laptop(root: &Path) -> Value {
         }
     }
     json!({ "root": root })
+}
+
+/// Takes connections and says nothing, as long as this program runs.
+fn silent_bmc(_: &Path) -> Value {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    Box::leak(Box::new(listener));
+    json!({ "url": format!("http://{address}"), "insecure": true, "timeout": "60s" })
+}
+
+fn cards(root: &Path) -> Value {
+    for number in 0..2 {
+        let device = root.join(format!("devices/0000:0{number}:00.0"));
+        put(&device.join("vendor"), "0x1002");
+        put(&device.join("gpu_busy_percent"), "40");
+        fs::write(device.join("gpu_metrics"), [0x78, 0, 1, 3, 0, 0, 0, 0]).unwrap();
+        let chip = device.join(format!("hwmon/hwmon{number}"));
+        put(&chip.join("name"), "amdgpu");
+        put(&chip.join("power1_average"), "30000000");
+        let driver = root.join("drivers/amdgpu");
+        fs::create_dir_all(&driver).unwrap();
+        let card = root.join(format!("drm/card{number}"));
+        fs::create_dir_all(&card).unwrap();
+        symlink(driver, device.join("driver")).unwrap();
+        symlink(&device, card.join("device")).unwrap();
+    }
+    json!({ "root": root.join("drm") })
+}
+
 /// The stand-in for NVIDIA's library. Its answers come from a file, so the time on the library's own thread is its cost and
 /// not the driver's; that thread is not in the figure.
 fn gpus(root: &Path) -> Value {

@@ -21,13 +21,14 @@ pub mod estimator;
 mod files;
 pub mod hwmon;
 pub mod integrate;
+pub mod intel_gpu;
 pub mod ipmi;
 pub mod msr;
-pub mod intel_gpu;
 pub mod nvml;
 mod poller;
 pub mod rapl;
 pub mod rapl_perf;
+pub mod redfish;
 mod sensors;
 #[cfg(test)]
 mod testing;
@@ -116,77 +117,19 @@ pub struct Entry {
 
 /// Every source that can be configured by name. The estimator is not one of them: it needs usage, see
 /// [`estimator::Estimator`].
+#[rustfmt::skip] // A table is read by its columns.
 pub const ALL: &[Entry] = &[
-    Entry {
-        name: rapl::NAME,
-        open: rapl::open,
-        check: rapl::check,
-        default_section: rapl::default_section,
-        components: rapl::COMPONENTS,
-    },
-    Entry {
-        name: rapl_perf::NAME,
-        open: rapl_perf::open,
-        check: rapl_perf::check,
-        default_section: rapl_perf::default_section,
-        components: rapl_perf::COMPONENTS,
-    },
-    Entry {
-        name: msr::NAME,
-        open: msr::open,
-        check: msr::check,
-        default_section: msr::default_section,
-        components: msr::COMPONENTS,
-    },
-    Entry {
-        name: ipmi::NAME,
-        open: ipmi::open,
-        check: ipmi::check,
-        default_section: ipmi::default_section,
-        components: ipmi::COMPONENTS,
-    },
-    Entry {
-        name: hwmon::NAME,
-        open: hwmon::open,
-        check: hwmon::check,
-        default_section: hwmon::default_section,
-        components: hwmon::COMPONENTS,
-    },
-    Entry {
-        name: acpi::NAME,
-        open: acpi::open,
-        check: acpi::check,
-        default_section: acpi::default_section,
-        components: acpi::COMPONENTS,
-    },
-    Entry {
-        name: battery::NAME,
-        open: battery::open,
-        check: battery::check,
-        default_section: battery::default_section,
-        components: battery::COMPONENTS,
-    },
-    Entry {
-        name: nvml::NAME,
-        open: nvml::open,
-        check: nvml::check,
-        default_section: nvml::default_section,
-        components: nvml::COMPONENTS,
-    },
-    Entry {
-        name: intel_gpu::NAME,
-        open: intel_gpu::open,
-        check: intel_gpu::check,
-        default_section: intel_gpu::default_section,
-        components: intel_gpu::COMPONENTS,
-    },
-    Entry {
-        name: amd_gpu::NAME,
-        open: amd_gpu::open,
-        check: amd_gpu::check,
-        default_section: amd_gpu::default_section,
-        components: amd_gpu::COMPONENTS,
-    },
+    Entry { name: rapl::NAME, components: rapl::COMPONENTS, open: rapl::open, check: rapl::check, default_section: rapl::default_section },
+    Entry { name: rapl_perf::NAME, components: rapl_perf::COMPONENTS, open: rapl_perf::open, check: rapl_perf::check, default_section: rapl_perf::default_section },
+    Entry { name: msr::NAME, components: msr::COMPONENTS, open: msr::open, check: msr::check, default_section: msr::default_section },
+    Entry { name: hwmon::NAME, components: hwmon::COMPONENTS, open: hwmon::open, check: hwmon::check, default_section: hwmon::default_section },
+    Entry { name: redfish::NAME, components: redfish::COMPONENTS, open: redfish::open, check: redfish::check, default_section: redfish::default_section },
+    Entry { name: acpi::NAME, components: acpi::COMPONENTS, open: acpi::open, check: acpi::check, default_section: acpi::default_section },
+    Entry { name: ipmi::NAME, components: ipmi::COMPONENTS, open: ipmi::open, check: ipmi::check, default_section: ipmi::default_section },
+    Entry { name: battery::NAME, components: battery::COMPONENTS, open: battery::open, check: battery::check, default_section: battery::default_section },
+    Entry { name: nvml::NAME, components: nvml::COMPONENTS, open: nvml::open, check: nvml::check, default_section: nvml::default_section },
+    Entry { name: intel_gpu::NAME, components: intel_gpu::COMPONENTS, open: intel_gpu::open, check: intel_gpu::check, default_section: intel_gpu::default_section },
+    Entry { name: amd_gpu::NAME, components: amd_gpu::COMPONENTS, open: amd_gpu::open, check: amd_gpu::check, default_section: amd_gpu::default_section },
 ];
 
 /// Reads a source's own section; `null` is an empty one.
