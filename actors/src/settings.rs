@@ -153,10 +153,10 @@ impl Default for Sources {
     fn default() -> Self {
         let names = |names: &[&str]| Names(names.iter().map(|name| (*name).to_owned()).collect());
         Self {
-            cpu: names(&["rapl", ESTIMATOR]),
-            dram: names(&["rapl", ESTIMATOR]),
-            platform: names(&[ESTIMATOR]),
-            gpu: names(&[]),
+            cpu: names(&["rapl", "hwmon", ESTIMATOR]),
+            dram: names(&["rapl", "hwmon", ESTIMATOR]),
+            platform: names(&["redfish", "acpi", "ipmi", ESTIMATOR]),
+            gpu: names(&["nvml", "intel", "amd"]),
         }
     }
 }
