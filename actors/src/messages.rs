@@ -33,6 +33,8 @@ pub struct EnergyReady {
     pub source: SourceId,
     /// Its zones.
     pub report: Report<Energy>,
+    /// What it reads by now, for people: some meters know only after their first answer. `None` says nothing new.
+    pub detail: Option<Arc<str>>,
 }
 
 /// A window has closed.

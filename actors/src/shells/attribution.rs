@@ -122,7 +122,15 @@ impl Handler<IdentityReady> for AttributionShell {
 impl Handler<EnergyReady> for AttributionShell {
     type Result = ();
 
-    fn handle(&mut self, EnergyReady { source, report }: EnergyReady, ctx: &mut Self::Context) {
+    fn handle(&mut self, ready: EnergyReady, ctx: &mut Self::Context) {
+        let EnergyReady {
+            source,
+            report,
+            detail,
+        } = ready;
+        if let Some(detail) = detail {
+            self.engine.describe(source, &detail);
+        }
         self.engine.on_energy(source, report);
         self.close_if_complete(ctx);
     }

@@ -50,6 +50,7 @@ impl Handler<UsageReady> for EstimatorShell {
         };
         self.to.send(EnergyReady {
             source: SOURCE,
+            detail: None,
             report,
         });
     }

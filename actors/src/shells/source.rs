@@ -9,6 +9,7 @@ use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
 use attribution::model::{Report, ReporterId, Section, TickId};
 use power_sources::PowerSource;
+use std::sync::Arc;
 
 /// See the module's head.
 pub struct SourceShell {
@@ -34,6 +35,7 @@ impl SourceShell {
     ) -> impl FnMut(TickId) + Send {
         let source = meter.id();
         let reporter = ReporterId::new(source.0);
+        let mut detail: Arc<str> = Arc::from(meter.detail());
         move |tick| {
             let began = clock();
             let body = meter.read(began);
@@ -41,8 +43,14 @@ impl SourceShell {
                 began,
                 ended: clock(),
             };
+            let newest = meter.detail();
+            if *detail != *newest {
+                detail = Arc::from(newest);
+            }
             to.send(EnergyReady {
                 source,
+                // With every report, since one may be lost.
+                detail: Some(Arc::clone(&detail)),
                 report: Report {
                     tick,
                     reporter: reporter.clone(),

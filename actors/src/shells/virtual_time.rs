@@ -124,6 +124,7 @@ impl Handler<Tick> for Node {
                         let report = this.report(tick.id, METER.0, this.energy());
                         this.to
                             .try_send(EnergyReady {
+                                detail: None,
                                 source: METER,
                                 report,
                             })

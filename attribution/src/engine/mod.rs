@@ -23,6 +23,7 @@ mod zones;
 
 pub use idle::FloorPolicy;
 
+use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
     CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
@@ -217,6 +218,17 @@ impl Engine {
             let newest = report.body.zones.iter().map(|reading| reading.at).max();
             *last = newest.max(*last);
             account.errors = report.body.errors;
+        }
+    }
+
+    /// What a source reads by now, for people.
+    pub fn describe(&mut self, source: SourceId, detail: &str) {
+        let is_new = |facts: &SourceFacts| facts.source == source && facts.detail != detail;
+        if self.facts.sources.iter().any(is_new) {
+            let facts = Arc::make_mut(&mut self.facts).sources.iter_mut();
+            facts
+                .filter(|facts| is_new(facts))
+                .for_each(|facts| detail.clone_into(&mut facts.detail));
         }
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was decided once at start-up and is repeated in every snapshot: which sources and probes, and why.
+//! What was decided once at start-up and is repeated in every snapshot: which sources and probes, and why. Only what a
+//! source reads may become known later.
 
 use super::ids::SourceId;
 use super::zone::Component;
@@ -33,7 +34,7 @@ pub struct SourceFacts {
     pub source: SourceId,
     /// Components it answers for.
     pub components: Vec<Component>,
-    /// What it reads, for people (`/sys/class/powercap: package-0, dram`, or the model's name).
+    /// What it reads, for people; a meter that finds out later says so later (`/sys/class/powercap: package-0, dram`, or the model's name).
     pub detail: String,
 }
 

@@ -400,3 +400,22 @@ fn a_meter_that_is_asked_every_third_tick_is_paid_by_all_who_ran_since() {
         Some(three_seconds)
     );
 }
+
+#[test]
+fn a_meter_that_finds_out_later_what_it_reads_is_described_anew() {
+    let source = |detail: &str| facts::SourceFacts {
+        source: METER,
+        components: vec![Component::Platform],
+        detail: detail.to_owned(),
+    };
+    let facts = NodeFacts {
+        sources: vec![source("not asked yet")],
+        ..NodeFacts::default()
+    };
+    let mut node = Node::new(settings());
+    node.engine = Engine::new(settings(), Arc::new(facts));
+    node.engine.describe(METER, "Chassis/1U");
+    node.engine.describe(SourceId("another"), "nobody");
+    node.open();
+    assert_eq!(node.close().facts.sources, [source("Chassis/1U")]);
+}
