@@ -308,6 +308,19 @@ fn samples_of_processes_become_time_by_their_busiest_engine() {
 }
 
 #[test]
+fn a_device_is_as_busy_as_its_periods_since_the_last_read() {
+    let machine = Machine::new("gpu 0 uuid=GPU-a energy_mj=0 util=0\nbusy 0 ts=100 value=100\n");
+    let mut source = machine.open();
+    source.read(at(0));
+    machine.script(
+        "gpu 0 uuid=GPU-a energy_mj=0 util=0\nbusy 0 ts=100 value=100\n\
+         busy 0 ts=200 value=80\nbusy 0 ts=300 value=20\n",
+    );
+    let energy = source.read(at(1_000));
+    assert_eq!((used(&energy), energy.errors), ((500, vec![]), vec![]));
+}
+
+#[test]
 fn a_process_that_ended_is_paid_once_more_and_leaves() {
     let machine = Machine::new("gpu 0 uuid=GPU-a energy_mj=0 util=50\nproc 0 pid=10\n");
     let mut source = machine.open();
