@@ -504,8 +504,8 @@ fn a_library_that_hangs_costs_a_bounded_wait_and_no_energy() {
     machine.script("gpu 0 uuid=GPU-a energy_mj=3000\n");
     let back = (2..200).map(|second| source.read(at(second * 1_000)));
     let back = back.into_iter().find(|energy| !energy.zones.is_empty());
-    assert_eq!(
-        totals(&back.expect("it answers again")),
-        table([("gpu/GPU-a", 2_000_000)])
-    );
+    let back = back.expect("it answers again");
+    assert_eq!(totals(&back), table([("gpu/GPU-a", 2_000_000)]));
+    // It was waited for, and no second one was started beside it.
+    assert_eq!(errors(&back, ErrorReason::Io), 0);
 }

@@ -199,6 +199,34 @@ fn a_gpu_that_is_listed_and_lost_is_looked_for_with_back_off_and_the_others_are_
 }
 
 #[test]
+fn a_gpu_that_is_not_listed_any_more_is_looked_for_with_back_off() {
+    let fake = Fake::new(&["GPU-a", "GPU-b"]);
+    let mut source = fake.open();
+    source.read(at(0));
+    let before = fake.world().connects;
+    fake.world().listing = Ok(listing(&["GPU-b"]));
+    source.session = None;
+    for tenth in 1..=100 {
+        assert_eq!(totals(&source.read(at(tenth * 100))), table([("gpu/GPU-b", 0)]));
+    }
+    // At once, and after 1, 2 and 4 s.
+    assert_eq!(fake.world().connects - before, 4);
+}
+
+#[test]
+fn a_driver_that_is_met_again_is_asked_for_all_its_samples() {
+    let fake = Fake::new(&["GPU-a"]);
+    fake.answer("GPU-a", Ok(counted(0, whole(50, &[sample(1, 7, 50)], &[1]))));
+    let mut source = fake.open();
+    source.read(at(0));
+    source.read(at(100));
+    assert_eq!(fake.world().asked[0].since.processes, 7);
+    source.adopt(listing(&["GPU-a"]));
+    source.read(at(200));
+    assert_eq!(fake.world().asked[0].since.processes, 0);
+}
+
+#[test]
 fn a_gpu_whose_reading_is_refused_waits_alone() {
     let fake = Fake::new(&["GPU-a", "GPU-b"]);
     let mut source = fake.open();
@@ -523,6 +551,8 @@ fn instances_that_claim_more_than_the_gpu_are_cut_to_it() {
     assert_eq!(rates(&[instance(4, 0, None, &[1])]), (0, vec![]));
     let twice = [instance(4, 4, None, &[1]), instance(4, 4, None, &[2])];
     assert_eq!(rates(&twice), (100, vec![(1, 50), (2, 50)]));
+    let boast = [instance(8, 4, None, &[1]), instance(4, 4, None, &[2])];
+    assert_eq!(rates(&boast), (100, vec![(1, 50), (2, 50)]));
     // Measured use without a known process, and one process in two instances.
     let odd = [
         instance(2, 4, Some(WHOLE / 2), &[]),
