@@ -6,6 +6,7 @@
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import threading
 import time
 import urllib.request
 
-PORT = 28299
 SIZE = 8192  # of the matrices: one product is 1.1 TFLOP, 1 to 2 ms on an H100
 PERIOD = 0.1  # of a duty cycle, in seconds
 
@@ -161,6 +161,8 @@ def facts(nvml, gpu):
         "power": (nvml.nvmlDeviceGetPowerUsage, gpu),
         "limits": (nvml.nvmlDeviceGetPowerManagementLimitConstraints, gpu),
         "utilisation": (nvml.nvmlDeviceGetUtilizationRates, gpu),
+        "device samples, since 0": (nvml.nvmlDeviceGetSamples, gpu, nvml.NVML_GPU_UTILIZATION_SAMPLES, 0),
+        "device samples, since 2^62": (nvml.nvmlDeviceGetSamples, gpu, nvml.NVML_GPU_UTILIZATION_SAMPLES, 1 << 62),
         "use by process, since 0": (nvml.nvmlDeviceGetProcessUtilization, gpu, 0),
         "use by process, since 2^62": (nvml.nvmlDeviceGetProcessUtilization, gpu, 1 << 62),
         "compute processes": (nvml.nvmlDeviceGetComputeRunningProcesses, gpu),
@@ -186,7 +188,7 @@ def facts(nvml, gpu):
         "name": plain(call(nvml.nvmlDeviceGetName, gpu)),
         folder: sorted(os.listdir(folder)) if os.path.isdir(folder) else "not there",
         "clocks": clocks(),
-        "answers": {name: plain(call(*it)) for name, it in calls.items()},
+        "answers": {name: str(plain(call(*it)))[:300] for name, it in calls.items()},
         "us (median, highest)": {name: cost(*it) for name, it in calls.items()},
         "energy counter": steps(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu), 2),
         "power": steps(lambda: nvml.nvmlDeviceGetPowerUsage(gpu), 2),
@@ -201,7 +203,9 @@ class Daemon:
     def __init__(self, kepler, folder):
         self.log = open(os.path.join(folder, "kepler.log"), "w")
         settings = ["sources.gpu=nvml", "sources.platform=", "exporter.processes.max=1000"]
-        command = [kepler, "--listen", f"127.0.0.1:{PORT}", "--tick", "1s", "--log-level", "debug"]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        command = [kepler, "--listen", self.address, "--tick", "1s", "--log-level", "debug"]
         library = os.environ.get("NVML_LIBRARY")
         if library:
             settings += [f"sources.nvml.library={library}"]
@@ -210,7 +214,7 @@ class Daemon:
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log)
 
     def get(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
             return answer.read().decode()
 
     def snapshot(self):

@@ -19,6 +19,7 @@
  *   mig 0 2 uuid=MIG-bbbb gi=1 ci=0 slices=3 sm_util=50     instance 2 of GPU 0
  *   proc 0 pid=1234 mem=1048576 gi=1 ci=0 sm=40 memutil=3   a compute process; with sm it is sampled at each query
  *   gfx 0 pid=1235                                          a graphics process
+ *   busy 0 ts=1000000 value=40                              a period of the device as the driver kept it
  *   sample 0 pid=1234 ts=1000000 sm=40 mem=3 enc=0 dec=0    a sample as the driver kept it, in microseconds
  *
  * Indices follow the order of the lines, so that a GPU that is unplugged moves the others, as in the real library.
@@ -43,6 +44,7 @@ typedef struct { char kind[4]; unsigned gpu, index; } handle; /* "gpu" or "mig" 
 typedef struct { unsigned pid; unsigned long long mem; unsigned gi, ci; } process;
 typedef struct { unsigned pid; unsigned long long ts; unsigned sm, mem, enc, dec; } utilisation;
 typedef struct { unsigned gpu, memory; } rates;
+typedef struct { unsigned long long ts; union { double d; unsigned u; unsigned long long ull; } value; } period;
 typedef struct { unsigned sms, copy, dec, enc, jpeg, ofa, gi_slices, ci_slices; unsigned long long mib; } attributes;
 typedef struct { unsigned gpu, gi; int taken; } sample;
 typedef struct {
@@ -278,6 +280,36 @@ int nvmlDeviceGetUtilizationRates(handle *device, rates *out)
     out->gpu = (unsigned)number("util", 0);
     out->memory = (unsigned)number("memutil", 0);
     return OK;
+}
+
+/* Type 1 is the utilisation of the GPU, value type 1 an unsigned int. */
+int nvmlDeviceGetSamples(handle *device, int type, unsigned long long since, int *value_type, unsigned *count, period *out)
+{
+    unsigned have = 0;
+    FILE *file;
+    int code = find(device);
+    if (code)
+        return code;
+    if (is_instance(device) || number("mig", 0) || type != 1)
+        return NOT_SUPPORTED;
+    if (!(file = script()))
+        return INVALID;
+    *value_type = 1;
+    while (next(file, "busy", device->gpu)) {
+        if (number("ts", 0) <= since)
+            continue;
+        if (out && have < *count) {
+            memset(&out[have], 0, sizeof out[have]);
+            out[have].ts = number("ts", 0);
+            out[have].value.u = (unsigned)number("value", 0);
+        }
+        have++;
+    }
+    fclose(file);
+    if (out && have > *count)
+        return TOO_SMALL;
+    *count = have;
+    return have ? OK : NOT_FOUND;
 }
 
 static int running(handle *device, unsigned *count, process *out, const char *kind)

@@ -308,6 +308,19 @@ fn samples_of_processes_become_time_by_their_busiest_engine() {
 }
 
 #[test]
+fn a_device_is_as_busy_as_its_periods_since_the_last_read() {
+    let machine = Machine::new("gpu 0 uuid=GPU-a energy_mj=0 util=0\nbusy 0 ts=100 value=100\n");
+    let mut source = machine.open();
+    source.read(at(0));
+    machine.script(
+        "gpu 0 uuid=GPU-a energy_mj=0 util=0\nbusy 0 ts=100 value=100\n\
+         busy 0 ts=200 value=80\nbusy 0 ts=300 value=20\n",
+    );
+    let energy = source.read(at(1_000));
+    assert_eq!((used(&energy), energy.errors), ((500, vec![]), vec![]));
+}
+
+#[test]
 fn a_process_that_ended_is_paid_once_more_and_leaves() {
     let machine = Machine::new("gpu 0 uuid=GPU-a energy_mj=0 util=50\nproc 0 pid=10\n");
     let mut source = machine.open();
@@ -491,8 +504,8 @@ fn a_library_that_hangs_costs_a_bounded_wait_and_no_energy() {
     machine.script("gpu 0 uuid=GPU-a energy_mj=3000\n");
     let back = (2..200).map(|second| source.read(at(second * 1_000)));
     let back = back.into_iter().find(|energy| !energy.zones.is_empty());
-    assert_eq!(
-        totals(&back.expect("it answers again")),
-        table([("gpu/GPU-a", 2_000_000)])
-    );
+    let back = back.expect("it answers again");
+    assert_eq!(totals(&back), table([("gpu/GPU-a", 2_000_000)]));
+    // It was waited for, and no second one was started beside it.
+    assert_eq!(errors(&back, ErrorReason::Io), 0);
 }

@@ -4,10 +4,12 @@
 //!
 //! The documentation that is followed is NVIDIA's "NVML API Reference Guide" and the comments in its nvml.h.
 
-use super::driver::{Broken, Instance, Listing, Load, Look, Member, Meter, Question, Sample, Whole};
+use super::driver::{Broken, Instance, Listing, Load, Look, Member, Meter, Question, Sample, Since, Whole};
 use super::load::WHOLE;
 use crate::files::Fault;
 use attribution::model::{ErrorReason, Microwatts};
+use nvml_wrapper::enum_wrappers::device::Sampling;
+use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::enums::gpm::GpmMetricId;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::gpm::gpm_metrics_get;
@@ -204,8 +206,8 @@ impl Calls<'_> {
         }
     }
 
-    fn whole(&mut self, device: &Device<'_>, since: u64) -> Load {
-        let samples = match device.process_utilization_stats(since) {
+    fn whole(&mut self, device: &Device<'_>, since: Since) -> Load {
+        let samples = match device.process_utilization_stats(since.processes) {
             Ok(samples) => Some(samples),
             // "No samples later than that"; and more of them than a moment ago, which the next read gets all the same.
             Err(NvmlError::NotFound | NvmlError::InsufficientSize(_)) => Some(Vec::new()),
@@ -223,7 +225,8 @@ impl Calls<'_> {
             engines: [sample.sm_util, sample.mem_util, sample.enc_util, sample.dec_util],
         };
         Load::Whole(Whole {
-            busy: rates.map(|rates| rates.gpu.max(rates.memory)),
+            busy: rates.map(|rates| rates.gpu),
+            periods: self.periods(device, since.device),
             samples: samples.map(|samples| samples.into_iter().map(sample).collect()),
             running: self
                 .running(device)
@@ -231,6 +234,18 @@ impl Calls<'_> {
                 .map(|process| process.pid)
                 .collect(),
         })
+    }
+
+    fn periods(&mut self, device: &Device<'_>, since: u64) -> Vec<(u64, u32)> {
+        let samples = match device.samples(Sampling::GpuUtilization, since) {
+            Err(NvmlError::NotFound | NvmlError::InsufficientSize(_)) => return Vec::new(),
+            answer => self.known("samples of utilisation", answer).unwrap_or_default(),
+        };
+        let period = |sample: nvml_wrapper::struct_wrappers::device::Sample| match sample.value {
+            SampleValue::U32(percent) => Some((sample.timestamp, percent)),
+            _ => None,
+        };
+        samples.into_iter().filter_map(period).collect()
     }
 
     /// Processes with a context on a GPU or an instance.

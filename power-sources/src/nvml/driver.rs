@@ -49,8 +49,17 @@ pub(super) struct Member {
 pub(super) struct Question {
     /// Which.
     pub(super) uuid: Arc<str>,
-    /// Samples of processes later than this, in microseconds of the driver's own clock; 0 is all it has.
-    pub(super) since: u64,
+    /// Which samples are news.
+    pub(super) since: Since,
+}
+
+/// Moments of the newest samples that are known, in microseconds of the driver's own clock; 0 asks for all it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Since {
+    /// Of processes.
+    pub(super) processes: u64,
+    /// Of the device.
+    pub(super) device: u64,
 }
 
 /// Why a session has no answers.
@@ -96,8 +105,10 @@ pub(super) enum Load {
 /// A GPU in one piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Whole {
-    /// Percent of the last sampling period in which its shaders or its memory worked, the busier of both.
+    /// Percent of the last sampling period in which it ran anything.
     pub(super) busy: Option<u32>,
+    /// The same for each period since the last look, as `(moment, percent)`; empty where it keeps no such samples.
+    pub(super) periods: Vec<(u64, u32)>,
     /// Samples of its processes; `None` where it cannot tell them apart.
     pub(super) samples: Option<Vec<Sample>>,
     /// Processes that have a context on it.

@@ -10,7 +10,7 @@
 //! the last rates hold, for [`HOLD`] at most. Its clock is its own (wall clock or time since boot, by version), so
 //! its moments are only compared with each other.
 
-use super::driver::{Instance, Load, Sample, Whole};
+use super::driver::{Instance, Load, Sample, Since, Whole};
 use attribution::model::MonotonicNanos;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,14 +54,56 @@ pub(super) struct Tracker {
     held: Option<(MonotonicNanos, BTreeMap<u32, u32>)>,
     /// Since when the device is busy and nobody is sampled.
     blind: Option<MonotonicNanos>,
+    device: Device,
+}
+
+/// The samples of the device as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+struct Device {
+    /// The newest one's moment; 0 is none.
+    newest: u64,
+    /// The last mean of them, and when.
+    held: Option<(MonotonicNanos, u32)>,
+}
+
+impl Device {
+    /// How busy it was since the last read. The mean of its periods since then; a single period says little about a load
+    /// that comes and goes, so what the driver says about the latest is only taken where there is no more.
+    fn busy(&mut self, whole: &Whole, now: MonotonicNanos) -> Option<u32> {
+        let is_fresh = |period: &&(u64, u32)| period.0 > self.newest && period.1 <= 100;
+        let fresh: Vec<_> = whole.periods.iter().filter(is_fresh).copied().collect();
+        let latest = whole.busy.filter(|percent| *percent <= 100);
+        let latest = latest.map(|percent| percent * PERCENT);
+        let Some(newest) = fresh.iter().map(|(at, _)| *at).max() else {
+            let held = self.held.filter(|(told, _)| now.since(*told) <= HOLD);
+            if held.is_none() {
+                // Its clock may have been set back.
+                *self = Self::default();
+            }
+            return held.map(|(_, rate)| rate).or(latest);
+        };
+        let is_first = std::mem::replace(&mut self.newest, newest) == 0;
+        let sum: u64 = fresh
+            .iter()
+            .map(|(_, percent)| u64::from(percent * PERCENT))
+            .sum();
+        let mean = part(sum, u64::try_from(fresh.len()).unwrap_or(u64::MAX));
+        // Of unknown age.
+        let rate = if is_first { latest.unwrap_or(mean) } else { mean };
+        self.held = Some((now, rate));
+        Some(rate)
+    }
 }
 
 impl Tracker {
     /// What to ask the driver: samples later than this.
-    pub(super) const fn since(&self) -> u64 {
-        match self.seen {
-            Seen::Until { at, .. } => at,
-            Seen::Unknown | Seen::Empty => 0,
+    pub(super) const fn since(&self) -> Since {
+        Since {
+            processes: match self.seen {
+                Seen::Until { at, .. } => at,
+                Seen::Unknown | Seen::Empty => 0,
+            },
+            device: self.device.newest,
         }
     }
 
@@ -75,8 +117,7 @@ impl Tracker {
     }
 
     fn whole(&mut self, whole: &Whole, now: MonotonicNanos) -> (Rates, usize) {
-        let busy = whole.busy.filter(|percent| *percent <= 100);
-        let busy = busy.map(|percent| percent * PERCENT);
+        let busy = self.device.busy(whole, now);
         let Some(samples) = &whole.samples else {
             // All that is known is who is there: an equal split. Nor may it be known how busy the device is.
             let there = if whole.running.is_empty() { 0 } else { WHOLE };
@@ -96,7 +137,7 @@ impl Tracker {
         running: &[u32],
         now: MonotonicNanos,
     ) -> (BTreeMap<u32, u32>, usize) {
-        let (fresh, newest, refused) = means(samples, self.since());
+        let (fresh, newest, refused) = means(samples, self.since().processes);
         let is_first = self.seen == Seen::Unknown;
         if let Some(at) = newest {
             self.seen = Seen::Until { at, told: now };
@@ -117,7 +158,7 @@ impl Tracker {
             return (users.map(|(pid, rate)| (*pid, *rate)).collect(), refused);
         }
         if self.is_blind(is_busy, now) {
-            *self = Self::default();
+            (self.seen, self.held, self.blind) = (Seen::Unknown, None, None);
         }
         (BTreeMap::new(), refused)
     }

@@ -199,6 +199,34 @@ fn a_gpu_that_is_listed_and_lost_is_looked_for_with_back_off_and_the_others_are_
 }
 
 #[test]
+fn a_gpu_that_is_not_listed_any_more_is_looked_for_with_back_off() {
+    let fake = Fake::new(&["GPU-a", "GPU-b"]);
+    let mut source = fake.open();
+    source.read(at(0));
+    let before = fake.world().connects;
+    fake.world().listing = Ok(listing(&["GPU-b"]));
+    source.session = None;
+    for tenth in 1..=100 {
+        assert_eq!(totals(&source.read(at(tenth * 100))), table([("gpu/GPU-b", 0)]));
+    }
+    // At once, and after 1, 2 and 4 s.
+    assert_eq!(fake.world().connects - before, 4);
+}
+
+#[test]
+fn a_driver_that_is_met_again_is_asked_for_all_its_samples() {
+    let fake = Fake::new(&["GPU-a"]);
+    fake.answer("GPU-a", Ok(counted(0, whole(50, &[sample(1, 7, 50)], &[1]))));
+    let mut source = fake.open();
+    source.read(at(0));
+    source.read(at(100));
+    assert_eq!(fake.world().asked[0].since.processes, 7);
+    source.adopt(listing(&["GPU-a"]));
+    source.read(at(200));
+    assert_eq!(fake.world().asked[0].since.processes, 0);
+}
+
+#[test]
 fn a_gpu_whose_reading_is_refused_waits_alone() {
     let fake = Fake::new(&["GPU-a", "GPU-b"]);
     let mut source = fake.open();
@@ -279,6 +307,7 @@ fn sample(pid: u32, at: u64, shaders: u32) -> Sample {
 fn whole(busy: u32, samples: &[Sample], running: &[u32]) -> Load {
     Load::Whole(Whole {
         busy: Some(busy),
+        periods: Vec::new(),
         samples: Some(samples.to_vec()),
         running: running.to_vec(),
     })
@@ -397,6 +426,31 @@ fn samples_become_rates() {
 }
 
 #[test]
+fn a_device_is_as_busy_as_the_mean_of_its_periods_since_the_last_read() {
+    let mut tracker = Tracker::default();
+    let mut busy = |latest, periods: &[(u64, u32)], now| {
+        let load = Load::Whole(Whole {
+            busy: Some(latest),
+            periods: periods.to_vec(),
+            samples: Some(Vec::new()),
+            running: Vec::new(),
+        });
+        let rates = tracker.rates(&load, at(now)).0;
+        (percent(&rates).0, tracker.since().device)
+    };
+    // The first ones are of any age: only the latest period counts.
+    assert_eq!(busy(20, &[(1, 100), (5, 100)], 0), (20, 5));
+    // A load that comes and goes; the latest period saw nothing of it. One more is no percentage, one is old.
+    assert_eq!(
+        busy(0, &[(4, 90), (10, 100), (15, 60), (20, 200), (25, 20)], 1_000),
+        (60, 25)
+    );
+    // Nothing new: it holds, and not for long.
+    assert_eq!(busy(0, &[], 3_000), (60, 25));
+    assert_eq!(busy(7, &[], 3_001), (7, 0));
+}
+
+#[test]
 fn rates_hold_between_samples_for_the_living_on_a_busy_device_and_not_for_long() {
     let mut tracker = tracker();
     let samples = [sample(1, 2_000_000, 30), sample(2, 2_000_000, 20)];
@@ -413,18 +467,18 @@ fn rates_hold_between_samples_for_the_living_on_a_busy_device_and_not_for_long()
 #[test]
 fn a_driver_that_had_no_samples_at_first_is_believed_at_once() {
     let mut tracker = Tracker::default();
-    assert_eq!(tracker.since(), 0);
+    assert_eq!(tracker.since().processes, 0);
     tracker.rates(&whole(0, &[], &[]), at(0));
-    assert_eq!(tracker.since(), 0);
+    assert_eq!(tracker.since().processes, 0);
     let (rates, _) = tracker.rates(&whole(30, &[sample(1, 5, 30)], &[1]), at(1_000));
     assert_eq!(percent(&rates), (30, vec![(1, 30)]));
-    assert_eq!(tracker.since(), 5);
+    assert_eq!(tracker.since().processes, 5);
 }
 
 #[test]
 fn an_hour_of_rest_is_not_part_of_the_next_average() {
     let mut tracker = tracker();
-    assert_eq!(tracker.since(), 1_000_000);
+    assert_eq!(tracker.since().processes, 1_000_000);
     // A sample may be a period in the making.
     for (now, since) in [
         (500, 1_000_000),
@@ -433,12 +487,12 @@ fn an_hour_of_rest_is_not_part_of_the_next_average() {
         (3_600_000, 3_600_000_000),
     ] {
         tracker.rates(&whole(0, &[], &[]), at(now));
-        assert_eq!(tracker.since(), since, "{now}");
+        assert_eq!(tracker.since().processes, since, "{now}");
     }
     // A driver that answers is asked from its newest sample on, however long ago the last read was.
     tracker.rates(&whole(30, &[sample(1, 3_600_900_000, 30)], &[1]), at(3_601_000));
     tracker.rates(&whole(30, &[sample(1, 3_660_900_000, 30)], &[1]), at(3_661_000));
-    assert_eq!(tracker.since(), 3_660_900_000);
+    assert_eq!(tracker.since().processes, 3_660_900_000);
 }
 
 #[test]
@@ -452,7 +506,7 @@ fn a_driver_whose_clock_was_set_back_is_asked_from_the_beginning() {
         (4_501, 0),
     ] {
         tracker.rates(&back, at(now));
-        assert_eq!(tracker.since(), since, "{now}");
+        assert_eq!(tracker.since().processes, since, "{now}");
     }
     // All it has only says where to begin.
     assert_eq!(percent(&tracker.rates(&back, at(5_000)).0), (50, vec![(1, 0)]));
@@ -465,6 +519,7 @@ fn processes_that_cannot_be_told_apart_share_what_is_known_of_the_device() {
     let load = |busy, running: &[u32]| {
         Load::Whole(Whole {
             busy,
+            periods: Vec::new(),
             samples: None,
             running: running.to_vec(),
         })
@@ -496,6 +551,8 @@ fn instances_that_claim_more_than_the_gpu_are_cut_to_it() {
     assert_eq!(rates(&[instance(4, 0, None, &[1])]), (0, vec![]));
     let twice = [instance(4, 4, None, &[1]), instance(4, 4, None, &[2])];
     assert_eq!(rates(&twice), (100, vec![(1, 50), (2, 50)]));
+    let boast = [instance(8, 4, None, &[1]), instance(4, 4, None, &[2])];
+    assert_eq!(rates(&boast), (100, vec![(1, 50), (2, 50)]));
     // Measured use without a known process, and one process in two instances.
     let odd = [
         instance(2, 4, Some(WHOLE / 2), &[]),
@@ -511,6 +568,7 @@ fn processes_beyond_the_bound_are_users_without_a_name() {
     let running: Vec<u32> = (1..=1_100).collect();
     let load = Load::Whole(Whole {
         busy: Some(100),
+        periods: Vec::new(),
         samples: None,
         running,
     });
@@ -528,6 +586,7 @@ fn use_in_a_gap_that_is_too_long_is_not_known() {
     let load = || {
         Load::Whole(Whole {
             busy: Some(100),
+            periods: Vec::new(),
             samples: None,
             running: vec![1],
         })
@@ -554,7 +613,14 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
 fn loads() -> impl Strategy<Value = Load> {
     let running = || prop::collection::vec(0_u32..6, 0..5);
     let busy = prop::option::of(prop_oneof![4 => 0_u32..=100, 1 => any::<u32>()]);
-    let whole = (busy, prop::option::of(samples()), running());
+    let periods = prop::collection::vec(
+        (
+            0_u64..200_000_000,
+            prop_oneof![4 => 0_u32..=100, 1 => any::<u32>()],
+        ),
+        0..6,
+    );
+    let whole = (busy, periods, prop::option::of(samples()), running());
     let small = || prop_oneof![4 => 0_u32..8, 1 => any::<u32>()];
     let instance = (small(), small(), prop::option::of(any::<u32>()), running());
     let instance = instance.prop_map(|(slices, of, active, running)| Instance {
@@ -564,7 +630,7 @@ fn loads() -> impl Strategy<Value = Load> {
         running,
     });
     prop_oneof![
-        6 => whole.prop_map(|(busy, samples, running)| Load::Whole(Whole { busy, samples, running })),
+        6 => whole.prop_map(|(busy, periods, samples, running)| Load::Whole(Whole { busy, periods, samples, running })),
         2 => prop::collection::vec(instance, 0..8).prop_map(Load::Sliced),
         1 => Just(Load::Unknown),
     ]
