@@ -158,6 +158,7 @@ def facts(nvml, gpu):
         "handle by index": (nvml.nvmlDeviceGetHandleByIndex, 0),
         "uuid": (nvml.nvmlDeviceGetUUID, gpu),
         "energy": (nvml.nvmlDeviceGetTotalEnergyConsumption, gpu),
+        "energy as a field": (nvml.nvmlDeviceGetFieldValues, gpu, [nvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION]),
         "power": (nvml.nvmlDeviceGetPowerUsage, gpu),
         "limits": (nvml.nvmlDeviceGetPowerManagementLimitConstraints, gpu),
         "utilisation": (nvml.nvmlDeviceGetUtilizationRates, gpu),
@@ -205,7 +206,7 @@ class Daemon:
         settings = ["sources.gpu=nvml", "sources.platform=", "exporter.processes.max=1000"]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        command = [kepler, "--listen", self.address, "--tick", "1s", "--log-level", "debug"]
+        command = [kepler, "--listen", self.address, "--tick", os.environ.get("TICK", "1s"), "--log-level", "debug"]
         library = os.environ.get("NVML_LIBRARY")
         if library:
             settings += [f"sources.nvml.library={library}"]

@@ -23,6 +23,7 @@ pub mod hwmon;
 pub mod integrate;
 pub mod intel_gpu;
 pub mod ipmi;
+pub mod lasting;
 pub mod msr;
 pub mod nvml;
 mod poller;

@@ -3,6 +3,7 @@
 
 use super::NAME;
 use crate::SourceOpenError;
+use crate::lasting::Lasting;
 use crate::sensors::pattern::Pattern;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub struct AcpiConfig {
     /// Most watts of one meter that are believed.
     pub max_watts: u32,
     /// Time between two readings of a meter. `0s` leaves it to the meter's own averaging interval.
-    pub read_every: String,
+    pub read_every: Lasting,
 }
 
 impl Default for AcpiConfig {
@@ -29,7 +30,7 @@ impl Default for AcpiConfig {
             root: PathBuf::from("/sys/class/hwmon"),
             meters: Vec::new(),
             max_watts: 20_000,
-            read_every: "0s".to_owned(),
+            read_every: Lasting::seconds(0),
         }
     }
 }
@@ -59,20 +60,12 @@ impl AcpiConfig {
                 format!("is {watts}; from 1 to {MOST_WATTS} are allowed"),
             );
         }
-        match humantime::parse_duration(&self.read_every) {
-            Ok(wait) if wait <= LONGEST => Ok(()),
-            Ok(_) => refuse("read_every", format!("is {}; the most is 2m", self.read_every)),
-            Err(error) => refuse(
-                "read_every",
-                format!("is {:?}: {error}; for example \"5s\"", self.read_every),
-            ),
-        }
+        self.read_every
+            .within([Duration::ZERO, LONGEST], NAME, "read_every")
     }
 
     /// The configured time between two readings; `None` leaves it to the meter.
     pub(super) fn pace(&self) -> Option<Duration> {
-        humantime::parse_duration(&self.read_every)
-            .ok()
-            .filter(|wait| !wait.is_zero())
+        Some(self.read_every.0).filter(|wait| !wait.is_zero())
     }
 }

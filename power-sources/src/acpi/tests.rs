@@ -379,8 +379,8 @@ fn the_section_is_checked() {
     assert!(message(json!({ "root": "" })).contains("`sources.acpi.root` is empty"));
     assert!(message(json!({ "max_watts": 0 })).contains("`sources.acpi.max_watts` is 0; from 1 to 100000"));
     assert!(message(json!({ "max_watts": 100_001 })).contains("max_watts"));
-    assert!(message(json!({ "read_every": "5" })).contains("`sources.acpi.read_every` is \"5\""));
-    assert!(message(json!({ "read_every": "3m" })).contains("the most is 2m"));
+    assert!(message(json!({ "read_every": "5" })).contains("is not usable"));
+    assert!(message(json!({ "read_every": "3m" })).contains("allowed are 0s to 2m"));
     assert!(message(json!({ "meters": "x" })).contains("is not usable"));
     assert_eq!(
         default_section(),

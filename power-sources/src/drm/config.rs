@@ -4,8 +4,7 @@
 
 use super::source::Settings;
 use crate::SourceOpenError;
-use serde::de::{Deserialize, Deserializer, Error as _};
-use serde::{Serialize, Serializer};
+use crate::lasting::Lasting;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,43 +18,21 @@ pub(crate) const MAX_WATTS: u32 = 3_000;
 /// A card that draws more is none.
 const HIGHEST_WATTS: u32 = 100_000;
 
-/// How often a process is looked at that was there all the time: `1s` to `5m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScanPeriod(pub Duration);
-
-const SHORTEST_SCAN: Duration = Duration::from_secs(1);
-/// Half of what a file is remembered for that nobody seems to hold.
-const LONGEST_SCAN: Duration = Duration::from_secs(300);
-
-impl Default for ScanPeriod {
-    fn default() -> Self {
-        Self(Duration::from_secs(10))
-    }
-}
-
-impl Serialize for ScanPeriod {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_duration(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for ScanPeriod {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str = "scan is no period, expected a duration from 1s to 5m, such as \"10s\"";
-        let text = String::deserialize(from).map_err(|_other_type| D::Error::custom(ALLOWED))?;
-        match humantime::parse_duration(&text) {
-            Ok(period) if (SHORTEST_SCAN..=LONGEST_SCAN).contains(&period) => Ok(Self(period)),
-            _ => Err(D::Error::custom(ALLOWED)),
-        }
-    }
-}
+/// How often a process is looked at that was there all the time.
+const SCAN: [Duration; 2] = [
+    Duration::from_secs(1),
+    // Half of what a file is remembered for that nobody seems to hold.
+    Duration::from_secs(300),
+];
+/// The same by default.
+pub(crate) const SCAN_DEFAULT: Lasting = Lasting::seconds(10);
 
 /// Checks what types cannot.
 pub(crate) fn check(
     name: &'static str,
     root: &PathBuf,
     proc: &PathBuf,
-    scan: ScanPeriod,
+    scan: Lasting,
     max_watts: u32,
 ) -> Result<Settings, SourceOpenError> {
     let refuse = |key, problem| SourceOpenError::Value { name, key, problem };
@@ -69,6 +46,7 @@ pub(crate) fn check(
             format!("is {max_watts} W; it is from 1 to {HIGHEST_WATTS} W, the default is {MAX_WATTS}");
         return Err(refuse("max_watts", problem));
     }
+    scan.within(SCAN, name, "scan")?;
     Ok(Settings {
         root: root.clone(),
         proc: proc.clone(),

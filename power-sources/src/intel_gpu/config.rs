@@ -3,8 +3,9 @@
 
 use super::NAME;
 use crate::SourceOpenError;
-use crate::drm::config::{self, MAX_WATTS, PROC, ROOT, ScanPeriod};
+use crate::drm::config::{self, MAX_WATTS, PROC, ROOT, SCAN_DEFAULT};
 use crate::drm::source::Settings;
+use crate::lasting::Lasting;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ pub struct IntelConfig {
     /// Where processes are, by their pids on the host.
     pub proc: PathBuf,
     /// How often a process is looked at that was there all the time, from 1 s to 5 min.
-    pub scan: ScanPeriod,
+    pub scan: Lasting,
     /// Highest plausible power of a card in watts, from 1 to 100000; a step of its counter beyond it is dropped.
     pub max_watts: u32,
 }
@@ -27,7 +28,7 @@ impl Default for IntelConfig {
         Self {
             root: PathBuf::from(ROOT),
             proc: PathBuf::from(PROC),
-            scan: ScanPeriod::default(),
+            scan: SCAN_DEFAULT,
             max_watts: MAX_WATTS,
         }
     }

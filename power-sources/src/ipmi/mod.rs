@@ -75,7 +75,7 @@ fn start(config: IpmiConfig, driver: Box<dyn Driver>, ask: &Ask<'_>) -> Result<P
     if !ask.wanted.contains(&Component::Platform) {
         return Err(format!("{device}: none of the wanted components, only platform"));
     }
-    let interval = config.interval;
+    let interval = config.interval.0;
     let mut meter = Meter::new(config, driver);
     let first = meter.read((ask.clock)());
     if first.zones.is_empty() {
@@ -185,7 +185,7 @@ impl PowerSource for Meter {
     }
 
     fn detail(&self) -> String {
-        let interval = humantime::format_duration(self.config.interval);
+        let interval = humantime::format_duration(self.config.interval.0);
         format!(
             "{}: DCMI power reading every {interval}",
             self.config.device.display()

@@ -3,6 +3,7 @@
 //! see integration-tests/guest.
 
 use super::*;
+use crate::lasting::Lasting;
 use crate::testing::{ask, at, errors, totals};
 use attribution::model::Microjoules;
 use proptest::prelude::*;
@@ -329,11 +330,11 @@ fn the_section_is_checked() {
     for interval in ["999ms", "5m 1s"] {
         let words = message(json!({ "interval": interval }));
         assert!(
-            words.contains("`sources.ipmi.interval` is ") && words.contains("allowed is 1s to 5m"),
+            words.contains("`sources.ipmi.interval` is ") && words.contains("allowed are 1s to 5m"),
             "{words}"
         );
     }
-    assert!(message(json!({ "interval": "often" })).contains("is no duration such as"));
+    assert!(message(json!({ "interval": "often" })).contains("expected one such as"));
     for most in [0, 65_535] {
         assert!(message(json!({ "max_watts": most })).contains("allowed is 1 to 65534"));
     }
@@ -374,7 +375,7 @@ fn the_tick_never_waits_for_a_controller_that_does_not_answer() {
     };
     tell.send(answer(100, 0x40)).unwrap();
     let config = IpmiConfig {
-        interval: Duration::from_millis(1),
+        interval: Lasting(Duration::from_millis(1)),
         ..IpmiConfig::default()
     };
     let section = json!(null);

@@ -104,7 +104,7 @@ impl Fake {
     }
 
     fn open(&self) -> Nvml {
-        Nvml::open(Box::new(self.clone()), 0).unwrap()
+        Nvml::open(Box::new(self.clone()), 0, Duration::ZERO).unwrap()
     }
 
     fn answer(&self, uuid: &'static str, answer: Result<Look, Fault>) {
@@ -123,6 +123,7 @@ fn a_section_out_of_range_is_refused_with_the_key_and_what_is_right() {
     for (section, key, right) in [
         (json!({ "root": "" }), "root", "/proc/driver/nvidia/gpus"),
         (json!({ "max_watts": 100_001 }), "max_watts", "100000"),
+        (json!({ "interval": "99ms" }), "interval", "100ms to 1m"),
     ] {
         let error = check(&section).unwrap_err().to_string();
         assert!(error.contains(key) && error.contains(right), "{error}");
@@ -137,6 +138,26 @@ fn nothing_is_loaded_when_gpus_are_not_wanted() {
         Opened::Absent { reason } => assert!(reason.contains("not wanted"), "{reason}"),
         Opened::Source(source) => panic!("opened {}", source.detail()),
     }
+}
+
+// --- how often it is read ---
+
+#[test]
+fn a_tick_that_is_shorter_than_the_interval_repeats_the_last_reading_with_its_moment_and_asks_nobody() {
+    let fake = Fake::new(&["GPU-a"]);
+    let mut source = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(1)).unwrap();
+    let looks_at_start = fake.world().looks;
+    let mut moments = Vec::new();
+    for tenth in 0..=20 {
+        // The ninth comes early, as ticks do.
+        let now = if tenth == 10 { 960 } else { tenth * 100 };
+        let energy = source.read(at(now));
+        assert_eq!(energy.zones.len(), 1);
+        moments.push(energy.zones[0].at);
+    }
+    assert_eq!(fake.world().looks - looks_at_start, 3);
+    moments.dedup();
+    assert_eq!(moments, [at(0), at(960), at(2_000)]);
 }
 
 // --- when the library and its GPUs are tried again ---

@@ -3,6 +3,7 @@
 
 use super::NAME;
 use crate::SourceOpenError;
+use crate::lasting::Lasting;
 use reqwest::Url;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -152,26 +153,6 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// A duration as people write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lasting(pub Duration);
-
-impl Serialize for Lasting {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_duration(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Lasting {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str = "not a duration, expected one such as \"10s\"";
-        let text = String::deserialize(from).map_err(|_other_type| D::Error::custom(ALLOWED))?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_not_one| D::Error::custom(ALLOWED))
-    }
-}
-
 /// Ids of chassis: a list, or text with commas, because the environment has no lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -224,15 +205,8 @@ impl RedfishConfig {
         let base = self.base()?;
         let trust = self.trust()?;
         self.check_access()?;
-        let between = |key, value: Lasting, [least, most]: [Duration; 2]| {
-            if (least..=most).contains(&value.0) {
-                return Ok(());
-            }
-            let [value, least, most] = [value.0, least, most].map(humantime::format_duration);
-            refuse(key, format!("is {value}; allowed are {least} to {most}"))
-        };
-        between("interval", self.interval, INTERVAL)?;
-        between("timeout", self.timeout, TIMEOUT)?;
+        self.interval.within(INTERVAL, NAME, "interval")?;
+        self.timeout.within(TIMEOUT, NAME, "timeout")?;
         if self.max_watts == 0 || self.max_watts > HIGHEST {
             return refuse(
                 "max_watts",

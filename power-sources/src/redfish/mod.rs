@@ -27,7 +27,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use config::{AuthMethod, Ids, Lasting, Preference, RedfishConfig, Secret};
+pub use config::{AuthMethod, Ids, Preference, RedfishConfig, Secret};
 
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
 use attribution::model::{Component, Energy, MonotonicNanos, SourceId};
