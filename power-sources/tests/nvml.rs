@@ -64,7 +64,7 @@ impl Machine {
     }
 
     fn section(&self) -> serde_json::Value {
-        json!({ "library": self.dir.path().join("libnvidia-ml.so.1"), "root": self.dir.path().join("gpus") })
+        json!({ "interval": "100ms", "library": self.dir.path().join("libnvidia-ml.so.1"), "root": self.dir.path().join("gpus") })
     }
 
     fn open(&self) -> Box<dyn PowerSource> {
