@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Boots Debian's kernel in QEMU with meters: its real drivers over simulated registers, a firmware table, chips and a BMC,
+# and kepler beside them. Needs no KVM and no root. What the guests said is in .cache/guest/results; src/bin/meters.rs
+# judges it.
+#   run.sh [GUEST]...   GUEST: intel, amd, ipmi (all without arguments)
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+here=$PWD/integration-tests/guest/meters
+suite=guest
+cache=$PWD/.cache/guest
+results=$cache/results
+source "$here/../lib.sh"
+rm -rf "$results"
+mkdir -p "$results"
+
+# fetch_kernel: the newest 6.12 of Debian that has headers to build modules against, unpacked in $tree; or the one of the
+# last time. Another series has other inner functions for rapl_sim to call.
+fetch_kernel() {
+    local version
+    for version in $(packages 'linux-headers-6\.12\.[0-9.]+\+deb12-amd64' |
+        sed 's/linux-headers-//; s/-amd64$//' | sort -rV); do
+        tree=$cache/$version
+        [[ -e $tree/complete ]] && return
+        rm -rf "$tree"
+        if unpack "$tree" "linux-image-$version-amd64" "linux-headers-$version-amd64" \
+            "linux-headers-$version-common" "linux-kbuild-$version"; then
+            # What they name by absolute paths lies in the tree.
+            sed -i "s|^include /usr/src/|include $tree/usr/src/|" "$tree/usr/src/linux-headers-$version-amd64/Makefile"
+            touch "$tree/complete"
+            return
+        fi
+    done
+    tree=$(find "$cache" -mindepth 2 -maxdepth 2 -name complete -printf '%h\n' 2>/dev/null | sort -V | tail -n 1)
+    [[ -n $tree ]] || die "no linux-image-6.12 with its headers, here or at deb.debian.org"
+}
+
+# build_modules: ours, into $cache/modules. Without the last variable, pahole is asked for.
+build_modules() {
+    mkdir -p "$cache/modules"
+    cp -u "$here"/modules/* "$cache/modules/"
+    make -s -C "$tree/usr/src/linux-headers-$version-amd64" "M=$cache/modules" CONFIG_DEBUG_INFO_BTF_MODULES= modules \
+        >"$cache/modules.log" 2>&1 || die "the modules do not build:" "$(tail -n 20 "$cache/modules.log")"
+}
+
+# add_module NAME..: Debian's or ours, and what they depend on. Those without a file are built into the kernel.
+add_module() {
+    local name file place=$root/lib/modules/$release
+    mkdir -p "$place"
+    for name in "$@"; do
+        name=${name//-/_}
+        [[ -e $place/$name.ko ]] && continue
+        file=$(find "$cache/modules" "$tree/lib/modules" -name "${name//_/[-_]}.ko*" | head -n 1)
+        case $file in
+        *.xz) xz -dc "$file" >"$place/$name.ko" ;;
+        *.ko) cp "$file" "$place/$name.ko" && strip -g "$place/$name.ko" ;;
+        *) die "there is no module $name in $tree" ;;
+        esac
+        # shellcheck disable=SC2046 # Names of modules.
+        add_module $(grep -az '^depends=' "$place/$name.ko" | tr -d '\0' | sed 's/^depends=//' | tr , ' ')
+    done
+}
+
+make_initramfs() {
+    new_root
+    add_daemon
+    add_module intel_rapl_common rapl_sim hwmon_sim acpi_power_meter pmbus i2c_stub i2c_dev ipmi_si ipmi_devintf
+    busybox depmod -b "$root" "$release"
+    cp "$here/init" "$root/init"
+    install -D -t "$root/guests" "$here"/guests/*.sh
+    iasl -p "$cache/power-meter" "$here/power-meter.asl" >"$cache/iasl.log" 2>&1 ||
+        die "the table does not compile:" "$(tail "$cache/iasl.log")"
+}
+
+say_load
+update_lists bookworm bookworm-security bookworm-backports
+fetch_kernel
+version=$(basename "$tree")
+release=$version-amd64
+build_modules
+make_initramfs
+wanted=("$@")
+((${#wanted[@]})) || wanted=(intel amd ipmi)
+for name in "${wanted[@]}"; do
+    options=()
+    case $name in
+    intel)
+        options=(-cpu qemu64,vendor=GenuineIntel,family=6,model=85,stepping=4 -smp 2,sockets=2,cores=1
+            -acpitable "file=$cache/power-meter.aml")
+        ;;
+    amd) options=(-cpu EPYC -smp 2,sockets=1,cores=2) ;;
+    ipmi) options=(-cpu qemu64 -smp 2 -device ipmi-bmc-sim,id=bmc -device isa-ipmi-kcs,bmc=bmc) ;;
+    *) die "$name is none of: intel amd ipmi" ;;
+    esac
+    echo "$name" >"$root/guest"
+    try_boot 2 "$name" "$tree/boot/vmlinuz-$release" 240 -machine pc "${options[@]}"
+done
