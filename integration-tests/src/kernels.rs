@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the guests of `make test-kernels` said on their serial lines, and the table that it makes.
 //!
-//! Pure: text in, Markdown out. The protocol is guest/init's: `@kernel RELEASE`, then sections from `@begin TITLE` to
-//! `@end EXIT UPTIME UPTIME`, then `@done`.
+//! Pure: text in, Markdown out.
 
+use crate::serial::{Log, Section};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -14,18 +14,7 @@ pub struct Guest {
     pub name: String,
     /// Debian's package, and how busy the host was.
     pub package: String,
-    release: String,
-    sections: Vec<Section>,
-    /// Whether it came to its end.
-    done: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Section {
-    title: String,
-    lines: Vec<String>,
-    /// `None`: the guest stopped in it.
-    exit: Option<u32>,
+    log: Log,
 }
 
 /// A line of a table: its head, and a cell for each kernel.
@@ -46,45 +35,23 @@ impl Guest {
     /// Out of what it wrote.
     #[must_use]
     pub fn parse(name: &str, package: &str, log: &str) -> Self {
-        let mut guest = Self {
+        Self {
             name: name.to_owned(),
             package: package.trim().to_owned(),
-            ..Self::default()
-        };
-        let mut open = false;
-        for line in log.lines().map(|line| line.trim_end_matches('\r')) {
-            if let Some(release) = line.strip_prefix("@kernel ") {
-                release.clone_into(&mut guest.release);
-            } else if let Some(title) = line.strip_prefix("@begin ") {
-                guest.sections.push(Section {
-                    title: title.to_owned(),
-                    ..Section::default()
-                });
-                open = true;
-            } else if let Some(end) = line.strip_prefix("@end ") {
-                let exit = end.split(' ').next().and_then(|exit| exit.parse().ok());
-                if let Some(section) = guest.sections.last_mut() {
-                    section.exit = exit;
-                }
-                open = false;
-            } else if line == "@done" {
-                guest.done = true;
-            } else if let Some(section) = guest.sections.last_mut().filter(|_| open) {
-                section.lines.push(line.to_owned());
-            }
+            log: Log::parse(log),
         }
-        guest
     }
 
     /// Sections that no later one of the same title replaces: a test that fails runs once more.
     fn last(&self) -> impl Iterator<Item = &Section> {
         let is_last = |at: usize, title: &str| {
-            self.sections
+            self.log
+                .sections
                 .iter()
                 .skip(at + 1)
                 .all(|later| later.title != title)
         };
-        let numbered = self.sections.iter().enumerate();
+        let numbered = self.log.sections.iter().enumerate();
         numbered.filter_map(move |(at, section)| is_last(at, &section.title).then_some(section))
     }
 
@@ -95,10 +62,10 @@ impl Guest {
 
     /// Where the guest ended that did not come to its end.
     fn stopped(&self) -> Option<String> {
-        if self.done {
+        if self.log.done {
             return None;
         }
-        let Some(last) = self.sections.last() else {
+        let Some(last) = self.log.sections.last() else {
             return Some("the guest said nothing".to_owned());
         };
         let name = last.title.strip_prefix("test ").unwrap_or(&last.title);
@@ -107,7 +74,7 @@ impl Guest {
     }
 
     fn runs_of(&self, test: &str) -> usize {
-        let runs = self.sections.iter();
+        let runs = self.log.sections.iter();
         runs.filter(|section| section.title.strip_prefix("test ") == Some(test))
             .count()
     }
@@ -141,36 +108,36 @@ impl Guest {
                 None => complain(format!("it stopped in {}", section.title)),
             }
         }
-        if !self.done {
+        if !self.log.done {
             complain("the guest did not come to its end".to_owned());
         }
         complaints
     }
 }
 
-impl Section {
-    fn outcome(&self) -> Outcome {
-        if self.exit != Some(0) {
-            Outcome::Failed
-        } else if self.lines.iter().any(|line| line.starts_with("skipped: ")) {
-            Outcome::Skipped
+impl Outcome {
+    fn of(section: &Section) -> Self {
+        if section.exit != Some(0) {
+            Self::Failed
+        } else if section.lines.iter().any(|line| line.starts_with("skipped: ")) {
+            Self::Skipped
         } else {
-            Outcome::Passed
+            Self::Passed
         }
     }
+}
 
-    /// Of a test that failed.
-    fn first_words(&self) -> &str {
-        let panic = self.lines.iter().position(|line| line.contains("panicked at"));
-        let words = panic.and_then(|at| self.lines.get(at + 1));
-        words.map_or_else(
-            || match self.exit {
-                None => "the guest stopped in it",
-                Some(_) => "no word",
-            },
-            String::as_str,
-        )
-    }
+/// Of a test that failed.
+fn first_words(section: &Section) -> &str {
+    let panic = section.lines.iter().position(|line| line.contains("panicked at"));
+    let words = panic.and_then(|at| section.lines.get(at + 1));
+    words.map_or_else(
+        || match section.exit {
+            None => "the guest stopped in it",
+            Some(_) => "no word",
+        },
+        String::as_str,
+    )
 }
 
 /// `program cpu_time/flush: loaded`
@@ -198,7 +165,7 @@ pub fn render(guests: &[Guest]) -> String {
         "",
         &names,
         &[
-            ("release".to_owned(), facts(&|guest| guest.release.clone())),
+            ("release".to_owned(), facts(&|guest| guest.log.release.clone())),
             ("package".to_owned(), facts(&|guest| guest.package.clone())),
             ("tests".to_owned(), facts(&summary)),
         ],
@@ -225,7 +192,7 @@ pub fn render(guests: &[Guest]) -> String {
     notes(&mut page, &left_out);
     page.push_str("\n## What `kepler check` says\n");
     for guest in guests {
-        let _infallible = write!(page, "\n{}:\n\n```\n{}```\n", guest.release, check(guest));
+        let _infallible = write!(page, "\n{}:\n\n```\n{}```\n", guest.log.release, check(guest));
     }
     page
 }
@@ -246,7 +213,7 @@ fn summary(guest: &Guest) -> String {
     let count = |wanted| {
         guest
             .tests()
-            .filter(|(_, section)| section.outcome() == wanted)
+            .filter(|(_, section)| Outcome::of(section) == wanted)
             .count()
     };
     format!(
@@ -259,7 +226,7 @@ fn summary(guest: &Guest) -> String {
 
 fn outcomes(guest: &Guest) -> BTreeMap<&str, String> {
     let word = |name: &str, section: &Section| {
-        let word = match section.outcome() {
+        let word = match Outcome::of(section) {
             Outcome::Passed => "ok",
             Outcome::Skipped => "left out",
             Outcome::Failed => "**failed**",
@@ -316,8 +283,8 @@ fn left_out(guests: &[Guest]) -> Notes {
             skipped
                 .filter_map(|line| line.strip_prefix("skipped: "))
                 .for_each(|why| say(name, why));
-            if section.outcome() == Outcome::Failed {
-                say(name, &format!("**failed**: {}", section.first_words()));
+            if Outcome::of(section) == Outcome::Failed {
+                say(name, &format!("**failed**: {}", first_words(section)));
             }
         }
         if let Some(stopped) = guest.stopped() {
@@ -334,7 +301,11 @@ fn left_out(guests: &[Guest]) -> Notes {
 fn check(guest: &Guest) -> String {
     let mut text = String::new();
     let mut wanted = false;
-    let lines = guest.sections.iter().filter(|section| section.title == "check");
+    let lines = guest
+        .log
+        .sections
+        .iter()
+        .filter(|section| section.title == "check");
     for line in lines.flat_map(|section| &section.lines) {
         if !line.starts_with(' ') {
             wanted = line == "kernel" || line == "probes";

@@ -17,7 +17,9 @@ pub mod daemon;
 pub mod figures;
 pub mod http;
 pub mod kernels;
+pub mod meters;
 pub mod promtext;
+pub mod serial;
 pub mod tree;
 
 /// Says aloud why a test did nothing here.

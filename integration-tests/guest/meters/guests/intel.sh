@@ -18,8 +18,9 @@ raw() { cat $zones/intel-rapl:0/energy_uj; }
 set_to() { echo "$2" >$sim/"$1"; }
 
 modprobe intel_rapl_common
-# 20 W turn the counter of a package over after 40 s: 2^32 - 40 x 20 x 2^14.
-modprobe rapl_sim idle_mw=20000 cpu_mw=0 dram_mw=3000 psys_mw=10000 start_raw=$((4294967296 - 40 * 20 * 16384))
+# The counter of a package turns over after 600 J, of 2^14 counts each: before that it is seen for the first time, and 9 s of
+# 20 W and 9 s of 50 W later it must be over.
+modprobe rapl_sim idle_mw=20000 cpu_mw=0 dram_mw=3000 psys_mw=10000 start_raw=$((4294967296 - 600 * 16384))
 section zones grep . $zones/*/name $zones/*/max_energy_range_uj
 log_rapl &
 logger=$!
@@ -51,6 +52,7 @@ truth raw after $(raw)
 set_to fail_reads 1
 until_true 10 has 'kepler_source_errors_total{source="rapl-sysfs",reason="io"}'
 until_true 10 has 'kepler_source_up{source="rapl-sysfs",component="package"} 0'
+sleep 2
 sample failing
 set_to fail_reads 0
 until_true 60 has 'kepler_source_up{source="rapl-sysfs",component="package"} 1'
@@ -65,6 +67,7 @@ sleep 2
 
 taskset -c 1 sh -c 'while :; do :; done' &
 echo $! >/tmp/burner
+truth burner pid $!
 sleep 2
 sample burner-1
 sleep 10

@@ -19,11 +19,11 @@
  * It has neither units nor wraps, and reading it is not disturbed by fail_reads.
  */
 #include <linux/module.h>
-#include <linux/kernel_stat.h>
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/mutex.h>
 #include <linux/powercap.h>
+#include <linux/tick.h>
 #include <linux/topology.h>
 #include <linux/intel_rapl.h>
 
@@ -42,7 +42,7 @@ enum { R_UNIT = 1, R_BASE = 0x100 };
 struct sim_pkg {
 	struct rapl_package *rp;
 	int die;
-	u64 busy_ns;			/* kcpustat sum at the last update */
+	u64 busy_ns;			/* of its CPUs, at the last update */
 	ktime_t when;
 	u64 pj[RAPL_DOMAIN_MAX];	/* picojoules gathered so far */
 };
@@ -52,12 +52,12 @@ static int npkgs;
 static DEFINE_MUTEX(sim_lock);
 static struct rapl_if_priv sim_priv;
 
-static u64 cpu_busy_ns(int cpu)
+/* Not kcpustat: that is counted by ticks, and an emulated CPU whose host is busy loses some. */
+static u64 cpu_busy_ns(int cpu, u64 now)
 {
-	const u64 *c = kcpustat_cpu(cpu).cpustat;
+	u64 idle = get_cpu_idle_time_us(cpu, NULL) + get_cpu_iowait_time_us(cpu, NULL);
 
-	return c[CPUTIME_USER] + c[CPUTIME_NICE] + c[CPUTIME_SYSTEM] +
-	       c[CPUTIME_IRQ] + c[CPUTIME_SOFTIRQ];
+	return now - idle * NSEC_PER_USEC;
 }
 
 static void advance(struct sim_pkg *p)
@@ -68,7 +68,7 @@ static void advance(struct sim_pkg *p)
 
 	for_each_online_cpu(cpu)
 		if (topology_logical_die_id(cpu) == p->die)
-			busy += cpu_busy_ns(cpu);
+			busy += cpu_busy_ns(cpu, ktime_to_ns(now));
 	dbusy = busy > p->busy_ns ? busy - p->busy_ns : 0;
 	e = dt * idle_mw + dbusy * cpu_mw;	/* ns * mW = pJ */
 	p->pj[RAPL_DOMAIN_PACKAGE] += e;

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What has to come out in which guest: the other side of guest/meters/guests/*.sh, sample by sample.
+
+use super::guest::{Guest, Sample, Zone};
+use super::judge::{Errors, Judge, Row, Span};
+use crate::figures::{charged, integer, rows};
+
+/// One kind of guest.
+pub struct Scene {
+    /// Its name, as guest/meters/run.sh has it.
+    pub name: &'static str,
+    /// What it is, for the page.
+    pub about: &'static str,
+    /// What has to come out.
+    pub judge: fn(&Guest) -> Vec<Row>,
+}
+
+/// All of them, in the order of the page.
+pub const ALL: &[Scene] = &[Scene {
+    name: "intel",
+    about: "`intel_rapl_common` with two sockets over simulated registers",
+    judge: intel,
+}];
+
+/// Milliwatts that guests/intel.sh gives a busy CPU.
+const BUSY_MILLIWATTS: u64 = 15_000;
+
+const RAPL: &str = "rapl-sysfs";
+
+/// The zones of one socket, and the name of what they really used.
+fn rapl_zones(socket: u8) -> [(Zone<'static>, String); 4] {
+    let (place, psys) = match socket {
+        0 => ("socket0", "psys"),
+        _ => ("socket1", "psys-1"),
+    };
+    let zone = |component, place| Zone {
+        component,
+        place,
+        source: RAPL,
+    };
+    [
+        (zone("package", place), format!("package {socket}")),
+        (zone("core", place), format!("core {socket}")),
+        (zone("dram", place), format!("dram {socket}")),
+        (zone("platform", psys), format!("psys {socket}")),
+    ]
+}
+
+fn span<'a>(from: &'a str, to: &'a str) -> Span<'a> {
+    Span { from, to }
+}
+
+fn intel(guest: &Guest) -> Vec<Row> {
+    let mut judge = Judge::new(guest);
+    judge.says(
+        "kepler check",
+        "check rapl",
+        &["cpu: rapl", "yes", "dram/socket1"],
+    );
+    for socket in [0, 1] {
+        let zones = rapl_zones(socket);
+        // 20 W, of it 70 % for cores; psys is the package and 10 W.
+        for ((zone, truth), milliwatts) in zones.iter().zip([20_000, 14_000, 3_000, 30_000]) {
+            let name = format!("{} {}", zone.component, zone.place);
+            let steady = span("steady-1", "steady-2");
+            judge.power(&format!("{name}, steady"), *zone, milliwatts, steady);
+            judge.energy(&format!("{name}, steady, by the meter"), *zone, truth, steady);
+        }
+        let [(package, truth), ..] = &zones;
+        let name = format!("package {}", package.place);
+        judge.watts(
+            &format!("{name}, steady, shown as watts"),
+            *package,
+            20_000,
+            "steady-2",
+        );
+        judge.energy(
+            &format!("{name}, from 20 to 50 W"),
+            *package,
+            truth,
+            span("steady-1", "change-2"),
+        );
+        judge.watts(
+            &format!("{name}, after the change, shown as watts"),
+            *package,
+            50_000,
+            "change-2",
+        );
+        judge.energy(
+            &format!("{name}, over readings that failed"),
+            *package,
+            truth,
+            span("change-2", "failed"),
+        );
+    }
+    wrapped(&mut judge, guest);
+    let source = (RAPL, "package");
+    judge.up("reads fail", source, "failing", 0.0);
+    judge.errors("reads fail", (RAPL, "io"), "failing", Errors::Some);
+    judge.up("reads work again", source, "failed", 1.0);
+    judge.up("the driver is unloaded", source, "gone", 0.0);
+    judge.errors("the driver is unloaded", (RAPL, "gone"), "gone", Errors::Some);
+    judge.up("the driver is loaded again", source, "burner-1", 1.0);
+    judge.errors(
+        "the driver is loaded again",
+        (RAPL, "reset"),
+        "burner-1",
+        Errors::Some,
+    );
+    for socket in [0, 1] {
+        for (zone, truth) in rapl_zones(socket) {
+            let name = format!("{} {}", zone.component, zone.place);
+            let what = format!("{name}, one CPU of socket1 busy");
+            judge.energy(&what, zone, &truth, span("burner-1", "burner-2"));
+        }
+    }
+    burner(&mut judge, guest);
+    judge.conserves();
+    judge.ended("the daemon ends when told to", "stop rapl");
+    judge.rows()
+}
+
+/// The counter started below its end, and was beyond it before anything else happened.
+fn wrapped(judge: &mut Judge<'_>, guest: &Guest) {
+    let raw = guest.truth.fact("raw before").and_then(|before| {
+        let after = guest.truth.fact("raw after")?;
+        Ok((before, after))
+    });
+    let good = raw.as_ref().is_ok_and(|(before, after)| after < before);
+    let shown = raw.map(|(before, after)| format!("from {before} to {after} uJ"));
+    judge.fact(
+        "package socket0, the counter turned over",
+        "energy_uj went back",
+        shown,
+        good,
+    );
+    let source = (RAPL, "reset");
+    judge.errors(
+        "the counter turned over: that is no reset",
+        source,
+        "change-2",
+        Errors::None,
+    );
+}
+
+/// Microjoules that the burner was charged in a zone between the two samples.
+fn charged_to_burner(guest: &Guest, zone: Zone<'_>) -> Result<u64, String> {
+    let pid = guest.truth.fact("burner pid")?;
+    let of = |name| -> Result<u64, String> {
+        let sample: Sample = guest.sample(name)?;
+        let (number, _) = sample.row(zone)?;
+        let row = rows(&sample.snapshot, "processes")
+            .iter()
+            .find(|row| integer(row, "pid") == pid);
+        let row = row.ok_or_else(|| format!("{name}: no process {pid}"))?;
+        Ok(charged(row, number, "dynamic"))
+    };
+    Ok(of("burner-2")?.saturating_sub(of("burner-1")?))
+}
+
+/// A loop that may run on socket1 only pays what it used there, and nothing elsewhere.
+fn burner(judge: &mut Judge<'_>, guest: &Guest) {
+    let [(other, _), ..] = rapl_zones(0);
+    let [(own, _), ..] = rapl_zones(1);
+    let used = || {
+        let (from, to) = (guest.sample("burner-1")?, guest.sample("burner-2")?);
+        let since = guest.truth.total("task", from.moment(own)?)?;
+        let nanos = guest.truth.total("task", to.moment(own)?)?.saturating_sub(since);
+        // mW x ns are pJ.
+        Ok(nanos.saturating_mul(BUSY_MILLIWATTS) / 1_000_000)
+    };
+    let own = charged_to_burner(guest, own);
+    judge.joules(
+        "a busy loop on socket1 pays its CPU time there",
+        used(),
+        own.clone(),
+    );
+    let elsewhere = charged_to_burner(guest, other);
+    let good = matches!((&own, &elsewhere), (Ok(own), Ok(elsewhere)) if elsewhere * 100 <= *own);
+    let shown = elsewhere.map(|elsewhere| format!("{elsewhere} uJ"));
+    judge.fact(
+        "a busy loop on socket1 pays nothing on socket0",
+        "0 uJ",
+        shown,
+        good,
+    );
+}
