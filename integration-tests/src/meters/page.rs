@@ -34,9 +34,11 @@ impl Judged {
     pub fn complaints(&self) -> Vec<String> {
         let name = &self.guest.name;
         let failed = self.rows.iter().filter(|row| !row.good);
-        let mut complaints: Vec<_> = failed
-            .map(|row| format!("{name}: {}: {} (it is: {})", row.what, row.shown, row.truth))
-            .collect();
+        let words = |row: &Row| match row.truth.as_str() {
+            "" => format!("{name}: {}: {}", row.what, row.shown),
+            truth => format!("{name}: {}: {}, where it is {truth}", row.what, row.shown),
+        };
+        let mut complaints: Vec<_> = failed.map(words).collect();
         if !self.guest.log.done {
             complaints.push(format!("{name}: the guest did not come to its end"));
         }

@@ -16,11 +16,18 @@ pub struct Scene {
 }
 
 /// All of them, in the order of the page.
-pub const ALL: &[Scene] = &[Scene {
-    name: "intel",
-    about: "`intel_rapl_common` with two sockets over simulated registers",
-    judge: intel,
-}];
+pub const ALL: &[Scene] = &[
+    Scene {
+        name: "intel",
+        about: "`intel_rapl_common` with two sockets, `acpi_power_meter`",
+        judge: intel,
+    },
+    Scene {
+        name: "amd",
+        about: "`intel_rapl_common` on an AMD socket, `pmbus`, a chip that calls itself `amdgpu`",
+        judge: amd,
+    },
+];
 
 /// Milliwatts that guests/intel.sh gives a busy CPU.
 const BUSY_MILLIWATTS: u64 = 15_000;
@@ -93,7 +100,7 @@ fn intel(guest: &Guest) -> Vec<Row> {
             span("change-2", "failed"),
         );
     }
-    wrapped(&mut judge, guest);
+    wrapped(&mut judge, guest, "change-2");
     let source = (RAPL, "package");
     judge.up("reads fail", source, "failing", 0.0);
     judge.errors("reads fail", (RAPL, "io"), "failing", Errors::Some);
@@ -115,13 +122,105 @@ fn intel(guest: &Guest) -> Vec<Row> {
         }
     }
     burner(&mut judge, guest);
-    judge.conserves();
     judge.ended("the daemon ends when told to", "stop rapl");
+    acpi(&mut judge);
+    judge.conserves();
+    judge.rows()
+}
+
+/// A firmware's meter, whose level changes, is unknown for a while, and is known again.
+fn acpi(judge: &mut Judge<'_>) {
+    let zone = Zone {
+        component: "platform",
+        place: "ACPI000D:00",
+        source: "acpi",
+    };
+    judge.says(
+        "kepler check",
+        "check acpi",
+        &["platform: acpi", "yes", "ACPI000D:00"],
+    );
+    let cases = [
+        ("steady", 123_456, span("acpi-1", "acpi-2")),
+        ("after a change", 200_000, span("acpi-3", "acpi-4")),
+        ("after it was unknown", 150_000, span("acpi-5", "acpi-6")),
+    ];
+    for (when, milliwatts, span) in cases {
+        judge.power(&format!("ACPI meter, {when}"), zone, milliwatts, span);
+        let what = format!("ACPI meter, {when}, shown as watts");
+        judge.watts(&what, zone, milliwatts, span.to);
+    }
+    let what = "ACPI meter, unknown to the firmware";
+    judge.up(what, (zone.source, zone.component), "acpi-unknown", 0.0);
+    judge.errors(what, (zone.source, "io"), "acpi-2", Errors::None);
+    judge.errors(what, (zone.source, "io"), "acpi-unknown", Errors::Some);
+    judge.up(
+        "ACPI meter, known again",
+        (zone.source, zone.component),
+        "acpi-5",
+        1.0,
+    );
+    judge.ended("the daemon ends when told to", "stop acpi");
+}
+
+fn amd(guest: &Guest) -> Vec<Row> {
+    let mut judge = Judge::new(guest);
+    judge.says(
+        "without rules, no chip is a CPU",
+        "check no-rules",
+        &["cpu: hwmon", "no"],
+    );
+    judge.says(
+        "without rules, no chip is memory",
+        "check no-rules",
+        &["dram: hwmon", "no"],
+    );
+    judge.says(
+        "without rules, no chip is the platform",
+        "check no-rules",
+        &["platform: hwmon", "no"],
+    );
+    judge.says(
+        "a GPU's chip without its GPU is none",
+        "check no-rules",
+        &["gpu: amd", "no"],
+    );
+    judge.says("kepler check", "check amd", &["cpu: rapl", "yes", "core/socket0"]);
+    judge.says("AMD's RAPL has no memory", "check amd", &["dram: rapl", "no"]);
+    judge.says(
+        "a rule makes the supply the platform",
+        "check amd",
+        &["platform: hwmon", "yes"],
+    );
+    for (zone, truth) in rapl_zones(0).iter().take(2) {
+        let name = format!("{} {}", zone.component, zone.place);
+        judge.energy(&name, *zone, truth, span("amd-1", "amd-4"));
+    }
+    wrapped(&mut judge, guest, "amd-4");
+    let supply = Zone {
+        component: "platform",
+        place: "supply",
+        source: "hwmon",
+    };
+    for (when, milliwatts, span) in [
+        ("steady", 350_000, span("amd-1", "amd-2")),
+        ("after a change", 400_000, span("amd-3", "amd-4")),
+    ] {
+        judge.power(&format!("supply, {when}"), supply, milliwatts, span);
+        judge.watts(
+            &format!("supply, {when}, shown as watts"),
+            supply,
+            milliwatts,
+            span.to,
+        );
+    }
+    judge.conserves();
+    judge.ended("the daemon ends when told to", "stop amd");
     judge.rows()
 }
 
 /// The counter started below its end, and was beyond it before anything else happened.
-fn wrapped(judge: &mut Judge<'_>, guest: &Guest) {
+fn wrapped(judge: &mut Judge<'_>, guest: &Guest, at: &str) {
     let raw = guest.truth.fact("raw before").and_then(|before| {
         let after = guest.truth.fact("raw after")?;
         Ok((before, after))

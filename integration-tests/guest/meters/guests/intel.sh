@@ -1,20 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two sockets under intel_rapl_common, whose registers rapl_sim simulates; then a power meter of the firmware.
-sim=/sys/module/rapl_sim/parameters
-zones=/sys/class/powercap
-
-# Every fifth of a second: what was used so far, and how long the burner ran until the same moment.
-log_rapl() {
-    local line
-    while :; do
-        {
-            while read -r line; do echo "rapl $line"; done <$sim/truth
-            read -r line </tmp/burner && read -r line _ <"/proc/$line/schedstat" && echo "task $line"
-        } 2>/dev/null >>/tmp/truth
-        usleep 200000
-    done
-}
-raw() { cat $zones/intel-rapl:0/energy_uj; }
 set_to() { echo "$2" >$sim/"$1"; }
 
 modprobe intel_rapl_common
@@ -75,3 +60,46 @@ sample burner-2
 kill $!
 kill $logger
 stop rapl
+
+# Milliwatts of the meter of the firmware, which lie in CMOS bytes 0x70 to 0x73: index to port 0x70, byte to port 0x71.
+acpi_level() {
+    local at level=$1
+    for at in 160 161 162 163; do
+        printf "\\$at\\$(printf %03o $((level & 255)))" | dd of=/dev/port bs=1 seek=112 2>/dev/null
+        level=$((level >> 8))
+    done
+}
+shows() { until_true 60 has "kepler_node_platform_watts{.*source=\"acpi\"} $1"; }
+
+modprobe acpi_power_meter
+acpi_level 123456
+start acpi <<TOML
+tick = "1s"
+[sources]
+cpu = []
+dram = []
+platform = ["acpi"]
+gpu = []
+[exporter]
+listen = ["127.0.0.1:28282"]
+TOML
+shows '123[.]'
+sample acpi-1
+sleep 9
+sample acpi-2
+acpi_level 200000
+shows '200'
+sample acpi-3
+sleep 9
+sample acpi-4
+# What firmware says while it has no sample.
+acpi_level $((0xffffffff))
+until_true 30 has 'kepler_source_up{source="acpi",component="platform"} 0'
+sleep 2
+sample acpi-unknown
+acpi_level 150000
+shows '150'
+sample acpi-5
+sleep 9
+sample acpi-6
+stop acpi
