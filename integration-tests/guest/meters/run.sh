@@ -72,6 +72,19 @@ make_initramfs() {
         die "the table does not compile:" "$(tail "$cache/iasl.log")"
 }
 
+# start_controller: bmc.py, which says what the guest wants it to (lines `@bmc WORDS`).
+start_controller() {
+    local state=$cache/bmc log=$results/ipmi.log said= wanted
+    echo 344 >"$state"
+    python3 "$here/../bmc.py" --state "$state" >"$results/ipmi.bmc" &
+    until port=$(sed -n 's/^listening //p' "$results/ipmi.bmc") && [[ -n $port ]]; do sleep 0.2; done
+    while sleep 0.3; do
+        wanted=$(sed -n 's/\r$//; s/^@bmc //p' "$log" 2>/dev/null | tail -n 1)
+        [[ -z $wanted || $wanted == "$said" ]] || echo "$wanted" >"$state"
+        said=$wanted
+    done &
+}
+
 say_load
 update_lists bookworm bookworm-security bookworm-backports
 fetch_kernel
@@ -89,9 +102,15 @@ for name in "${wanted[@]}"; do
             -acpitable "file=$cache/power-meter.aml")
         ;;
     amd) options=(-cpu EPYC -smp 2,sockets=1,cores=2) ;;
-    ipmi) options=(-cpu qemu64 -smp 2 -device ipmi-bmc-sim,id=bmc -device isa-ipmi-kcs,bmc=bmc) ;;
+    ipmi)
+        start_controller
+        options=(-cpu qemu64 -smp 2
+            -chardev "socket,id=line,host=127.0.0.1,port=$port,reconnect=1"
+            -device ipmi-bmc-extern,chardev=line,id=ours -device isa-ipmi-kcs,bmc=ours
+            -device ipmi-bmc-sim,id=qemus -device isa-ipmi-bt,bmc=qemus)
+        ;;
     *) die "$name is none of: intel amd ipmi" ;;
     esac
     echo "$name" >"$root/guest"
-    try_boot 2 "$name" "$tree/boot/vmlinuz-$release" 240 -machine pc "${options[@]}"
+    try_boot 2 "$name" "$tree/boot/vmlinuz-$release" 300 -machine pc "${options[@]}"
 done

@@ -27,6 +27,11 @@ pub const ALL: &[Scene] = &[
         about: "`intel_rapl_common` on an AMD socket, `pmbus`, a chip that calls itself `amdgpu`",
         judge: amd,
     },
+    Scene {
+        name: "ipmi",
+        about: "`ipmi_si` with a controller that has DCMI and one that has not",
+        judge: ipmi,
+    },
 ];
 
 /// Milliwatts that guests/intel.sh gives a busy CPU.
@@ -216,6 +221,43 @@ fn amd(guest: &Guest) -> Vec<Row> {
     }
     judge.conserves();
     judge.ended("the daemon ends when told to", "stop amd");
+    judge.rows()
+}
+
+fn ipmi(guest: &Guest) -> Vec<Row> {
+    let mut judge = Judge::new(guest);
+    let number = guest.truth.fact("controller number").unwrap_or_default();
+    let place = format!("ipmi{number}");
+    let zone = Zone {
+        component: "platform",
+        place: &place,
+        source: "ipmi",
+    };
+    let platform = (zone.source, zone.component);
+    judge.says(
+        "a controller without DCMI is passed over",
+        "check no-dcmi",
+        &["platform: ipmi", "no", "has no DCMI"],
+    );
+    judge.says("kepler check", "check ipmi", &["platform: ipmi", "yes", &place]);
+    let cases = [
+        ("steady", 344_000, span("ipmi-1", "ipmi-2")),
+        ("after a change", 512_000, span("ipmi-3", "ipmi-4")),
+        ("after it was silent", 300_000, span("ipmi-5", "ipmi-6")),
+    ];
+    for (when, milliwatts, span) in cases {
+        judge.power(&format!("controller, {when}"), zone, milliwatts, span);
+        let what = format!("controller, {when}, shown as watts");
+        judge.watts(&what, zone, milliwatts, span.to);
+    }
+    judge.up("the controller is silent", platform, "ipmi-silent", 0.0);
+    judge.errors("the controller is silent", ("ipmi", "timeout"), "ipmi-4", Errors::None);
+    judge.errors("the controller is silent", ("ipmi", "timeout"), "ipmi-silent", Errors::Some);
+    judge.up("the controller does not measure", platform, "ipmi-inactive", 0.0);
+    judge.errors("the controller does not measure", ("ipmi", "gone"), "ipmi-inactive", Errors::Some);
+    judge.up("the controller measures again", platform, "ipmi-5", 1.0);
+    judge.conserves();
+    judge.ended("the daemon ends when told to", "stop ipmi");
     judge.rows()
 }
 
