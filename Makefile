@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-bench
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-bench
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,14 @@ setup-guest:
 test-kernels: setup-build setup-objects setup-guest ## The probe on Debian's 5.10, 6.1, 6.12 and newest kernels, in QEMU; writes docs/kernels.md
 	integration-tests/guest/run.sh $(KERNELS)
 	$(CARGO) run --locked -q -p integration-tests --bin kernels .cache/kernels/results $(if $(KERNELS),,docs/kernels.md)
+
+setup-meters: setup-guest
+	@deploy/install-packages.sh meters
+
+# GUESTS="intel ipmi" boots some of them, and prints the tables only.
+test-guest: setup-build setup-meters ## The daemon beside the kernel's own drivers for meters, in QEMU; writes docs/guest.md
+	integration-tests/guest/meters/run.sh $(GUESTS)
+	$(CARGO) run --locked -q -p integration-tests --bin meters .cache/guest/results $(if $(GUESTS),,docs/guest.md)
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

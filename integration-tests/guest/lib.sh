@@ -46,7 +46,7 @@ unpack() {
 new_root() {
     local place program
     root=$(mktemp -d)
-    trap 'rm -rf "$root"; kill $(jobs -p) 2>/dev/null || true' EXIT
+    trap 'rm -rf "$root" "$root.socket"; kill $(jobs -p) 2>/dev/null || true' EXIT
     mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,dev,proc,sys,tmp,applets}
     for place in bin sbin lib lib64; do ln -s "usr/$place" "$root/$place"; done
     for program in "$@"; do add "$(type -P "$program")" "/usr/bin/$program"; done

@@ -173,9 +173,11 @@ fn every_source_file_names_its_licence() {
     for file in tracked(&[".rs", ".c", ".h", ".sh", ".py", "Makefile", "Cargo.toml"]) {
         let text = std::fs::read_to_string(&file).expect("readable");
         let head: String = text.lines().take(3).collect::<Vec<_>>().join("\n");
-        let in_kernel = file.starts_with(root().join("probes/ebpf/bpf"));
-        let licence = if in_kernel {
+        let is_below = |folder| file.starts_with(root().join(folder));
+        let licence = if is_below("probes/ebpf/bpf") {
             "GPL-2.0-only OR BSD-2-Clause"
+        } else if is_below("integration-tests/guest/meters/modules") {
+            "GPL-2.0-only"
         } else {
             "Apache-2.0"
         };

@@ -31,7 +31,7 @@ fetch_kernel() {
             return
         fi
     done
-    tree=$(find "$cache" -mindepth 2 -maxdepth 2 -name complete -printf '%h\n' 2>/dev/null | sort -V | tail -n 1)
+    tree=$(find "$cache" -mindepth 2 -maxdepth 2 -name complete -printf '%h\n' 2>/dev/null | sort -V | tail -n 1 || true)
     [[ -n $tree ]] || die "no linux-image-6.12 with its headers, here or at deb.debian.org"
 }
 
@@ -72,14 +72,13 @@ make_initramfs() {
         die "the table does not compile:" "$(tail "$cache/iasl.log")"
 }
 
-# start_controller: bmc.py, which says what the guest wants it to (lines `@bmc WORDS`).
+# start_controller: bmc.py, which says what the guest wants it to (lines `@bmc WORDS`). A second one serves a second try.
 start_controller() {
     local state=$cache/bmc log=$results/ipmi.log said= wanted
     echo 344 >"$state"
-    python3 "$here/../bmc.py" --state "$state" >"$results/ipmi.bmc" &
-    until port=$(sed -n 's/^listening //p' "$results/ipmi.bmc") && [[ -n $port ]]; do sleep 0.2; done
+    while python3 "$here/../bmc.py" --state "$state" --connect "$root.socket"; do :; done >"$results/ipmi.bmc" 2>&1 &
     while sleep 0.3; do
-        wanted=$(sed -n 's/\r$//; s/^@bmc //p' "$log" 2>/dev/null | tail -n 1)
+        wanted=$(sed -n 's/\r$//; s/^@bmc //p' "$log" 2>/dev/null | tail -n 1 || true)
         [[ -z $wanted || $wanted == "$said" ]] || echo "$wanted" >"$state"
         said=$wanted
     done &
@@ -105,7 +104,7 @@ for name in "${wanted[@]}"; do
     ipmi)
         start_controller
         options=(-cpu qemu64 -smp 2
-            -chardev "socket,id=line,host=127.0.0.1,port=$port,reconnect=1"
+            -chardev "socket,id=line,path=$root.socket,server=on,wait=off"
             -device ipmi-bmc-extern,chardev=line,id=ours -device isa-ipmi-kcs,bmc=ours
             -device ipmi-bmc-sim,id=qemus -device isa-ipmi-bt,bmc=qemus)
         ;;

@@ -251,10 +251,25 @@ fn ipmi(guest: &Guest) -> Vec<Row> {
         judge.watts(&what, zone, milliwatts, span.to);
     }
     judge.up("the controller is silent", platform, "ipmi-silent", 0.0);
-    judge.errors("the controller is silent", ("ipmi", "timeout"), "ipmi-4", Errors::None);
-    judge.errors("the controller is silent", ("ipmi", "timeout"), "ipmi-silent", Errors::Some);
+    judge.errors(
+        "the controller is silent",
+        ("ipmi", "timeout"),
+        "ipmi-4",
+        Errors::None,
+    );
+    judge.errors(
+        "the controller is silent",
+        ("ipmi", "timeout"),
+        "ipmi-silent",
+        Errors::Some,
+    );
     judge.up("the controller does not measure", platform, "ipmi-inactive", 0.0);
-    judge.errors("the controller does not measure", ("ipmi", "gone"), "ipmi-inactive", Errors::Some);
+    judge.errors(
+        "the controller does not measure",
+        ("ipmi", "gone"),
+        "ipmi-inactive",
+        Errors::Some,
+    );
     judge.up("the controller measures again", platform, "ipmi-5", 1.0);
     judge.conserves();
     judge.ended("the daemon ends when told to", "stop ipmi");
@@ -279,7 +294,7 @@ fn wrapped(judge: &mut Judge<'_>, guest: &Guest, at: &str) {
     judge.errors(
         "the counter turned over: that is no reset",
         source,
-        "change-2",
+        at,
         Errors::None,
     );
 }

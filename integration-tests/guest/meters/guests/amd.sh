@@ -29,7 +29,7 @@ check no-rules <<TOML
 cpu = ["hwmon"]
 dram = ["hwmon"]
 platform = ["hwmon"]
-gpu = ["amd"]
+gpu = []
 [exporter]
 listen = ["127.0.0.1:28282"]
 TOML
