@@ -64,7 +64,7 @@ add_module() {
 make_initramfs() {
     new_root
     add_daemon
-    add_module intel_rapl_common rapl_sim hwmon_sim acpi_power_meter pmbus i2c_stub i2c_dev ipmi_si ipmi_devintf
+    add_module msr rapl intel_rapl_common rapl_sim hwmon_sim acpi_power_meter pmbus i2c_stub i2c_dev ipmi_si ipmi_devintf
     busybox depmod -b "$root" "$release"
     cp "$here/init" "$root/init"
     install -D -t "$root/guests" "$here"/guests/*.sh

@@ -232,7 +232,7 @@ struct Delta {
 impl Delta {
     fn describe(&self, energy: u64) -> String {
         let nanos = self.until.saturating_sub(self.since).max(1);
-        let power = u128::from(energy) * 1_000_000_000 / u128::from(nanos);
+        let power = (u128::from(energy) * 1_000_000_000 + u128::from(nanos / 2)) / u128::from(nanos);
         format!(
             "{} ({} over {})",
             unit(energy, "J"),
@@ -246,14 +246,21 @@ fn name_of(section: &Section) -> Option<&str> {
     section.title.strip_prefix("sample ")
 }
 
-/// Runs of blanks as one.
+/// Longest line of a guest in a row.
+const MOST_CHARACTERS: usize = 160;
+
+/// Runs of blanks as one, and what is too long cut short.
 fn squeezed(line: &str) -> String {
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => format!("{} ...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
 }
 
 /// Millionths with three places.
 fn unit(micro: u64, unit: &str) -> String {
-    let milli = micro / 1_000;
+    let milli = micro.saturating_add(500) / 1_000;
     format!("{}.{:03} {unit}", milli / 1_000, milli % 1_000)
 }
 

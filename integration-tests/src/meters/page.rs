@@ -48,10 +48,10 @@ impl Judged {
 
 /// Why some meters are in no guest, for the page and for whoever watches.
 pub const LEFT_OUT: &[&str] = &[
-    "perf's `power` PMU: the guest's kernel registers none, because QEMU has no such registers to show it.",
-    "RAPL by `/dev/cpu/N/msr`: QEMU under TCG answers these registers with nothing.",
-    "Drivers that want their own bus or firmware: `ina3221`, `apm_xgene`, NVIDIA Grace's tables, `i915`, `xe`, `amdgpu`.",
-    "NVIDIA GPUs: the driver wants a GPU.",
+    "RAPL by perf events: QEMU's registers count nothing, so the kernel registers no PMU `power`; that this is said is tested above.",
+    "RAPL by `/dev/cpu/N/msr`: the same registers, which read as zero; that this is said is tested above.",
+    "Drivers that want a bus or a firmware that QEMU has not: `ina3221`, `apm_xgene`, NVIDIA Grace's tables.",
+    "`amdgpu`, `i915`, `xe` and NVIDIA's driver: they want a GPU.",
     "Redfish: it needs no driver; its tests speak HTTPS to servers of their own.",
 ];
 

@@ -64,6 +64,21 @@ fn span<'a>(from: &'a str, to: &'a str) -> Span<'a> {
 
 fn intel(guest: &Guest) -> Vec<Row> {
     let mut judge = Judge::new(guest);
+    for source in [
+        "cpu: rapl-perf",
+        "cpu: msr",
+        "dram: rapl-perf",
+        "dram: msr",
+        "platform: acpi",
+    ] {
+        let what = format!("{source}: not here, and passed over");
+        judge.says(&what, "check passed-over", &[source, " no "]);
+    }
+    judge.says(
+        "the next in line is taken",
+        "check passed-over",
+        &["cpu: rapl ", "yes"],
+    );
     judge.says(
         "kepler check",
         "check rapl",
@@ -202,6 +217,17 @@ fn amd(guest: &Guest) -> Vec<Row> {
         judge.energy(&name, *zone, truth, span("amd-1", "amd-4"));
     }
     wrapped(&mut judge, guest, "amd-4");
+    let board = Zone {
+        component: "dram",
+        place: "socket0",
+        source: "hwmon",
+    };
+    judge.says(
+        "a rule makes a chip the memory",
+        "check amd",
+        &["dram: hwmon", "yes"],
+    );
+    judge.power("a chip's energy counter", board, 12_000, span("amd-1", "amd-4"));
     let supply = Zone {
         component: "platform",
         place: "supply",

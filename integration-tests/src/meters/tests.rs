@@ -158,6 +158,15 @@ fn sections_are_asked_for_their_end_and_their_words() {
         "cpu: rapl yes /sys/class/powercap: package/socket0"
     );
     assert!(!says(&["cpu: rapl", "no such"]).good);
+    let guest = Guest::parse("", "", &LOG.replace("/sys/class", &"far/".repeat(50)));
+    let mut judge = Judge::new(&guest);
+    judge.says("a long line is cut short", "check rapl", &["cpu: rapl"]);
+    let row = judge.rows().pop().expect("a row");
+    assert!(
+        row.good && row.shown.len() < 170 && row.shown.ends_with(" ..."),
+        "{}",
+        row.shown
+    );
 }
 
 #[test]

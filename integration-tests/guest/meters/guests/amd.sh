@@ -29,18 +29,25 @@ check no-rules <<TOML
 cpu = ["hwmon"]
 dram = ["hwmon"]
 platform = ["hwmon"]
-gpu = []
+gpu = ["amd"]
 [exporter]
 listen = ["127.0.0.1:28282"]
 TOML
 
+# A chip with an energy counter: 12 W.
+rmmod hwmon_sim
+modprobe hwmon_sim name=board power_uw=12000000 label=memory energy=1
 start amd <<TOML
 tick = "1s"
 [sources]
 cpu = ["rapl"]
-dram = ["rapl"]
+dram = ["rapl", "hwmon"]
 platform = ["hwmon"]
 gpu = []
+[[sources.hwmon.rules]]
+chip = "board"
+label = "memory"
+component = "dram"
 [[sources.hwmon.rules]]
 chip = "pmbus"
 label = "pin"

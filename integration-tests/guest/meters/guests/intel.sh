@@ -9,6 +9,20 @@ modprobe rapl_sim idle_mw=20000 cpu_mw=0 dram_mw=3000 psys_mw=10000 start_raw=$(
 section zones grep . $zones/*/name $zones/*/max_energy_range_uj
 log_rapl &
 logger=$!
+
+# What an emulator lacks is passed over with a reason, and the next in line is taken.
+modprobe msr
+section rapl-events modprobe rapl
+check passed-over <<TOML
+[sources]
+cpu = ["rapl-perf", "msr", "hwmon", "rapl"]
+dram = ["rapl-perf", "msr", "hwmon", "rapl"]
+platform = ["acpi", "ipmi", "battery", "rapl"]
+gpu = ["nvml", "intel", "amd"]
+[exporter]
+listen = ["127.0.0.1:28282"]
+TOML
+
 start rapl <<TOML
 tick = "1s"
 [sources]
