@@ -48,7 +48,7 @@ impl Judged {
 
 /// Why some meters are in no guest, for the page and for whoever watches.
 pub const LEFT_OUT: &[&str] = &[
-    "RAPL by perf events: QEMU's registers count nothing, so the kernel registers no PMU `power`; that this is said is tested above.",
+    "RAPL by perf events: QEMU's registers count nothing, so its PMU `power` has no event to read; that this is said is tested above.",
     "RAPL by `/dev/cpu/N/msr`: the same registers, which read as zero; that this is said is tested above.",
     "Drivers that want a bus or a firmware that QEMU has not: `ina3221`, `apm_xgene`, NVIDIA Grace's tables.",
     "`amdgpu`, `i915`, `xe` and NVIDIA's driver: they want a GPU.",
