@@ -207,6 +207,9 @@ impl RaplPerf {
             let there: Vec<_> = pmu.events.iter().map(|found| found.name).collect();
             return Err(match pmu.faults.first() {
                 Some(fault) => fault.words.clone(),
+                None if there.is_empty() => {
+                    format!("{root}: the PMU has no energy event; its counters count nothing here")
+                }
                 None => format!("{root}: none of the wanted components, only {}", there.join(", ")),
             });
         }

@@ -416,6 +416,14 @@ fn absence_has_a_reason_and_says_what_to_do() {
         why(&host, &[Component::Platform])
             .ends_with("none of the wanted components, only energy-pkg, energy-ram")
     );
+    // As `modprobe rapl` in a virtual machine leaves it.
+    let silent = Host::new("GenuineIntel");
+    fs::create_dir_all(silent.root().join("events")).unwrap();
+    let words = why(&silent, COMPONENTS);
+    assert!(
+        words.ends_with("the PMU has no energy event; its counters count nothing here"),
+        "{words}"
+    );
     host.script.0.lock().unwrap().refuses = Some(13);
     let denied = why(&host, COMPONENTS);
     assert!(
