@@ -24,15 +24,15 @@ use crate::config::ExporterConfig;
 use crate::page::{BuildInfo, Page, RenderSettings};
 use attribution::model::facts::SourceFacts;
 use attribution::model::snapshot::{
-    Charge, Charges, ContainerKey, GroupRow, Ledger, ProcessRow, Retired, SourceAccount, UnitKey,
+    Charge, Charges, ContainerKey, GroupRow, Ledger, Names, ProcessRow, Retired, SourceAccount, UnitKey,
     WindowCounters, ZoneAccount,
 };
 use attribution::model::{
-    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, CpuTime, DeviceNanos,
-    ErrorReason, Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos,
-    NodeFacts, PackageId, PackageTime, PassedOver, Permille, Place, PodUid, ProbeState, Provenance,
-    ReporterId, Section, Selection, Snapshot, SoftirqTime, SourceError, SourceId, TaskKey, TaskKind, TickId,
-    Zone,
+    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime,
+    DeviceNanos, ErrorReason, Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts,
+    MonotonicNanos, NodeFacts, PackageId, PackageTime, PassedOver, Permille, Place, PodFacts, PodUid,
+    ProbeState, Provenance, ReporterId, Section, Selection, Snapshot, SoftirqTime, SourceError, SourceId,
+    TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +132,7 @@ pub(crate) fn group<K>(key: K, ledger: Ledger) -> GroupRow<K> {
     GroupRow {
         key,
         owner: None,
+        names: Names::default(),
         ledger,
         ended: false,
     }
@@ -174,7 +175,17 @@ pub(crate) fn snapshot() -> Snapshot {
         containers: vec![
             GroupRow {
                 owner: Some(owner()),
-                ..group(ContainerKey::Container(CONTAINER.into()), pod_ledger.clone())
+                names: Names {
+                    container: Some(Arc::new(ContainerFacts {
+                        name: "web".into(),
+                        image: Some("nginx:1.29".into()),
+                    })),
+                    ..pod_names()
+                },
+                ..group(
+                    ContainerKey::Container(ContainerId::new(CONTAINER)),
+                    pod_ledger.clone(),
+                )
             },
             group(ContainerKey::System, system_ledger.clone()),
             group(
@@ -182,12 +193,17 @@ pub(crate) fn snapshot() -> Snapshot {
                 with_events(ledger(1_500_001, &[(10_000_000, 0)]), [7, 0, 4, 2]),
             ),
         ],
-        pods: vec![group(POD.into(), pod_ledger)],
+        pods: vec![GroupRow {
+            names: pod_names(),
+            ..group(PodUid::new(POD), pod_ledger)
+        }],
+        vms: vec![vm()],
         units: vec![group(unit, system_ledger)],
         retired: Retired {
             processes: retired.clone(),
             containers: retired,
             pods: Ledger::default(),
+            vms: Ledger::default(),
             units: Ledger::default(),
         },
         coverage: Some(Permille(998)),
@@ -200,6 +216,36 @@ pub(crate) fn snapshot() -> Snapshot {
             count: 11,
         }],
         dropped: vec![("publish", 5)],
+    }
+}
+
+fn pod_names() -> Names {
+    let pod = PodFacts {
+        name: "web-7d4b9".into(),
+        namespace: "shop".into(),
+        made_by: Some(("Deployment".into(), "web".into())),
+        qos: "Burstable".into(),
+        labels: vec![("app".into(), "web".into())],
+    };
+    Names {
+        pod: Some(Arc::new(pod)),
+        ..Names::default()
+    }
+}
+
+/// A host process that is one: its energy is in the system row, too.
+fn vm() -> GroupRow<VmId> {
+    let facts = VmFacts {
+        name: "build".into(),
+        hypervisor: "qemu",
+    };
+    let ledger = with_events(ledger(2_000_000, &[(6_000_000, 0)]), [999_999, 0, 1, 4]);
+    GroupRow {
+        names: Names {
+            vm: Some(Arc::new(facts)),
+            ..Names::default()
+        },
+        ..group(VmId::new("6f1c"), ledger)
     }
 }
 
@@ -269,6 +315,8 @@ fn owner() -> Arc<CgroupOwner> {
     Arc::new(CgroupOwner {
         path: format!("/kubepods.slice/cri-containerd-{CONTAINER}.scope"),
         container: Some(ContainerId::new(CONTAINER)),
+        nested: Vec::new(),
+        vm: None,
         runtime: "containerd",
         pod: Some(PodUid::new(POD)),
         unit: None,

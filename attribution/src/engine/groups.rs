@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One level of workloads (containers, pods or units): rows by key, who is alive in them, and how ended ones leave.
+//! One level of workloads (containers, pods, virtual machines or units): rows by key, who is alive in them, and how ended ones leave.
 //!
 //! A row whose last member is gone keeps its final total for a fixed time, for every scraper, and then leaves for the
 //! shelf. A key that comes back from the shelf goes on where it stopped, so its counters do not fall.
 
-use crate::model::snapshot::{Charge, GroupRow, Ledger};
+use crate::model::snapshot::{Charge, GroupRow, Ledger, Names};
 use crate::model::{CgroupOwner, CpuNanos, EventCounts, MonotonicNanos};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
@@ -26,6 +26,7 @@ const SHELF: usize = 1_024;
 struct Row<K> {
     key: K,
     owner: Option<Arc<CgroupOwner>>,
+    names: Names,
     ledger: Ledger,
     members: u32,
     ended_at: Option<MonotonicNanos>,
@@ -37,6 +38,7 @@ pub(crate) struct Level<K> {
     rows: BTreeMap<RowId, Row<K>>,
     by_key: HashMap<K, RowId>,
     next: u32,
+    has_new: bool,
     shelf: VecDeque<(K, Ledger)>,
     retired: Ledger,
 }
@@ -47,6 +49,7 @@ impl<K> Default for Level<K> {
             rows: BTreeMap::new(),
             by_key: HashMap::new(),
             next: 0,
+            has_new: false,
             shelf: VecDeque::new(),
             retired: Ledger::default(),
         }
@@ -84,13 +87,28 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
             Row {
                 key: key.clone(),
                 owner: None,
+                names: Names::default(),
                 ledger,
                 members: 0,
                 ended_at: None,
             },
         );
         self.by_key.insert(key.clone(), id);
+        self.has_new = true;
         id
+    }
+
+    /// Whether rows were made since the last call of [`Self::name`].
+    pub(crate) const fn has_new(&self) -> bool {
+        self.has_new
+    }
+
+    /// Writes the names of all rows anew; `name` gets what a row is, its owner and the names that it has.
+    pub(crate) fn name(&mut self, name: impl Fn(&K, Option<&Arc<CgroupOwner>>, &mut Names)) {
+        self.has_new = false;
+        for row in self.rows.values_mut() {
+            name(&row.key, row.owner.as_ref(), &mut row.names);
+        }
     }
 
     /// Takes one member away.
@@ -161,6 +179,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
             .map(|row| GroupRow {
                 key: row.key.clone(),
                 owner: row.owner.clone(),
+                names: row.names.clone(),
                 ledger: row.ledger.clone(),
                 ended: row.ended_at.is_some(),
             })

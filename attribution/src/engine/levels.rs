@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The three levels of groups: which rows an account pays into, and every entry made in all of them alike.
+//! The four levels of groups: which rows an account pays into, and every entry made in all of them alike.
 
 use super::accounts::Account;
 use super::groups::{Level, RowId};
-use crate::model::snapshot::{Charge, ContainerKey, UnitKey};
-use crate::model::{CgroupOwner, CpuNanos, EventCounts, Identity, MonotonicNanos, TaskKind};
+use crate::model::snapshot::{Charge, ContainerKey, Names, UnitKey};
+use crate::model::{CgroupOwner, CpuNanos, EventCounts, Identity, MonotonicNanos, PodUid, TaskKind, VmId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ const ROOT_SLICE: &str = "-.slice";
 pub(crate) struct Rows {
     container: RowId,
     pod: Option<RowId>,
+    vm: Option<RowId>,
     unit: Option<RowId>,
 }
 
@@ -23,7 +24,8 @@ pub(crate) struct Rows {
 #[derive(Debug, Default)]
 pub(crate) struct Levels {
     pub(crate) containers: Level<ContainerKey>,
-    pub(crate) pods: Level<String>,
+    pub(crate) pods: Level<PodUid>,
+    pub(crate) vms: Level<VmId>,
     pub(crate) units: Level<UnitKey>,
 }
 
@@ -42,6 +44,7 @@ impl Levels {
                 .containers
                 .join(&container_key(account.kind, owner), container_owner(owner)),
             pod: pod_key(owner).map(|pod| self.pods.join(&pod, owner)),
+            vm: vm_key(owner).map(|vm| self.vms.join(&vm, owner)),
             unit: unit_key(account.kind, owner).map(|key| self.units.join(&key, owner)),
         };
         if let Some(rows) = account.rows.replace(joined) {
@@ -52,10 +55,30 @@ impl Levels {
         is_another
     }
 
+    /// Gives rows the names that `identity` has, when `identity` or a row is new. A name once known stays: the pod of a
+    /// container that has ended is gone soon, and its row is shown for a while.
+    pub(crate) fn name(&mut self, identity: &Identity, is_new: bool) {
+        if is_new || self.containers.has_new() {
+            self.containers
+                .name(|key, owner, names| name_container(identity, key, owner, names));
+        }
+        if is_new || self.pods.has_new() {
+            self.pods.name(|uid, _, names| {
+                keep_newest(&mut names.pod, identity.pods.get(uid));
+                names.awaited = names.pod.is_none() && identity.awaited.pods.contains(uid);
+            });
+        }
+        if is_new || self.vms.has_new() {
+            self.vms
+                .name(|id, _, names| keep_newest(&mut names.vm, identity.vms.get(id)));
+        }
+    }
+
     /// Takes one member away.
     pub(crate) fn leave(&mut self, rows: Rows, now: MonotonicNanos) {
         self.containers.leave(rows.container, now);
         rows.pod.into_iter().for_each(|pod| self.pods.leave(pod, now));
+        rows.vm.into_iter().for_each(|vm| self.vms.leave(vm, now));
         rows.unit.into_iter().for_each(|unit| self.units.leave(unit, now));
     }
 
@@ -64,6 +87,7 @@ impl Levels {
         let Some(rows) = rows else { return };
         self.containers.ran(rows.container, time);
         rows.pod.into_iter().for_each(|pod| self.pods.ran(pod, time));
+        rows.vm.into_iter().for_each(|vm| self.vms.ran(vm, time));
         rows.unit.into_iter().for_each(|unit| self.units.ran(unit, time));
     }
 
@@ -74,6 +98,7 @@ impl Levels {
         rows.pod
             .into_iter()
             .for_each(|pod| self.pods.counted(pod, events));
+        rows.vm.into_iter().for_each(|vm| self.vms.counted(vm, events));
         rows.unit
             .into_iter()
             .for_each(|unit| self.units.counted(unit, events));
@@ -86,6 +111,9 @@ impl Levels {
         rows.pod
             .into_iter()
             .for_each(|pod| self.pods.charge(pod, zone, charge));
+        rows.vm
+            .into_iter()
+            .for_each(|vm| self.vms.charge(vm, zone, charge));
         rows.unit
             .into_iter()
             .for_each(|unit| self.units.charge(unit, zone, charge));
@@ -95,7 +123,29 @@ impl Levels {
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
         self.containers.retire(now, keep);
         self.pods.retire(now, keep);
+        self.vms.retire(now, keep);
         self.units.retire(now, keep);
+    }
+}
+
+fn name_container(
+    identity: &Identity,
+    key: &ContainerKey,
+    owner: Option<&Arc<CgroupOwner>>,
+    names: &mut Names,
+) {
+    let ContainerKey::Container(id) = key else { return };
+    keep_newest(&mut names.container, identity.containers.get(id));
+    let pod = owner.and_then(|owner| owner.pod.as_ref());
+    keep_newest(&mut names.pod, pod.and_then(|pod| identity.pods.get(pod)));
+    let of_container = names.container.is_none() && identity.awaited.containers.contains(id);
+    let of_pod = names.pod.is_none() && pod.is_some_and(|pod| identity.awaited.pods.contains(pod));
+    names.awaited = of_container || of_pod;
+}
+
+fn keep_newest<T>(known: &mut Option<Arc<T>>, newest: Option<&Arc<T>>) {
+    if let Some(newest) = newest {
+        *known = Some(Arc::clone(newest));
     }
 }
 
@@ -109,7 +159,7 @@ fn owner_of<'a>(account: &Account, identity: &'a Identity) -> Option<&'a Arc<Cgr
 fn container_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> ContainerKey {
     match (kind, owner.and_then(|owner| owner.container.as_ref())) {
         (TaskKind::Kernel, _) => ContainerKey::Kernel,
-        (TaskKind::User, Some(id)) => ContainerKey::Container(id.as_str().to_owned()),
+        (TaskKind::User, Some(id)) => ContainerKey::Container(id.clone()),
         (TaskKind::User, None) => ContainerKey::System,
     }
 }
@@ -120,14 +170,18 @@ fn container_owner(owner: Option<&Arc<CgroupOwner>>) -> Option<&Arc<CgroupOwner>
 }
 
 /// A pod is the sum of its containers; a monitor that a runtime puts beside them is the host's.
-fn pod_key(owner: Option<&Arc<CgroupOwner>>) -> Option<String> {
-    let owner = container_owner(owner)?;
-    owner.pod.as_ref().map(|pod| pod.as_str().to_owned())
+fn pod_key(owner: Option<&Arc<CgroupOwner>>) -> Option<PodUid> {
+    container_owner(owner)?.pod.clone()
 }
 
-/// The unit of a host process; kernel threads and containers are not on this level.
+fn vm_key(owner: Option<&Arc<CgroupOwner>>) -> Option<VmId> {
+    owner?.vm.clone()
+}
+
+/// The unit of a host process; kernel threads, containers and virtual machines are not on this level.
 fn unit_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> Option<UnitKey> {
-    if kind == TaskKind::Kernel || owner.is_some_and(|owner| owner.container.is_some()) {
+    if kind == TaskKind::Kernel || owner.is_some_and(|owner| owner.container.is_some() || owner.vm.is_some())
+    {
         return None;
     }
     Some(UnitKey {

@@ -33,7 +33,8 @@ impl Engine {
     /// no total falls.
     fn assign(&mut self, now: MonotonicNanos) {
         let opened = self.accounts.take_opened();
-        if std::mem::take(&mut self.identity_is_new) {
+        let is_new = std::mem::take(&mut self.identity_is_new);
+        if is_new {
             for account in self.accounts.iter_mut() {
                 if self.levels.assign(account, &self.identity, now) {
                     self.processes.belongs(account);
@@ -46,6 +47,7 @@ impl Engine {
                 }
             }
         }
+        self.levels.name(&self.identity, is_new);
     }
 
     /// Splits what every zone has counted since it was last paid. Fills the bills.

@@ -24,11 +24,13 @@ impl Engine {
             other_processes: self.processes.other().clone(),
             containers: self.levels.containers.rows(),
             pods: self.levels.pods.rows(),
+            vms: self.levels.vms.rows(),
             units: self.levels.units.rows(),
             retired: Retired {
                 processes: self.processes.retired().clone(),
                 containers: self.levels.containers.retired().clone(),
                 pods: self.levels.pods.retired().clone(),
+                vms: self.levels.vms.retired().clone(),
                 units: self.levels.units.retired().clone(),
             },
             coverage: self.coverage,

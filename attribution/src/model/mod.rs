@@ -16,8 +16,9 @@ pub use events::{Event, EventCounts, EventSet};
 pub use facts::{Accounting, NodeFacts, PassedOver, ProbeState, Selection};
 pub use ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 pub use report::{
-    CgroupOwner, CpuTime, DeviceUse, DeviceUser, Energy, ErrorReason, Identity, LostEvents, PackageTime,
-    Report, Section, SoftirqTime, SourceError, TaskKind, TaskUsage, Usage, ZoneReading,
+    Awaited, CgroupOwner, ContainerFacts, CpuTime, DeviceUse, DeviceUser, Energy, ErrorReason, Identity,
+    LostEvents, PackageTime, PodFacts, Report, Section, SoftirqTime, SourceError, TaskKind, TaskUsage, Usage,
+    VmFacts, ZoneReading,
 };
 pub use snapshot::Snapshot;
 pub use units::{CpuNanos, DeviceNanos, Microjoules, Microwatts, MonotonicNanos};

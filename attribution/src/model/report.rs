@@ -5,10 +5,10 @@
 //! exist any more. So a report that is lost or late costs resolution and never energy; the next one says it all again.
 
 use super::events::{EventCounts, EventSet};
-use super::ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, TaskKey, TickId};
+use super::ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, TaskKey, TickId, VmId};
 use super::units::{CpuNanos, DeviceNanos, Microjoules, MonotonicNanos};
 use super::zone::{Provenance, Zone};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The time during which a reporter read: its figures belong to a moment inside.
@@ -140,9 +140,60 @@ pub struct LostEvents {
 pub struct Identity {
     /// Owners by cgroup, for hosts whose runtimes use the unified hierarchy.
     pub cgroups: HashMap<CgroupId, Arc<CgroupOwner>>,
-    /// Owners by process, for processes that are in the root of the unified hierarchy while a version-1 hierarchy
-    /// knows better. Wins over `cgroups`.
+    /// Owners by process, where the process itself says more than its cgroup: a virtual machine, or a process that is in
+    /// the root of the unified hierarchy while a version-1 hierarchy knows better. Wins over `cgroups`.
     pub tasks: HashMap<TaskKey, Arc<CgroupOwner>>,
+    /// What is known of containers beyond their ids.
+    pub containers: HashMap<ContainerId, Arc<ContainerFacts>>,
+    /// What is known of pods beyond their UIDs.
+    pub pods: HashMap<PodUid, Arc<PodFacts>>,
+    /// What is known of virtual machines beyond their ids.
+    pub vms: HashMap<VmId, Arc<VmFacts>>,
+    /// Of the containers and pods that are owners and have no name yet, those whose names will come: whoever shows them
+    /// by name waits, so that nobody has to be shown under two names.
+    pub awaited: Awaited,
+}
+
+/// Workloads whose names are on their way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Awaited {
+    /// Containers.
+    pub containers: HashSet<ContainerId>,
+    /// Pods.
+    pub pods: HashSet<PodUid>,
+}
+
+/// A container by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// Its name: in the pod, or the one that its runtime gave it.
+    pub name: String,
+    /// What it was made from, where that is known.
+    pub image: Option<String>,
+}
+
+/// A pod as the API server or the kubelet describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Kind and name of what made it (`Deployment`, `web`), where anything did; a ReplicaSet's own owner, not the ReplicaSet.
+    pub made_by: Option<(String, String)>,
+    /// `Guaranteed`, `Burstable` or `BestEffort`.
+    pub qos: String,
+    /// Those of its labels that the configuration asks for, by name.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A virtual machine by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmFacts {
+    /// Its name.
+    pub name: String,
+    /// `qemu`, `cloud-hypervisor`, `firecracker`, `virtualbox`, `vmware`, `xen`.
+    pub hypervisor: &'static str,
 }
 
 impl Identity {
@@ -154,17 +205,22 @@ impl Identity {
     }
 }
 
-/// What a cgroup path says about its processes.
+/// Who a process belongs to: what its cgroup's path says, and for a virtual machine the process itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CgroupOwner {
     /// The path below the mount point, beginning with `/`.
     pub path: String,
     /// The container, if it is one.
     pub container: Option<ContainerId>,
-    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, or empty where the path does not tell.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`, `slurm`, or empty where the path does not tell.
     pub runtime: &'static str,
+    /// Containers inside it that the path goes on to, from the outside in (Docker in Docker, kind). They pay nothing of
+    /// their own: the outermost one is the workload.
+    pub nested: Vec<ContainerId>,
     /// The pod, if the path names one.
     pub pod: Option<PodUid>,
+    /// The virtual machine whose process this is. It may be in a container, too (KubeVirt).
+    pub vm: Option<VmId>,
     /// The systemd unit (`ssh.service`, `session-3.scope`), for host processes.
     pub unit: Option<String>,
     /// The systemd slice that holds the unit (`system.slice`, `user-1000.slice`).

@@ -6,9 +6,10 @@
 
 use super::events::{EventCounts, EventSet};
 use super::facts::NodeFacts;
-use super::ids::{CgroupId, Comm, ReporterId, SourceId, TaskKey, TickId};
+use super::ids::{CgroupId, Comm, ContainerId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 use super::report::{
-    CgroupOwner, CpuTime, LostEvents, PackageTime, Section, SoftirqTime, SourceError, TaskKind,
+    CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Section, SoftirqTime,
+    SourceError, TaskKind, VmFacts,
 };
 use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
 use super::zone::{Permille, Provenance, Zone};
@@ -39,7 +40,9 @@ pub struct Snapshot {
     /// Containers, and the two rows for what is outside of them.
     pub containers: Vec<GroupRow<ContainerKey>>,
     /// Pods, as far as cgroup paths name them.
-    pub pods: Vec<GroupRow<String>>,
+    pub pods: Vec<GroupRow<PodUid>>,
+    /// Virtual machines.
+    pub vms: Vec<GroupRow<VmId>>,
     /// systemd units.
     pub units: Vec<GroupRow<UnitKey>>,
     /// Rows that were visible once, ended and left, summed by level, so that each level still adds up.
@@ -131,24 +134,39 @@ pub struct ProcessRow {
     pub ended: bool,
 }
 
-/// A container, a pod or a unit.
+/// A container, a pod, a virtual machine or a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRow<K> {
     /// Which one.
     pub key: K,
     /// A cgroup owner out of the group, for its names; `None` for the rows outside of containers.
     pub owner: Option<Arc<CgroupOwner>>,
+    /// What it is called.
+    pub names: Names,
     /// Its totals.
     pub ledger: Ledger,
     /// Whether nothing of it lives any more; it stays for `exporter.ended.keep` and then leaves.
     pub ended: bool,
 }
 
+/// What a group is called, as far as that is known. Names once known stay, also when the group has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Of a container.
+    pub container: Option<Arc<ContainerFacts>>,
+    /// Of a pod, and of a container's pod.
+    pub pod: Option<Arc<PodFacts>>,
+    /// Of a virtual machine.
+    pub vm: Option<Arc<VmFacts>>,
+    /// Whether they are on their way: whoever shows rows by name waits for them.
+    pub awaited: bool,
+}
+
 /// A row on the container level.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContainerKey {
     /// A real container, by its id.
-    Container(String),
+    Container(ContainerId),
     /// Host processes outside every container.
     System,
     /// Kernel threads.
@@ -173,6 +191,8 @@ pub struct Retired {
     pub containers: Ledger,
     /// Pods.
     pub pods: Ledger,
+    /// Virtual machines.
+    pub vms: Ledger,
     /// Units.
     pub units: Ledger,
 }

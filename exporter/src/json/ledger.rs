@@ -69,6 +69,7 @@ pub(super) struct RetiredView<'a> {
     processes: LedgerView<'a>,
     containers: LedgerView<'a>,
     pods: LedgerView<'a>,
+    vms: LedgerView<'a>,
     units: LedgerView<'a>,
 }
 
@@ -77,6 +78,7 @@ pub(super) fn retired(retired: &Retired, counted: EventSet) -> RetiredView<'_> {
         processes: ledger(&retired.processes, counted),
         containers: ledger(&retired.containers, counted),
         pods: ledger(&retired.pods, counted),
+        vms: ledger(&retired.vms, counted),
         units: ledger(&retired.units, counted),
     }
 }

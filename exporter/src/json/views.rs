@@ -6,10 +6,11 @@ use super::health::{DroppedView, Facts, LostView, SourceView, Windows, dropped, 
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
-    CgroupOwner, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, Provenance, Section, Snapshot,
-    SoftirqTime, TaskKind,
+    CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, PodUid,
+    Provenance, Section, Snapshot, SoftirqTime, TaskKind, VmId,
 };
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A list whose items are looked at through `V` while it is written.
@@ -48,7 +49,8 @@ pub(super) struct SnapshotView<'a> {
     processes: Rows<'a, ProcessRow, ProcessView<'a>>,
     other_processes: LedgerView<'a>,
     containers: Rows<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
-    pods: Rows<'a, GroupRow<String>, PodView<'a>>,
+    pods: Rows<'a, GroupRow<PodUid>, PodView<'a>>,
+    vms: Rows<'a, GroupRow<VmId>, VmView<'a>>,
     units: Rows<'a, GroupRow<UnitKey>, UnitView<'a>>,
     retired: RetiredView<'a>,
     coverage_permille: Option<u32>,
@@ -74,6 +76,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
         other_processes: ledger(&snapshot.other_processes, counted),
         containers: Rows(&snapshot.containers, counted, container),
         pods: Rows(&snapshot.pods, counted, pod),
+        vms: Rows(&snapshot.vms, counted, vm),
         units: Rows(&snapshot.units, counted, unit),
         retired: retired(&snapshot.retired, counted),
         coverage_permille: snapshot.coverage.map(|ratio| ratio.0),
@@ -205,7 +208,9 @@ struct OwnerView<'a> {
     path: &'a str,
     container: Option<&'a str>,
     runtime: &'static str,
+    nested: Each<'a, ContainerId, &'a str>,
     pod: Option<&'a str>,
+    vm: Option<&'a str>,
     unit: Option<&'a str>,
     slice: Option<&'a str>,
 }
@@ -215,7 +220,9 @@ fn owner(owner: &CgroupOwner) -> OwnerView<'_> {
         path: &owner.path,
         container: owner.container.as_ref().map(|id| id.as_str()),
         runtime: owner.runtime,
+        nested: Each(&owner.nested, ContainerId::as_str),
         pod: owner.pod.as_ref().map(|uid| uid.as_str()),
+        vm: owner.vm.as_ref().map(|id| id.as_str()),
         unit: owner.unit.as_deref(),
         slice: owner.slice.as_deref(),
     }
@@ -257,6 +264,11 @@ fn process(row: &ProcessRow, counted: EventSet) -> ProcessView<'_> {
 struct ContainerView<'a> {
     kind: &'static str,
     id: Option<&'a str>,
+    name: Option<&'a str>,
+    image: Option<&'a str>,
+    pod_name: Option<&'a str>,
+    pod_namespace: Option<&'a str>,
+    awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
@@ -270,9 +282,15 @@ fn container(row: &GroupRow<ContainerKey>, counted: EventSet) -> ContainerView<'
         ContainerKey::System => ("system", None),
         ContainerKey::Kernel => ("kernel", None),
     };
+    let (facts, pod) = (row.names.container.as_deref(), row.names.pod.as_deref());
     ContainerView {
         kind,
         id,
+        name: facts.map(|facts| facts.name.as_str()),
+        image: facts.and_then(|facts| facts.image.as_deref()),
+        pod_name: pod.map(|pod| pod.name.as_str()),
+        pod_namespace: pod.map(|pod| pod.namespace.as_str()),
+        awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),
@@ -284,6 +302,12 @@ fn container(row: &GroupRow<ContainerKey>, counted: EventSet) -> ContainerView<'
 #[derive(Serialize)]
 struct PodView<'a> {
     uid: &'a str,
+    name: Option<&'a str>,
+    namespace: Option<&'a str>,
+    made_by: Option<MakerView<'a>>,
+    qos: Option<&'a str>,
+    labels: BTreeMap<&'a str, &'a str>,
+    awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
@@ -291,9 +315,53 @@ struct PodView<'a> {
     charges: Charges<'a>,
 }
 
-fn pod(row: &GroupRow<String>, counted: EventSet) -> PodView<'_> {
+fn pod(row: &GroupRow<PodUid>, counted: EventSet) -> PodView<'_> {
+    let facts = row.names.pod.as_deref();
+    let labels = facts.into_iter().flat_map(|pod| &pod.labels);
     PodView {
-        uid: &row.key,
+        uid: row.key.as_str(),
+        name: facts.map(|pod| pod.name.as_str()),
+        namespace: facts.map(|pod| pod.namespace.as_str()),
+        made_by: facts
+            .and_then(|pod| pod.made_by.as_ref())
+            .map(|(kind, name)| MakerView { kind, name }),
+        qos: facts.map(|pod| pod.qos.as_str()),
+        labels: labels
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+        awaited: row.names.awaited,
+        owner: row.owner.as_deref().map(owner),
+        ended: row.ended,
+        cpu_ns: row.ledger.cpu.as_nanos(),
+        events: Events(&row.ledger.events, counted),
+        charges: Charges(&row.ledger.charges),
+    }
+}
+
+#[derive(Serialize)]
+struct MakerView<'a> {
+    kind: &'a str,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct VmView<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    hypervisor: Option<&'static str>,
+    owner: Option<OwnerView<'a>>,
+    ended: bool,
+    cpu_ns: u64,
+    events: Events<'a>,
+    charges: Charges<'a>,
+}
+
+fn vm(row: &GroupRow<VmId>, counted: EventSet) -> VmView<'_> {
+    let facts = row.names.vm.as_deref();
+    VmView {
+        id: row.key.as_str(),
+        name: facts.map(|vm| vm.name.as_str()),
+        hypervisor: facts.map(|vm| vm.hypervisor),
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),

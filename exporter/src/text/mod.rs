@@ -43,6 +43,9 @@ fn kepler(out: &mut String, snapshot: &Snapshot, settings: &RenderSettings) {
     if wanted(Level::Pod) {
         workloads::write(out, "pod", workloads::pods(snapshot), &columns);
     }
+    if wanted(Level::Vm) {
+        workloads::write(out, "vm", workloads::vms(snapshot), &columns);
+    }
     if wanted(Level::Unit) {
         workloads::write(out, "unit", workloads::units(snapshot), &columns);
     }
@@ -54,8 +57,11 @@ fn kepler(out: &mut String, snapshot: &Snapshot, settings: &RenderSettings) {
 }
 
 fn estimated_size(snapshot: &Snapshot, columns: usize) -> usize {
-    let rows =
-        snapshot.processes.len() + snapshot.containers.len() + snapshot.pods.len() + snapshot.units.len();
+    let rows = snapshot.processes.len()
+        + snapshot.containers.len()
+        + snapshot.pods.len()
+        + snapshot.vms.len()
+        + snapshot.units.len();
     // One sample in each column, the total and CPU time; idle energy is rare, and the string grows where it is not.
     rows.saturating_add(32)
         .saturating_mul(columns.saturating_add(2))

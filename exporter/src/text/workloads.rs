@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The levels of workloads: container, pod, unit and process, all written the same way from rows and columns.
+//! The levels of workloads: container, pod, virtual machine, unit and process, all written the same way from rows and columns.
 //!
 //! A row is a workload with its labels made once; a column is a component as one source meters it, and sums the zones
 //! of both. Every row has a dynamic series in every column, also while it is 0: any workload may be charged for any
 //! zone, and `rate()` needs the point before the first joule. An idle series begins with the first idle joule, since by
 //! default most workloads never pay any. An event (a hardware counter, a softirq, a page-cache hit) has its family only
 //! where the machine counts it, and then every row has a series: absent says that nobody counts, 0 that nothing
-//! happened. Use of a GPU has a series from the first time that a workload used that GPU. Rows with the same labels (a pid used again while its ended row is still kept, two names that differ only
+//! happened. Use of a GPU has a series from the first time that a workload used that GPU. Rows whose names are
+//! on their way are left out until these are there: a workload that is shown under two names would be two. Rows with the same labels (a pid used again while its ended row is still kept, two names that differ only
 //! beyond the cut) are added up.
 
 use super::node::{describe, joules};
 use super::writer::{Decimal, Family, Kind, Labels};
-use attribution::model::snapshot::{ContainerKey, Ledger, ProcessRow};
-use attribution::model::{Component, Event, EventSet, Microjoules, Snapshot, SourceId, TaskKind};
+use attribution::model::snapshot::{ContainerKey, GroupRow, Ledger, Names, ProcessRow};
+use attribution::model::{
+    Component, Event, EventSet, Microjoules, PodUid, Snapshot, SourceId, TaskKind, VmId,
+};
 use std::borrow::Cow;
 
 /// Kepler's name for what runs outside of every container.
@@ -245,32 +248,66 @@ fn absorb(into: &mut Ledger, from: &Ledger) {
 }
 
 pub(super) fn containers(snapshot: &Snapshot) -> Vec<Row<'_>> {
-    let labels = |key: &ContainerKey| {
-        // Kepler gave these two rows the same text as id, name and pod name.
-        let (id, name, namespace) = match key {
-            ContainerKey::Container(id) => (id.as_str(), "", ""),
-            ContainerKey::System => (SYSTEM, SYSTEM, "system"),
-            ContainerKey::Kernel => (KERNEL, KERNEL, "kernel"),
+    let labels = |row: &GroupRow<ContainerKey>| {
+        // Kepler gave two rows the same text as id, name and pod name.
+        let (id, name, pod, namespace) = match &row.key {
+            ContainerKey::Container(id) => {
+                let (pod, namespace) = pod_names(&row.names);
+                (id.as_str(), container_name(&row.names), pod, namespace)
+            }
+            ContainerKey::System => (SYSTEM, SYSTEM, SYSTEM, "system"),
+            ContainerKey::Kernel => (KERNEL, KERNEL, KERNEL, "kernel"),
         };
         Labels::none()
             .with("container_id", id)
             .with("container_name", name)
-            .with("pod_name", name)
+            .with("pod_name", pod)
             .with("container_namespace", namespace)
     };
-    let rows = snapshot.containers.iter();
-    rows.map(|row| Row::new(labels(&row.key), &row.ledger)).collect()
+    named(&snapshot.containers)
+        .map(|row| Row::new(labels(row), &row.ledger))
+        .collect()
+}
+
+/// Rows that can be shown under the name that they will keep.
+fn named<K>(rows: &[GroupRow<K>]) -> impl Iterator<Item = &GroupRow<K>> {
+    rows.iter().filter(|row| !row.names.awaited)
+}
+
+fn container_name(names: &Names) -> &str {
+    names.container.as_ref().map_or("", |facts| facts.name.as_str())
+}
+
+/// A pod's name and namespace; empty where it has none that is known.
+fn pod_names(names: &Names) -> (&str, &str) {
+    let facts = names.pod.as_ref();
+    facts.map_or(("", ""), |pod| (pod.name.as_str(), pod.namespace.as_str()))
 }
 
 pub(super) fn pods(snapshot: &Snapshot) -> Vec<Row<'_>> {
-    let labels = |uid: &str| {
+    let labels = |row: &GroupRow<PodUid>| {
+        let (name, namespace) = pod_names(&row.names);
         Labels::none()
-            .with("pod_id", uid)
-            .with("pod_name", "")
-            .with("pod_namespace", "")
+            .with("pod_id", row.key.as_str())
+            .with("pod_name", name)
+            .with("pod_namespace", namespace)
     };
-    let rows = snapshot.pods.iter();
-    rows.map(|row| Row::new(labels(&row.key), &row.ledger)).collect()
+    named(&snapshot.pods)
+        .map(|row| Row::new(labels(row), &row.ledger))
+        .collect()
+}
+
+pub(super) fn vms(snapshot: &Snapshot) -> Vec<Row<'_>> {
+    let labels = |row: &GroupRow<VmId>| {
+        let facts = row.names.vm.as_ref();
+        Labels::none()
+            .with("vm_id", row.key.as_str())
+            .with("vm_name", facts.map_or("", |vm| vm.name.as_str()))
+            .with("hypervisor", facts.map_or("", |vm| vm.hypervisor))
+    };
+    named(&snapshot.vms)
+        .map(|row| Row::new(labels(row), &row.ledger))
+        .collect()
 }
 
 pub(super) fn units(snapshot: &Snapshot) -> Vec<Row<'_>> {
@@ -288,20 +325,26 @@ pub(super) fn processes(snapshot: &Snapshot) -> Vec<Row<'_>> {
     let rows = snapshot.processes.iter().map(|row| {
         let pid = row.task.tgid.to_string();
         Row::new(
-            process_labels(&pid, &row.comm.to_text(), container_of(row)),
+            process_labels(&pid, &row.comm.to_text(), container_of(row), vm_of(row)),
             &row.ledger,
         )
     });
-    let other = Row::new(process_labels("other", "", ""), &snapshot.other_processes);
+    let other = Row::new(process_labels("other", "", "", ""), &snapshot.other_processes);
     rows.chain([other]).collect()
 }
 
-fn process_labels(pid: &str, command: &str, container: &str) -> Labels {
+fn process_labels(pid: &str, command: &str, container: &str, vm: &str) -> Labels {
     Labels::none()
         .with("pid", pid)
         .with("command", command)
         .with("container_id", container)
-        .with("vm_id", "")
+        .with("vm_id", vm)
+}
+
+/// The virtual machine that the process is.
+fn vm_of(row: &ProcessRow) -> &str {
+    let vm = row.owner.as_ref().and_then(|owner| owner.vm.as_ref());
+    vm.map_or("", |vm| vm.as_str())
 }
 
 /// The container row that holds the process.

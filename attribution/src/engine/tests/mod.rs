@@ -47,6 +47,8 @@ pub(super) fn owner(path: &str, container: Option<&str>, pod: Option<&str>) -> A
     Arc::new(CgroupOwner {
         path: path.to_owned(),
         container: container.map(ContainerId::new),
+        nested: Vec::new(),
+        vm: None,
         pod: pod.map(PodUid::new),
         unit: container.is_none().then(|| "ssh.service".to_owned()),
         slice: container.is_none().then(|| "system.slice".to_owned()),
@@ -286,7 +288,7 @@ pub(super) fn container<'a>(snapshot: &'a Snapshot, id: &str) -> &'a Ledger {
     let key = match id {
         "system" => ContainerKey::System,
         "kernel" => ContainerKey::Kernel,
-        id => ContainerKey::Container(id.to_owned()),
+        id => ContainerKey::Container(ContainerId::new(id)),
     };
     &snapshot
         .containers

@@ -44,13 +44,16 @@ fn every_event_has_keplers_name_on_every_level() {
         (
             "container",
             format!(
-                "container_id=\"{}\",container_name=\"\",pod_name=\"\",container_namespace=\"\"",
+                "container_id=\"{}\",container_name=\"web\",pod_name=\"web-7d4b9\",container_namespace=\"shop\"",
                 sample::CONTAINER
             ),
         ),
         (
             "pod",
-            format!("pod_id=\"{}\",pod_name=\"\",pod_namespace=\"\"", sample::POD),
+            format!(
+                "pod_id=\"{}\",pod_name=\"web-7d4b9\",pod_namespace=\"shop\"",
+                sample::POD
+            ),
         ),
         ("unit", "unit=\"ssh.service\",slice=\"system.slice\"".to_owned()),
         (

@@ -27,7 +27,9 @@ pub fn owner_of(path: &str) -> CgroupOwner {
         path,
         container: scan.container.as_ref().map(|found| ContainerId::new(found.id)),
         runtime: scan.container.map_or("", |found| found.runtime),
+        nested: Vec::new(),
         pod: scan.pod,
+        vm: None,
         unit,
         slice,
     }
