@@ -19,5 +19,5 @@ pub use cpus::CpuBook;
 pub use error::WorkloadError;
 pub use fallback::ProcReader;
 pub use machine::Machine;
-pub use resolver::Resolver;
+pub use resolver::{Namer, Resolver};
 pub use roots::Roots;

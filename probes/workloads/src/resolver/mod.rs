@@ -4,10 +4,13 @@
 //! Looks files up only for what is new. In the steady state a call costs one hash lookup for each row and hands out the
 //! same `Arc` as before. Starts no thread and keeps no clock.
 
+mod namer;
 mod tasks;
 
 #[cfg(test)]
 mod tests;
+
+pub use namer::Namer;
 
 use crate::cgroup::{self, Accounting, WalkOutcome};
 use crate::procfs::ProcFs;
@@ -68,6 +71,8 @@ pub struct Resolver {
     wanted: HashSet<CgroupId>,
     missing: usize,
     tasks: TaskBook,
+    /// In the order in which they add to each other.
+    namers: Vec<Box<dyn Namer>>,
     identity: Arc<Identity>,
     counters: ResolverCounters,
 }
@@ -85,9 +90,17 @@ impl Resolver {
             wanted: HashSet::new(),
             missing: 0,
             tasks: TaskBook::default(),
+            namers: Vec::new(),
             identity: Arc::default(),
             counters: ResolverCounters::default(),
         }
+    }
+
+    /// Adds one that knows more; see [`Namer`].
+    #[must_use]
+    pub fn with(mut self, namer: Box<dyn Namer>) -> Self {
+        self.namers.push(namer);
+        self
     }
 
     /// What it did since it began.
@@ -99,6 +112,7 @@ impl Resolver {
     /// Owners of all that `usage` lists; the same `Arc` as last time when nothing changed. `now` is `CLOCK_BOOTTIME`, the
     /// clock of start times: young processes are asked again, for runtimes move them after the fork.
     pub fn resolve(&mut self, usage: &Usage, now: Duration) -> Arc<Identity> {
+        let since_boot = now;
         let now = boot_ticks(now);
         self.round += 1;
         self.note_cgroups(&usage.tasks);
@@ -108,6 +122,9 @@ impl Resolver {
         self.note_tasks(&usage.tasks, now);
         for finding in self.tasks.read_due(&mut self.proc, now, &mut self.counters) {
             self.apply(finding);
+        }
+        for namer in &mut self.namers {
+            namer.name(usage, &mut self.identity, since_boot);
         }
         Arc::clone(&self.identity)
     }
