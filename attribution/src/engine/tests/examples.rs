@@ -403,7 +403,7 @@ fn a_meter_that_is_asked_every_third_tick_is_paid_by_all_who_ran_since() {
 
 #[test]
 fn a_meter_that_finds_out_later_what_it_reads_is_described_anew() {
-    let source = |detail: &str| facts::SourceFacts {
+    let source = |detail: &str| SourceFacts {
         source: METER,
         components: vec![Component::Platform],
         detail: detail.to_owned(),
