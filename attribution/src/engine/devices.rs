@@ -131,7 +131,6 @@ impl Device {
         }
         let lives = |id: AccountId| accounts.get(id).is_some_and(super::accounts::Account::lives);
         if self.users.values().all(|user| user.account.is_some_and(lives)) {
-            self.users.values_mut().for_each(|user| user.gone = false);
             return;
         }
         let mut best: BTreeMap<u32, (bool, u64, AccountId)> = BTreeMap::new();

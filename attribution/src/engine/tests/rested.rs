@@ -107,6 +107,8 @@ fn a_container_that_used_a_gpu_ends_also_when_the_gpus_source_is_gone() {
     work.used(0, 1, 100_000_000);
     work.spend(0, 10);
     work.window(true);
+    work.node.run(1, 10, 0, 1_000_000);
+    work.window(false);
     work.node.end(1);
     let mut snapshot = Snapshot::default();
     for _ in 0..600 {
