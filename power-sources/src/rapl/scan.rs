@@ -298,9 +298,14 @@ impl Limits {
         let stated = (0..3)
             .filter_map(|index| number_file(&found.dir.join(format!("constraint_{index}_max_power_uw"))).ok())
             .max();
+        let modulus = modulus(range);
+        let most = max_power(found.zone.component, stated, configured);
         Ok(Self {
-            modulus: modulus(range),
-            max_power: max_power(found.zone.component, stated, configured),
+            modulus,
+            max_power: match configured {
+                Some(_) => most,
+                None => most.min(turning_power(modulus)),
+            },
         })
     }
 }
@@ -310,6 +315,15 @@ impl Limits {
 /// 1 J.
 fn modulus(range: u64) -> u64 {
     range.saturating_add((range / u64::from(u32::MAX)).max(1))
+}
+
+/// The power at which a turn of the counter lasts a little longer than the longest tick. Believing in more would make every
+/// step of such a tick one that may hide a turn, and every reset a wrap: server memory has a turn of 65.7 kJ and states the
+/// power of its package.
+fn turning_power(modulus: u64) -> Microwatts {
+    /// The longest tick is 60 s; what it is late by at most, and the slack of `CounterTrack::limit`.
+    const LONGEST: u64 = 62;
+    Microwatts::from_micro(modulus / LONGEST)
 }
 
 /// The most that a zone is believed to use.

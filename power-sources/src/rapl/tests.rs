@@ -420,6 +420,39 @@ fn a_gap_in_which_the_counter_may_have_turned_is_paid_as_a_lower_bound_and_told(
     );
 }
 
+#[test]
+fn the_longest_tick_hides_no_turn_so_each_is_paid_without_a_word_and_a_reset_in_it_is_dropped() {
+    let tree = Tree::new();
+    tree.zone("intel-rapl:0", "package-0", INTEL, 0);
+    tree.zone("intel-rapl:0:0", "dram", DRAM, 0);
+    // As the driver states it of a package's memory on real servers: the figure of the package.
+    for zone in ["intel-rapl:0", "intel-rapl:0:0"] {
+        tree.set(zone, "constraint_0_max_power_uw", b"700000000\n");
+    }
+    let mut rapl = tree.open(NODE);
+    rapl.read(at(0));
+    for (entry, joules) in [("intel-rapl:0", 42_000), ("intel-rapl:0:0", 6_000)] {
+        tree.energy(entry, joules * 1_000_000);
+    }
+    let energy = rapl.read(at(60));
+    assert_eq!(
+        zones(&energy),
+        table([
+            ("package/socket0", 42_000_000_000),
+            ("dram/socket0", 6_000_000_000)
+        ])
+    );
+    assert_eq!(errors(&energy), []);
+    // The driver was loaded again: a turn of 59 kJ would be a kilowatt of memory.
+    tree.energy("intel-rapl:0:0", 5_900_000_000);
+    let energy = rapl.read(at(120));
+    assert_eq!(zones(&energy)[1], ("dram/socket0".to_owned(), 6_000_000_000));
+    assert_eq!(
+        errors(&energy),
+        [("dram/socket0".to_owned(), ErrorReason::Reset, 1)]
+    );
+}
+
 // --- what fails costs itself ---
 
 #[test]
@@ -746,8 +779,8 @@ fn the_record_of_two_intel_sockets_gives_these_zones() {
             ("package/socket1", 309_844_970, 262_143_328_850, 1_320),
             ("core/socket0", 4_906_176, 262_143_328_850, 1_320),
             ("core/socket1", 211_622_077, 262_143_328_850, 1_320),
-            ("dram/socket0", 3_184_863, 65_712_999_613, 1_320),
-            ("dram/socket1", 35_190_428, 65_712_999_613, 1_320),
+            ("dram/socket0", 3_184_863, 65_712_999_613, 1_059),
+            ("dram/socket1", 35_190_428, 65_712_999_613, 1_059),
             ("platform/psys", 317_272_198, 262_143_328_850, 4_000),
             ("platform/psys-1", 728_732_875, 262_143_328_850, 4_000),
         ])
