@@ -114,9 +114,7 @@ impl Bmc {
             .await
             .map_err(|failure| match failure.kind {
                 // Some BMCs call a wrong password a bad request.
-                Kind::Failing if failure.words.contains("400") => {
-                    Failure::new(Kind::Unauthorized, failure.words)
-                }
+                Kind::BadRequest => Failure::new(Kind::Unauthorized, failure.words),
                 _ => failure,
             })?;
         let Some(token) = headers.get(TOKEN) else {

@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Missing,
     /// Another status that will not change by asking again: 405, 501.
     Unsupported,
+    /// 400. As the answer to a login some BMCs mean a wrong password by it.
+    BadRequest,
     /// Another status: 429, 500, 503.
     Failing,
     /// An answer that is no document: not JSON, too long, a redirect to elsewhere.
@@ -45,7 +47,9 @@ impl Failure {
     /// For the metric.
     pub(super) const fn reason(&self) -> ErrorReason {
         match self.kind {
-            Kind::Unreachable | Kind::Broken | Kind::Unsupported | Kind::Failing => ErrorReason::Io,
+            Kind::Unreachable | Kind::Broken | Kind::Unsupported | Kind::BadRequest | Kind::Failing => {
+                ErrorReason::Io
+            }
             Kind::Timeout => ErrorReason::Timeout,
             Kind::Unauthorized | Kind::Forbidden => ErrorReason::Auth,
             Kind::Missing => ErrorReason::Gone,
@@ -57,7 +61,12 @@ impl Failure {
     pub(super) const fn may_pass(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Unreachable | Kind::Timeout | Kind::Broken | Kind::Failing | Kind::Garbled
+            Kind::Unreachable
+                | Kind::Timeout
+                | Kind::Broken
+                | Kind::BadRequest
+                | Kind::Failing
+                | Kind::Garbled
         )
     }
 }
@@ -66,6 +75,7 @@ impl Failure {
 pub(super) const fn of_status(status: u16) -> Option<Kind> {
     match status {
         200..=299 => None,
+        400 => Some(Kind::BadRequest),
         401 => Some(Kind::Unauthorized),
         403 => Some(Kind::Forbidden),
         404 | 410 => Some(Kind::Missing),

@@ -279,6 +279,30 @@ fn a_wrong_password_is_tried_once_and_a_new_one_in_its_file_at_once() {
 }
 
 #[test]
+fn a_login_that_the_bmc_is_too_busy_for_is_no_refused_password_whatever_its_address() {
+    let bmc = bmc();
+    // "400" in a host, a port or a path says nothing.
+    let sessions = "/redfish/v1/Sessions-400";
+    let root = json!({
+        "Chassis": { "@odata.id": "/redfish/v1/Chassis" },
+        "Links": { "Sessions": { "@odata.id": sessions } },
+    });
+    bmc.set("/redfish/v1/", Reply::Json(root));
+    let mut section = section(&bmc);
+    section["username"] = json!("kepler");
+    section["password"] = json!("sesame");
+    section["auth"] = json!("session");
+    for (status, reason) in [(503, ErrorReason::Io), (400, ErrorReason::Auth)] {
+        bmc.set(sessions, Reply::Status(status));
+        let mut source = start(&section);
+        let energy = wait_until(&mut source, "an error", |energy| {
+            (!energy.errors.is_empty()).then(|| energy.clone())
+        });
+        assert!(count(&energy, reason) > 0, "{status}: {:?}", energy.errors);
+    }
+}
+
+#[test]
 fn a_source_that_is_only_opened_asks_nothing() {
     let bmc = bmc();
     let source = start(&section(&bmc));
