@@ -2,6 +2,7 @@
 //! Why a request got no document: owns what each way to fail is called, and whether asking again can help.
 
 use attribution::model::ErrorReason;
+use serde_json::Value;
 
 /// Ways to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,4 +85,16 @@ pub(super) const fn of_status(status: u16) -> Option<Kind> {
         300..=399 => Some(Kind::Garbled),
         _ => Some(Kind::Failing),
     }
+}
+
+/// A body as a document.
+pub(super) fn document(path: &str, body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body).map_err(|error| {
+        let kind = if body.trim_ascii_start().starts_with(b"<") {
+            "HTML or XML; does the address lead to the BMC itself?".to_owned()
+        } else {
+            format!("no whole JSON document: {error}")
+        };
+        Failure::new(Kind::Garbled, format!("{path}: the answer is {kind}"))
+    })
 }
