@@ -15,6 +15,7 @@
 //! 6. An energy counter that was too coarse for 1: right in the long run, and better than nothing.
 
 use super::chassis::{Chassis, MOST_MEMBERS, Stage, link, members};
+use super::config::MOST_CHASSIS;
 use super::failure::{Failure, Kind as FailureKind};
 use super::figure::{Fault, cut};
 use super::meter::Meter;
@@ -197,10 +198,19 @@ impl Discovery {
         } else {
             named.iter().any(|id| **id == *chassis.id)
         };
-        let twice = self.chassis.iter().any(|other| other.id == chassis.id);
-        if !twice && self.chassis.len() < super::config::MOST_CHASSIS {
-            self.chassis.push(chassis);
+        if self.chassis.iter().any(|other| other.id == chassis.id) {
+            return;
         }
+        // Those that do not count cost no reading, and how many they are is limited with the requests.
+        let num_counted = self.chassis.iter().filter(|other| other.counts).count();
+        if chassis.counts && num_counted >= MOST_CHASSIS {
+            let words = format!("there are more than {MOST_CHASSIS} chassis; name those to use in `chassis`");
+            if !self.faults.iter().any(|fault| fault.words == words) {
+                self.faults.push(Fault::new(ErrorReason::Implausible, words));
+            }
+            return;
+        }
+        self.chassis.push(chassis);
     }
 
     fn current(&mut self) -> Option<&mut Chassis> {
