@@ -66,9 +66,11 @@ impl Bmc {
 
     /// Ends the session, if there is one. Best effort: a BMC ends it by itself after some time without requests.
     pub(super) async fn log_out(&mut self) {
-        let (Some(client), Some(session), Some(token)) =
-            (&self.client, self.session.take(), self.token.take())
-        else {
+        let (Some(session), Some(token)) = (self.session.take(), self.token.take()) else {
+            return;
+        };
+        // Another one where the last connection failed.
+        let Ok(client) = self.client() else {
             return;
         };
         let request = client.delete(session).header(TOKEN, token).timeout(LOG_OUT);
@@ -99,8 +101,8 @@ impl Bmc {
     }
 
     async fn log_in(&mut self, path: &str) -> Result<Outcome, Failure> {
-        self.token = None;
-        self.session = None;
+        // One that was refused after its login is still in the BMC's table, which holds a handful.
+        self.log_out().await;
         let url = self.url(path)?;
         let password = self.password.as_ref().map_or("", Secret::reveal);
         let body = json!({ "UserName": self.checked.section.username, "Password": password }).to_string();

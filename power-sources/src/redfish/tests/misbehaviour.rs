@@ -225,6 +225,25 @@ fn a_session_is_made_once_made_again_when_it_ended_and_deleted_at_the_end() {
 }
 
 #[test]
+fn a_session_that_may_not_read_is_not_left_in_the_bmcs_table() {
+    let bmc = bmc();
+    bmc.set_login(Login::Session("kepler", "sesame".to_owned()));
+    // Accepts the password, and then nothing that is asked with it.
+    bmc.set("/redfish/v1/Chassis", Reply::Status(401));
+    let mut section = section(&bmc);
+    section["username"] = json!("kepler");
+    section["password"] = json!("sesame");
+    section["auth"] = json!("session");
+    let mut source = start_with(&section, |policy| policy.first_refusal = Duration::from_millis(20));
+    wait_until(&mut source, "refusals", |energy| {
+        (count(energy, ErrorReason::Auth) > 4).then_some(())
+    });
+    assert!(bmc.sessions() <= 1, "{} sessions", bmc.sessions());
+    drop(source);
+    assert_eq!(bmc.sessions(), 0);
+}
+
+#[test]
 fn a_source_that_ends_does_not_wait_for_a_bmc_that_hangs() {
     let bmc = bmc();
     bmc.set_login(Login::Session("kepler", "sesame".to_owned()));
