@@ -93,7 +93,13 @@ impl Bmc {
                 let words = format!("password_file {}: {error}", file.display());
                 Failure::new(Kind::Failing, words)
             })?;
-            Secret::first_line(&text)
+            let password = Secret::first_line(&text);
+            if password.reveal().is_empty() {
+                // Written soon, perhaps. Asking with it would be a failed login, and BMCs lock accounts after a few.
+                let words = format!("password_file {}: its first line is empty", file.display());
+                return Err(Failure::new(Kind::Failing, words));
+            }
+            password
         };
         let changed = self.password.as_ref() != Some(&password);
         self.password = Some(password);

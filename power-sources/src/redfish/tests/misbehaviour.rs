@@ -234,7 +234,9 @@ fn a_session_that_may_not_read_is_not_left_in_the_bmcs_table() {
     section["username"] = json!("kepler");
     section["password"] = json!("sesame");
     section["auth"] = json!("session");
-    let mut source = start_with(&section, |policy| policy.first_refusal = Duration::from_millis(20));
+    let mut source = start_with(&section, |policy| {
+        policy.first_refusal = Duration::from_millis(20)
+    });
     wait_until(&mut source, "refusals", |energy| {
         (count(energy, ErrorReason::Auth) > 4).then_some(())
     });
@@ -295,6 +297,26 @@ fn a_wrong_password_is_tried_once_and_a_new_one_in_its_file_at_once() {
         wait_for_energy(&mut source);
         assert_eq!(count(&source.read(clock()), ErrorReason::Auth), 1);
     }
+}
+
+#[test]
+fn a_password_file_that_is_empty_yet_is_no_password() {
+    let bmc = bmc();
+    bmc.set_login(Login::Basic("kepler", "sesame".to_owned()));
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "\n").expect("a file");
+    let mut section = section(&bmc);
+    section["username"] = json!("kepler");
+    section["password_file"] = json!(file);
+    let mut source = start(&section);
+    let words = wait_until(&mut source, "an error", |energy| {
+        (!energy.errors.is_empty()).then(|| words(energy, ErrorReason::Io))
+    });
+    assert!(words.contains("its first line is empty"), "{words}");
+    assert_eq!(bmc.asked().len(), 0, "the account is not locked by us");
+    std::fs::write(&file, "sesame\n").expect("a file");
+    wait_for_energy(&mut source);
 }
 
 #[test]
