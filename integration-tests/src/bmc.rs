@@ -92,6 +92,10 @@ struct Shared {
 pub enum Certificate {
     /// Signed by [`Bmc::ca`].
     Signed,
+    /// Signed by [`Bmc::ca`], for hosts that it is not.
+    OfAnotherHost,
+    /// Signed by [`Bmc::ca`], for a year that is over.
+    Expired,
     /// Signed by itself.
     SelfSigned,
     /// None: HTTP.
