@@ -201,10 +201,15 @@ impl Discovery {
         if self.chassis.iter().any(|other| other.id == chassis.id) {
             return;
         }
-        // Those that do not count cost no reading, and how many they are is limited with the requests.
+        // Those that do not count cost a little memory and no reading.
         let num_counted = self.chassis.iter().filter(|other| other.counts).count();
-        if chassis.counts && num_counted >= MOST_CHASSIS {
-            let words = format!("there are more than {MOST_CHASSIS} chassis; name those to use in `chassis`");
+        let (num, most) = if chassis.counts {
+            (num_counted, MOST_CHASSIS)
+        } else {
+            (self.chassis.len().saturating_sub(num_counted), MOST_MEMBERS)
+        };
+        if num >= most {
+            let words = format!("there are more than {most} chassis; name those to use in `chassis`");
             if !self.faults.iter().any(|fault| fault.words == words) {
                 self.faults.push(Fault::new(ErrorReason::Implausible, words));
             }
