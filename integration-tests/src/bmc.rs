@@ -38,6 +38,8 @@ pub enum Reply {
     BreakOff(Value),
     /// Head and first bytes, and then no more, with the connection left open.
     Stall(Value),
+    /// All of this, one byte after the other with 20 ms between them.
+    Drip(Value),
     /// The end of the connection instead of an answer.
     HangUp,
 }

@@ -49,6 +49,12 @@ fn every_fault_has_its_name_and_is_over_when_the_bmc_is_well_again() {
             "no whole answer within 200ms",
         ),
         (
+            "drips",
+            Reply::Drip(document()),
+            Timeout,
+            "no whole answer within 200ms",
+        ),
+        (
             "breaks off in mid-body",
             Reply::BreakOff(document()),
             Io,
@@ -63,6 +69,18 @@ fn every_fault_has_its_name_and_is_over_when_the_bmc_is_well_again() {
         ),
         ("empty", Reply::Bytes(Vec::new()), Parse, "no whole JSON"),
         ("HTML", Reply::Bytes(html), Parse, "HTML or XML"),
+        (
+            "bottomless",
+            Reply::Bytes(vec![b'['; 1 << 20]),
+            Parse,
+            "recursion limit",
+        ),
+        (
+            "compressed",
+            Reply::Bytes(b"\x1f\x8b\x08\x00\x00".to_vec()),
+            Parse,
+            "no whole JSON",
+        ),
         ("endless", Reply::Bytes(long), Parse, "longer than 1048576 bytes"),
         ("null", watts(json!(null)), Parse, "is null, expected a number"),
         ("text", watts(json!("N/A")), Parse, "is a text of 3 letters"),
