@@ -507,6 +507,16 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_look_hides_users_for_two_scans() {
+        let mut processes = Processes::new(PathBuf::from("/nothing"), Duration::from_secs(10));
+        let at = |seconds| MonotonicNanos::ZERO.after(Duration::from_secs(seconds));
+        assert!(!processes.hide_users(at(0)));
+        processes.hidden = Some(at(5));
+        assert!(processes.hide_users(at(25)));
+        assert!(!processes.hide_users(at(26)));
+    }
+
+    #[test]
     fn looks_that_were_refused_are_told_once_a_scan_and_not_per_process() {
         let mut processes = Processes::new(PathBuf::from("/nothing"), Duration::from_secs(10));
         processes.listed = Some(MonotonicNanos::ZERO);
