@@ -160,8 +160,26 @@ fn flags(options: &Options) -> Vec<Flag> {
         Flag {
             key: key.trim().to_owned(),
             value: Value::String(value.to_owned()),
-            name: format!("--set {set}"),
+            // Without the value, which may be a secret; whoever tells where a setting comes from also shows what may be seen of it.
+            name: format!("--set {}", key.trim()),
         }
     });
     named.chain(set).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_setting_comes_from_is_told_without_its_value() {
+        let options = Options {
+            set: vec!["sources.redfish.password = open-sesame".to_owned()],
+            ..Options::default()
+        };
+        let flags = flags(&options);
+        assert_eq!(flags[0].name, "--set sources.redfish.password");
+        assert_eq!(flags[0].key, "sources.redfish.password");
+        assert_eq!(flags[0].value, " open-sesame");
+    }
 }

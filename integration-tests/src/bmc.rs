@@ -38,6 +38,8 @@ pub enum Reply {
     BreakOff(Value),
     /// Head and first bytes, and then no more, with the connection left open.
     Stall(Value),
+    /// All of this, one byte after the other with 20 ms between them.
+    Drip(Value),
     /// The end of the connection instead of an answer.
     HangUp,
 }
@@ -92,6 +94,10 @@ struct Shared {
 pub enum Certificate {
     /// Signed by [`Bmc::ca`].
     Signed,
+    /// Signed by [`Bmc::ca`], for hosts that it is not.
+    OfAnotherHost,
+    /// Signed by [`Bmc::ca`], for a year that is over.
+    Expired,
     /// Signed by itself.
     SelfSigned,
     /// None: HTTP.

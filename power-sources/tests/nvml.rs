@@ -381,6 +381,29 @@ fn mig_instances_whose_shaders_are_measured_are_used_as_much_as_these_worked() {
     assert_eq!(source.read(at(8_000)).errors, []);
 }
 
+#[test]
+fn when_one_mig_instance_is_not_known_the_use_of_the_gpu_is_not_and_the_others_do_not_pay_for_it() {
+    let script = |fail: &str| {
+        format!(
+            "gpu 0 uuid=GPU-a energy_mj=0 mig=1\nmig 0 0 uuid=MIG-a gi=1 ci=0 slices=3\n\
+             mig 0 1 uuid=MIG-b gi=2 ci=0 slices=4{fail}\nproc 0 pid=10 gi=1 ci=0\nproc 0 pid=20 gi=2 ci=0\n"
+        )
+    };
+    let machine = Machine::new(&script(""));
+    let mut source = machine.open();
+    source.read(at(0));
+    machine.script(&script(" fail=999"));
+    let energy = source.read(at(7_000));
+    assert_eq!(totals(&energy), table([("gpu/GPU-a", 0)]));
+    assert_eq!(energy.zones[0].device, None);
+    assert_eq!(errors(&energy, ErrorReason::Io), 1);
+    machine.script(&script(""));
+    assert_eq!(
+        used(&source.read(at(14_000))),
+        (6_999, vec![(10, 2_999), (20, 3_999)])
+    );
+}
+
 // --- failures ---
 
 #[test]

@@ -223,10 +223,15 @@ impl Accounts {
 
     /// Accounts that are ended or gone.
     pub(crate) fn left(&self) -> impl Iterator<Item = &Account> {
-        let ids = self.ended.iter().chain(&self.gone);
-        ids.filter_map(|id| self.get(*id))
+        self.left_ids()
+            .filter_map(|id| self.get(id))
             // Since it was gone a report may have listed it again.
             .filter(|account| account.ended || account.gone)
+    }
+
+    /// Those of [`Self::left`], and some that a report has listed again since.
+    pub(crate) fn left_ids(&self) -> impl Iterator<Item = AccountId> {
+        self.ended.iter().chain(&self.gone).copied()
     }
 
     /// Forgets those that are gone and that `held` does not hold; `farewell` sees each one.

@@ -2,18 +2,24 @@
 //! Who used a device (a GPU): the only ones who pay for it.
 //!
 //! A device's energy and use come in one reading, so a reading that is late or lost costs nothing: the next one says both
-//! again, and the account of a process that the device knows is held until a reading does not list it any more. What the
-//! device was in use beyond its known users, and users whom no account is known for, weigh in as nobody: their part of the
-//! energy is unattributed, and never spread over others.
+//! again, and the account of a process that the device knows is held until a reading does not list it any more, or it has
+//! been dead for [`FAREWELLS`] payments: drivers list the dead for days at times. What the device was in use beyond its
+//! known users, and users whom no account is known for, weigh in as nobody: their part of the energy is unattributed, and
+//! never spread over others.
 
 use super::accounts::{AccountId, Accounts, Delta};
 use super::idle::BusyTime;
 use crate::model::{DeviceUse, MonotonicNanos};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Users of one device. A driver has a few hundred contexts at most; what a source lists beyond this weighs in as nobody.
 const MOST_USERS: usize = 4_096;
+/// Dead processes that are remembered while a reading is late: 16,384 are 100 KiB. Beyond, their use is nobody's.
+const MOST_DEAD: usize = 16_384;
+/// Payments after which a process that is gone can have used nothing more: its last use may come in the reading after that
+/// of its death, and be paid in the window after that.
+const FAREWELLS: u8 = 2;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct User {
@@ -23,13 +29,23 @@ struct User {
     owed: u64,
     listed: bool,
     account: Option<AccountId>,
+    /// Payments since the process is gone, and whether it is.
+    farewells: u8,
+    gone: bool,
 }
 
 /// One device since it was first heard of.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
     users: BTreeMap<u32, User>,
+    /// What users beyond [`MOST_USERS`] add up to.
+    beyond: u64,
     busy: Option<u64>,
+    /// Died while a reading was late.
+    dead: BTreeSet<AccountId>,
+    /// Whether a reading told of use, ever; and whether one since the last payment did not.
+    is_met: bool,
+    is_blind: bool,
     /// In use and not paid yet, whoever it was.
     owed: u64,
     /// Cumulative, for the idle floor.
@@ -38,36 +54,50 @@ pub(crate) struct Device {
 
 impl Device {
     /// A device as its first reading has it: what it was used before is nobody's debt here.
-    pub(crate) fn new(reading: &DeviceUse) -> Self {
+    pub(crate) fn new(reading: Option<&DeviceUse>) -> Self {
         let mut device = Self::default();
-        device.take(reading);
-        device.forgive();
+        device.take(reading, Duration::ZERO);
         device
     }
 
     /// Nothing is owed for what was used until now: there is no energy to pay for it with.
     pub(crate) fn forgive(&mut self) {
         self.owed = 0;
+        self.is_blind = false;
         self.users.values_mut().for_each(|user| user.owed = 0);
     }
 
-    /// Enters a newer reading.
-    pub(crate) fn take(&mut self, reading: &DeviceUse) {
+    /// Whether all readings since the last payment told of use. A device that does not tell may be at rest or at work.
+    pub(crate) const fn tells(&self) -> bool {
+        !self.is_blind
+    }
+
+    /// Enters a newer reading, `elapsed` after the one before; `None` is one that does not tell of use.
+    pub(crate) fn take(&mut self, reading: Option<&DeviceUse>, elapsed: Duration) {
+        let Some(reading) = reading else {
+            self.is_blind = true;
+            return;
+        };
+        let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.users.values_mut().for_each(|user| user.listed = false);
-        let mut together = 0_u64;
+        let (mut together, mut beyond) = (0_u64, 0_u64);
         for row in &reading.users {
             let used = row.used.as_nanos();
             if !self.users.contains_key(&row.pid) && self.users.len() >= MOST_USERS {
+                beyond = beyond.saturating_add(used);
                 continue;
             }
             let user = self.users.entry(row.pid).or_default();
-            // A total that went back belongs to another process of that pid: all of it is new.
-            let step = used.checked_sub(user.used).unwrap_or(used);
+            // A total that went back belongs to another process of that pid: all of it is new, and it is no older than
+            // the reading before.
+            let step = used.checked_sub(user.used).unwrap_or_else(|| used.min(elapsed));
             user.used = used;
             user.owed = user.owed.saturating_add(step);
             user.listed = true;
             together = together.saturating_add(step);
         }
+        together = together.saturating_add(beyond.saturating_sub(self.beyond));
+        self.beyond = beyond;
         let busy = reading.busy.map(|busy| busy.as_nanos());
         let stepped = match (busy, self.busy) {
             (Some(now), Some(then)) => now.saturating_sub(then),
@@ -75,6 +105,9 @@ impl Device {
         };
         self.busy = busy;
         self.owed = self.owed.saturating_add(stepped.max(together));
+        if !std::mem::replace(&mut self.is_met, true) {
+            self.forgive();
+        }
     }
 
     /// Finds the accounts of users: the one of a pid that ran most in this window, else one that lives, else the newest.
@@ -115,7 +148,21 @@ impl Device {
             {
                 user.account = Some(*id);
             }
+            let account = user.account.and_then(|id| accounts.get(id));
+            user.gone = account.is_some_and(|account| account.gone);
         }
+    }
+
+    /// The reading is late: who died in this window may turn out to have used the device.
+    pub(crate) fn remember(&mut self, dead: impl Iterator<Item = AccountId>) {
+        let room = MOST_DEAD.saturating_sub(self.dead.len());
+        self.dead.extend(dead.take(room));
+    }
+
+    /// Nobody waits for a reading any more.
+    pub(crate) fn give_up(&mut self) {
+        self.dead.clear();
+        self.users.values_mut().for_each(|user| user.account = None);
     }
 
     /// Who pays for the time since the last payment, in nanoseconds of use, and how much of it was nobody's. `elapsed` is
@@ -141,7 +188,17 @@ impl Device {
                 }
                 None => nameless = nameless.saturating_add(owed),
             }
+            user.farewells = if user.gone {
+                user.farewells.saturating_add(1)
+            } else {
+                0
+            };
+            if user.farewells >= FAREWELLS {
+                user.account = None;
+            }
         }
+        self.is_blind = false;
+        self.dead.clear();
         let in_use = std::mem::take(&mut self.owed);
         let most = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.in_use = self.in_use.saturating_add(in_use.min(most));
@@ -161,6 +218,6 @@ impl Device {
 
     /// Whether `id` is the account of a user.
     pub(crate) fn holds(&self, id: AccountId) -> bool {
-        self.users.values().any(|user| user.account == Some(id))
+        self.dead.contains(&id) || self.users.values().any(|user| user.account == Some(id))
     }
 }

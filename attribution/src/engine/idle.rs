@@ -5,6 +5,11 @@
 //! percent, and the floor is the lowest bin's median. A median needs many low samples to move, so that one short or
 //! torn interval poisons nothing; a node that was busy from its first second starts too high and comes down as soon as
 //! it sees quieter windows. The floor never takes more than a window's own energy.
+//!
+//! A device (a GPU) is different: it may run one job at full load for days, and what it draws then is no floor. So it
+//! is learned from only while it rests; until it was seen at rest the idle share of time decides. A device draws more at
+//! rest while a process has a context on it (an H100 122 W instead of 73), and the floor follows within five windows:
+//! what a context costs is idle, and not its owner's.
 
 use crate::model::{Component, Microjoules, Microwatts};
 use std::time::Duration;
@@ -44,10 +49,14 @@ impl BusyTime {
 #[derive(Debug, Default)]
 pub(crate) struct Floor {
     bins: [Bin; BINS],
+    /// Learn only from a place at rest.
+    rest_only: bool,
 }
 
 /// Bins of busy share.
 const BINS: usize = 20;
+/// A device that is busier than so many thousandths does not rest. Drivers tell 1 % of a GPU where nothing runs.
+const RESTS: u32 = 10;
 /// Samples kept per bin, newest win: enough for a median that three wild ones cannot move.
 const KEPT: usize = 8;
 /// Samples that a bin needs before it is believed.
@@ -83,15 +92,23 @@ impl Bin {
 }
 
 impl Floor {
+    /// The floor of a device.
+    pub(crate) fn of_a_device() -> Self {
+        Self {
+            rest_only: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes one interval's mean power into account.
     pub(crate) fn learn(&mut self, energy: Microjoules, elapsed: Duration, busy: BusyTime) {
         if elapsed < SHORTEST {
             return;
         }
-        let Some(bin) = busy
-            .permille()
-            .and_then(|permille| usize::try_from(permille).ok())
-        else {
+        let Some(permille) = busy.permille().filter(|it| !self.rest_only || *it < RESTS) else {
+            return;
+        };
+        let Ok(bin) = usize::try_from(permille) else {
             return;
         };
         if let Some(bin) = self.bins.get_mut((bin * BINS / 1_000).min(BINS - 1)) {

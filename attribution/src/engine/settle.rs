@@ -56,7 +56,7 @@ impl Engine {
         let equal = (self.settings.idle_share == IdleShare::Equal).then(|| self.one_account_per_process());
         for (index, zone) in self.zones.iter_mut().enumerate() {
             let work = &mut self.work;
-            zone.find_users(&self.accounts, &work.deltas);
+            zone.find_users(&self.accounts, &work.deltas, now);
             let Some(due) = due(zone, &work.deltas, &self.packages, &self.settings.floor, now) else {
                 continue;
             };

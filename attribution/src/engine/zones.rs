@@ -20,6 +20,8 @@ use std::time::Duration;
 /// name: who ran an hour ago is no longer known, and a guess would be somebody's wrong bill. (Meters that are asked less
 /// often than once a tick are carried for as a rule: every 5 minutes at most.)
 const CARRIED: Duration = Duration::from_secs(3_600);
+/// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
+const AWAY: Duration = Duration::from_secs(180);
 /// Accounts in a carry: 16,384 are 400 KiB. What does not fit weighs in as unknown.
 const CARRIED_ACCOUNTS: usize = 16_384;
 
@@ -94,6 +96,7 @@ pub(crate) struct Due {
 
 impl ZoneState {
     fn new(source: SourceId, reading: &ZoneReading) -> Self {
+        let device = device_of(reading);
         Self {
             account: ZoneAccount {
                 zone: reading.zone.clone(),
@@ -109,7 +112,9 @@ impl ZoneState {
                 up: true,
             },
             carry: Carry::default(),
-            floor: Floor::default(),
+            floor: device
+                .as_ref()
+                .map_or_else(Floor::default, |_| Floor::of_a_device()),
             paid: None,
             elapsed: Duration::ZERO,
             latest: Reading {
@@ -117,7 +122,7 @@ impl ZoneState {
                 idle: reading.idle,
                 at: reading.at,
             },
-            device: device_of(reading),
+            device,
         }
     }
 
@@ -152,9 +157,18 @@ impl ZoneState {
                 idle
             }
             _ => {
-                self.floor.learn(energy, elapsed, busy);
+                // A device that does not tell who uses it may be at rest or at work: it teaches nothing, and what no
+                // floor is known for is nobody's, and not idle.
+                let tells = self.device.as_ref().is_none_or(Device::tells);
+                if tells {
+                    self.floor.learn(energy, elapsed, busy);
+                }
                 self.account.floor = self.floor.in_force(policy, component);
-                self.floor.idle_part(policy, component, energy, elapsed, busy)
+                if tells || self.account.floor.is_some() {
+                    self.floor.idle_part(policy, component, energy, elapsed, busy)
+                } else {
+                    Microjoules::ZERO
+                }
             }
         };
         self.account.power = Some(energy.mean_power(elapsed));
@@ -167,10 +181,17 @@ impl ZoneState {
         Some(due)
     }
 
-    /// Finds the accounts of those who used the device.
-    pub(crate) fn find_users(&mut self, accounts: &Accounts, deltas: &[Delta]) {
-        if let Some(device) = &mut self.device {
-            device.find_accounts(accounts, deltas);
+    /// Finds the accounts of those who used the device. None are held for one that has been away too long.
+    pub(crate) fn find_users(&mut self, accounts: &Accounts, deltas: &[Delta], now: MonotonicNanos) {
+        let (waits, away) = (!self.is_due(), now.since(self.latest.at));
+        let Some(device) = &mut self.device else { return };
+        if waits && away >= AWAY {
+            device.give_up();
+            return;
+        }
+        device.find_accounts(accounts, deltas);
+        if waits {
+            device.remember(accounts.left_ids());
         }
     }
 
@@ -256,10 +277,12 @@ impl ZoneState {
         if reading.at <= self.latest.at {
             return;
         }
-        match (&mut self.device, &reading.device) {
-            (Some(device), Some(used)) => device.take(used),
-            (None, Some(_)) => self.device = device_of(reading),
-            (_, None) => {}
+        match &mut self.device {
+            Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),
+            None => {
+                self.device = device_of(reading);
+                self.device.iter().for_each(|_| self.floor = Floor::of_a_device());
+            }
         }
         self.latest = Reading {
             total: reading.total.max(self.latest.total),
@@ -294,10 +317,8 @@ pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energ
 
 /// A GPU is a device also where nothing tells who used it: then nobody by name pays for it.
 fn device_of(reading: &ZoneReading) -> Option<Device> {
-    match &reading.device {
-        Some(used) => Some(Device::new(used)),
-        None => (reading.zone.component == Component::Gpu).then(Device::default),
-    }
+    let is_device = reading.device.is_some() || reading.zone.component == Component::Gpu;
+    is_device.then(|| Device::new(reading.device.as_ref()))
 }
 
 fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {

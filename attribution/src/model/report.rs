@@ -250,7 +250,8 @@ pub struct ZoneReading {
     /// The moment that `total` is about. A meter that is asked less often than the tick repeats its last reading with
     /// that reading's moment; nothing new is paid until it moves on.
     pub at: MonotonicNanos,
-    /// Who used the device; `None` for what is no device. Only these processes pay for it.
+    /// Who used the device; only these processes pay for it. `None` for what is no device, and for a GPU whose use is not
+    /// known at this reading: that is not the same as nobody, and what its energy is worth then is unattributed.
     pub device: Option<DeviceUse>,
 }
 

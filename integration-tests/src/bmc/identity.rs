@@ -10,8 +10,15 @@ use std::sync::Arc;
 /// A server's TLS settings, who signed its certificate (PEM), and its fingerprint.
 pub(super) fn identity(certificate: Certificate) -> (Arc<ServerConfig>, String, String) {
     let key = KeyPair::generate().expect("a key");
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let params = CertificateParams::new(names).expect("names");
+    let names = match certificate {
+        Certificate::OfAnotherHost => vec!["192.0.2.1".to_owned(), "other.example".to_owned()],
+        _ => vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+    };
+    let mut params = CertificateParams::new(names).expect("names");
+    if certificate == Certificate::Expired {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    }
     let (leaf, ca) = if certificate == Certificate::SelfSigned {
         let leaf = params.self_signed(&key).expect("a certificate");
         let ca = leaf.pem();

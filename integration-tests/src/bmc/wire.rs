@@ -189,6 +189,20 @@ fn write_reply(
             return Ok(false);
         }
         Reply::HangUp => return Ok(false),
+        Reply::Drip(document) => {
+            let body = document.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes())?;
+            socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+            for byte in body.as_bytes() {
+                stream.write_all(&[*byte])?;
+                stream.flush()?;
+                // Nothing comes while the other side waits: a pause.
+                drop(socket.peek(&mut [0]));
+            }
+            socket.set_read_timeout(None)?;
+            return Ok(false);
+        }
         Reply::BreakOff(document) | Reply::Stall(document) => {
             let body = document.to_string();
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());

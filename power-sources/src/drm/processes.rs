@@ -95,6 +95,8 @@ pub(crate) struct Processes {
     /// When looks were last allowed for.
     looked: Option<MonotonicNanos>,
     refused: u64,
+    /// When a look was refused last.
+    hidden: Option<MonotonicNanos>,
     too_many: u64,
     complained: Option<MonotonicNanos>,
 }
@@ -113,6 +115,7 @@ impl Processes {
             list: 0,
             looked: None,
             refused: 0,
+            hidden: None,
             too_many: 0,
             complained: None,
         }
@@ -130,12 +133,22 @@ impl Processes {
         {
             faults.push(Fault::io(&self.root, &error));
         }
+        let refused_before = self.refused;
         self.look_at_the_due(now, cards);
         let sightings = self.ask_the_holders(cards);
+        if self.refused > refused_before {
+            self.hidden = Some(now);
+        }
         if self.complained.is_none_or(|last| now.since(last) >= self.scan) {
             faults.extend(self.complaints(now));
         }
         (sightings, faults)
+    }
+
+    /// Whether there may be users that cannot be seen: each process is looked at once in a scan, so a refusal says so for two.
+    pub(crate) fn hide_users(&self, now: MonotonicNanos) -> bool {
+        let two_scans = self.scan.saturating_mul(2);
+        self.hidden.is_some_and(|last| now.since(last) <= two_scans)
     }
 
     /// Takes the list of processes: new ones are due at once, those that are gone are forgotten.
@@ -491,6 +504,16 @@ mod tests {
         }
         assert_eq!(numbers(&mut processes, 5), [1, 2, 3]);
         assert_eq!(numbers(&mut processes, 10), [asked]);
+    }
+
+    #[test]
+    fn a_refused_look_hides_users_for_two_scans() {
+        let mut processes = Processes::new(PathBuf::from("/nothing"), Duration::from_secs(10));
+        let at = |seconds| MonotonicNanos::ZERO.after(Duration::from_secs(seconds));
+        assert!(!processes.hide_users(at(0)));
+        processes.hidden = Some(at(5));
+        assert!(processes.hide_users(at(25)));
+        assert!(!processes.hide_users(at(26)));
     }
 
     #[test]

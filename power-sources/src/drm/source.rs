@@ -298,7 +298,8 @@ impl PowerSource for Gpus {
                 idle: None,
                 provenance,
                 at,
-                device: Some(DeviceUse {
+                // A card that does not tell how busy it is, with users that may be hidden: nobody knows whether it rests.
+                device: (busy.is_some() || !self.processes.hide_users(now)).then(|| DeviceUse {
                     busy,
                     users: self.ledger.users(position),
                 }),

@@ -477,6 +477,19 @@ fn a_rail_that_is_off_costs_only_itself() {
 }
 
 #[test]
+fn a_zone_of_several_rails_goes_on_by_those_that_answer() {
+    let tree = jetson_agx_orin();
+    let both = json!([{ "chip": "ina3221", "label": "V*", "component": "package" }]);
+    let mut source = opened(&with_rules(&tree, both), COMPONENTS);
+    source.read(at(0));
+    tree.chip_break(1, "curr2_input");
+    // 7.6 W, 5 W and 1 W are left; 5.7 W are missing, and the moment is that of the others.
+    let energy = source.read(at(10_000));
+    assert_eq!(totals(&energy), joules([("package/socket0", 136)]));
+    assert_eq!(energy.zones[0].at, at(10_000));
+}
+
+#[test]
 fn sockets_keep_their_numbers_when_their_driver_is_loaded_again() {
     let tree = altra();
     let mut source = opened(&section(&tree), COMPONENTS);

@@ -253,6 +253,7 @@ mod tests {
             cpu(Vendor::Intel, 19, 0x01), // Diamond Rapids: has no such registers
             cpu(Vendor::Intel, 6, 0x4d),  // Avoton: neither in the kernel's list nor of one unit
             cpu(Vendor::Amd, 0x15, 0x60), // before Zen
+            cpu(Vendor::Amd, 0x16, 0x30), // the last before Zen: without these registers
             cpu(Vendor::Other, 7, 0x3b),
         ];
         for identity in unknown {

@@ -169,7 +169,8 @@ impl<'nvml> Devices<'nvml> {
         // A GPU from before MIG does not know the question.
         let mode = calls.known("MIG mode", handle.device.mig_mode());
         if mode.is_some_and(|mode| mode.current != 0) {
-            return Load::Sliced(calls.instances(self.nvml, handle, &mut self.samples));
+            let instances = calls.instances(self.nvml, handle, &mut self.samples);
+            return instances.map_or(Load::Unknown, Load::Sliced);
         }
         calls.whole(&handle.device, question.since)
     }
@@ -255,16 +256,15 @@ impl Calls<'_> {
         compute.into_iter().chain(graphics).flatten().collect()
     }
 
+    /// `None` when one of them is not known: the others would have to pay for it.
     fn instances<'nvml>(
         &mut self,
         nvml: &'nvml Nvml,
         handle: &Handle<'nvml>,
         samples: &mut BTreeMap<(Arc<str>, u32), GpmSample<'nvml>>,
-    ) -> Vec<Instance> {
+    ) -> Option<Vec<Instance>> {
         // The most that it can have, which is the number of its slices.
-        let of = self
-            .known("number of MIG instances", handle.device.mig_device_count())
-            .unwrap_or(0);
+        let of = self.known("number of MIG instances", handle.device.mig_device_count())?;
         let mut found = Vec::new();
         let mut fresh = BTreeMap::new();
         for index in 0..of.min(MOST_INSTANCES) {
@@ -272,10 +272,8 @@ impl Calls<'_> {
                 Err(NvmlError::NotFound | NvmlError::InvalidArg) => continue,
                 answer => self.known("MIG instance", answer),
             };
-            let Some(instance) = instance else { continue };
-            let Some(attributes) = self.known("attributes of a MIG instance", instance.attributes()) else {
-                continue;
-            };
+            let instance = instance?;
+            let attributes = self.known("attributes of a MIG instance", instance.attributes())?;
             let running = self.running(&instance);
             // Only a process tells the number that counters of performance go by; without one there is no use.
             let number = running.iter().find_map(|process| process.gpu_instance_id);
@@ -295,7 +293,7 @@ impl Calls<'_> {
         }
         samples.retain(|(uuid, _), _| *uuid != handle.uuid);
         samples.append(&mut fresh);
-        found
+        Some(found)
     }
 }
 

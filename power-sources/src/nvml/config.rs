@@ -18,7 +18,7 @@ pub struct NvmlConfig {
     /// The driver's folder with one entry per GPU. When its entries change, the library is opened again, because it does
     /// not notice GPUs that come. A folder that is not there says nothing.
     pub root: PathBuf,
-    /// Shortest time between two readings, from 100 ms to 1 min. On an H100 one costs 6 ms of CPU time per GPU, nearly all of it
+    /// Shortest time between two readings, from 100 ms to 1 min. On an H100 one costs 6 to 14 ms of CPU time per GPU, nearly all of it
     /// inside the driver, so a shorter tick does not ask more often: it repeats the last reading with its moment.
     pub interval: Lasting,
     /// Highest plausible power of one GPU in watts; 0 takes four times the highest limit that its board can be set to

@@ -2,7 +2,7 @@
 //! One GPU since it was first seen: owns its energy total and the totals of its users, none of which ever falls while it
 //! is listed, and asks nobody.
 
-use super::driver::{Look, Member, Meter};
+use super::driver::{Load, Look, Member, Meter};
 use super::load::{Rates, Tracker, WHOLE};
 use crate::backoff::Backoff;
 use crate::counter::{CounterTrack, Step};
@@ -106,6 +106,7 @@ impl Gpu {
     pub(super) fn take(&mut self, look: Look, now: MonotonicNanos) -> (Option<ZoneReading>, Vec<Complaint>) {
         let mut complaints: Vec<Complaint> = Vec::new();
         complaints.extend(look.faults.into_iter().map(|fault| (fault.reason, fault.words)));
+        let is_known = !matches!(look.load, Load::Unknown);
         let (rates, refused) = self.tracker.rates(&look.load, now);
         if refused > 0 {
             let words = format!(
@@ -114,7 +115,9 @@ impl Gpu {
             );
             complaints.push((ErrorReason::Implausible, words));
         }
-        if self.used.advance(&rates, now) > 0 {
+        if !is_known {
+            self.used.skip(now);
+        } else if self.used.advance(&rates, now) > 0 {
             let words = format!(
                 "{}: more than {MOST_USERS} processes; the others are unknown users",
                 self.uuid
@@ -131,10 +134,10 @@ impl Gpu {
             return (None, complaints);
         }
         self.backoff.succeeded();
-        (Some(self.reading(now)), complaints)
+        (Some(self.reading(now, is_known)), complaints)
     }
 
-    fn reading(&self, now: MonotonicNanos) -> ZoneReading {
+    fn reading(&self, now: MonotonicNanos, is_known: bool) -> ZoneReading {
         ZoneReading {
             zone: self.zone.clone(),
             total: self.before + self.total.so_far(),
@@ -144,7 +147,8 @@ impl Gpu {
                 Total::Integrated(_) => Provenance::Integrated,
             },
             at: now,
-            device: Some(self.used.so_far()),
+            // Not to be known is not to be at rest.
+            device: is_known.then(|| self.used.so_far()),
         }
     }
 
@@ -235,6 +239,11 @@ impl Used {
             *self.users.entry(*pid).or_default() += share(*rate, elapsed);
         }
         too_many
+    }
+
+    /// Lets the time since the last call go by: who used it is not known.
+    fn skip(&mut self, now: MonotonicNanos) {
+        self.last = Some(self.last.map_or(now, |last| last.max(now)));
     }
 
     fn so_far(&self) -> DeviceUse {

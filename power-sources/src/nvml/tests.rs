@@ -602,6 +602,77 @@ fn processes_beyond_the_bound_are_users_without_a_name() {
 }
 
 #[test]
+fn use_that_is_not_known_is_not_told_as_rest_and_goes_on_where_it_stopped() {
+    let mut gpu = Gpu::new(&member("GPU-a"), 0);
+    let shared = || {
+        Load::Whole(Whole {
+            busy: Some(100),
+            periods: Vec::new(),
+            samples: None,
+            running: vec![1],
+        })
+    };
+    let mut told = |load, seconds: u64| {
+        let (reading, _) = gpu.take(counted(0, load), at(seconds * 1_000));
+        let device = reading.unwrap().device?;
+        Some((
+            device.busy?.as_nanos() / 1_000_000_000,
+            users(&device)[&1] / 1_000_000_000,
+        ))
+    };
+    assert_eq!(told(shared(), 0), Some((0, 0)));
+    assert_eq!(told(shared(), 5), Some((5, 5)));
+    assert_eq!(told(Load::Unknown, 6), None);
+    assert_eq!(told(Load::Unknown, 7), None);
+    assert_eq!(told(shared(), 8), Some((6, 6)));
+}
+
+#[test]
+fn a_board_that_tells_no_limit_or_none_at_all_is_believed_up_to_4000_watts() {
+    for limit in [None, Some(Microwatts::from_micro(0))] {
+        let mut gpu = Gpu::new(
+            &Member {
+                limit,
+                ..member("GPU-a")
+            },
+            0,
+        );
+        let mut total = |millijoules, seconds: u64| {
+            let (reading, _) = gpu.take(counted(millijoules, Load::Unknown), at(seconds * 1_000));
+            reading.unwrap().total.as_micro()
+        };
+        assert_eq!(total(0, 0), 0);
+        assert_eq!(total(10 * 3_900_000, 10), 10 * 3_900_000_000);
+        assert_eq!(total(10 * 3_900_000 + 10 * 4_300_000, 20), 10 * 3_900_000_000);
+    }
+}
+
+#[test]
+fn a_process_that_left_and_came_again_begins_at_zero() {
+    let mut gpu = Gpu::new(&member("GPU-a"), 0);
+    let load = |running: &[u32]| {
+        Load::Whole(Whole {
+            busy: Some(100),
+            periods: Vec::new(),
+            samples: None,
+            running: running.to_vec(),
+        })
+    };
+    let mut told = |running: &[u32], seconds: u64| {
+        let (reading, _) = gpu.take(counted(0, load(running)), at(seconds * 1_000));
+        let device = reading.unwrap().device.unwrap();
+        users(&device)
+            .into_iter()
+            .map(|(pid, used)| (pid, used / 1_000_000_000))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[1], 0), [(1, 0)]);
+    assert_eq!(told(&[1], 5), [(1, 5)]);
+    assert_eq!(told(&[2], 6), [(2, 1)]);
+    assert_eq!(told(&[1], 8), [(1, 2)]);
+}
+
+#[test]
 fn use_in_a_gap_that_is_too_long_is_not_known() {
     let mut gpu = Gpu::new(&member("GPU-a"), 0);
     let load = || {
@@ -722,7 +793,11 @@ proptest! {
                 told = None;
                 continue;
             };
-            let device = reading.device.unwrap();
+            let Some(device) = reading.device else {
+                // Neither rest nor use: the next reading goes on from here.
+                told = None;
+                continue;
+            };
             if let Some((total, before)) = told {
                 prop_assert!(reading.total.as_micro() >= total);
                 let (then, after) = (users(&before), users(&device));

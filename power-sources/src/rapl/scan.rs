@@ -6,11 +6,17 @@
 //! links, and a sub-zone is also a folder inside its parent; entries are told apart by their own name, so
 //! each counts once, from either side. Folder numbers mean nothing (psys may sit between two packages): only
 //! `name` says what a zone is.
+//!
+//! A package without any constraint is AMD's or Hygon's (`rapl_msr_priv_amd` in intel_rapl_msr.c has no limits; every Intel
+//! package has). Two zones of theirs are not what they are called:
+//! - `package-0-die-N`: Linux 6.9 to 6.11 take core complexes for dies (0x80000026 leaf) and register one zone for each, but
+//!   the counter is the package's in all of them ("Fix the energy-pkg event for AMD CPUs"). The first stands for the package.
+//! - `core`: 0xc001029a is a counter of one core, and what is read is that of the zone's first CPU. It is left out.
 
 use crate::files::{Fault, number_file, small_file};
 use attribution::model::{Component, ErrorReason, Microwatts, PackageId, Place, Zone};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -124,17 +130,29 @@ pub(super) fn scan(root: &Path) -> Result<Scan, Fault> {
     let folders = folders(root, &mut scan.faults)?;
     let mut places: BTreeMap<FolderName, Place> = BTreeMap::new();
     let mut zones: BTreeMap<Zone, (Control, PathBuf)> = BTreeMap::new();
+    let mut amd = BTreeSet::new();
     // Parents come before their children, and intel-rapl before intel-rapl-mmio: that is the order of the keys.
     for (folder, dir) in folders {
-        match identify(&folder, &dir, &places) {
-            Ok(zone) => {
-                if folder.numbers.len() == 1 {
-                    places.insert(folder.clone(), zone.place.clone());
-                }
-                keep(&mut zones, &mut scan.faults, folder.control, zone, dir);
+        let mut zone = match identify(&folder, &dir, &places) {
+            Ok(zone) => zone,
+            Err(fault) => {
+                scan.faults.push(fault);
+                continue;
             }
-            Err(fault) => scan.faults.push(fault),
+        };
+        if folder.numbers.len() == 1 {
+            places.insert(folder.clone(), zone.place.clone());
+            if zone.component == Component::Package && has_no_limits(&dir) {
+                amd.insert(folder.clone());
+            }
         }
+        if amd.contains(&folder) || folder.parent().is_some_and(|parent| amd.contains(&parent)) {
+            match of_amd(zone, &zones) {
+                Some(meant) => zone = meant,
+                None => continue,
+            }
+        }
+        keep(&mut zones, &mut scan.faults, folder.control, zone, dir);
     }
     scan.found = zones
         .into_iter()
@@ -163,6 +181,30 @@ fn identify(folder: &FolderName, dir: &Path, places: &BTreeMap<FolderName, Place
         }
     };
     Ok(Zone { component, place })
+}
+
+/// Whether a package has no constraint at all, and so is AMD's (see the module's head).
+fn has_no_limits(package: &Path) -> bool {
+    !package.join("constraint_0_name").exists()
+}
+
+/// What a zone of AMD's stands for; `None` where that is here already, or is none of a package's.
+fn of_amd(zone: Zone, zones: &BTreeMap<Zone, (Control, PathBuf)>) -> Option<Zone> {
+    match (zone.component, &zone.place) {
+        (Component::Core, _) => None,
+        (
+            Component::Package,
+            Place::Socket {
+                package,
+                die: Some(_),
+            },
+        ) => {
+            let place = Place::socket(*package);
+            let whole = Zone { place, ..zone };
+            (!zones.contains_key(&whole)).then_some(whole)
+        }
+        _ => Some(zone),
+    }
 }
 
 fn keep(
@@ -256,9 +298,14 @@ impl Limits {
         let stated = (0..3)
             .filter_map(|index| number_file(&found.dir.join(format!("constraint_{index}_max_power_uw"))).ok())
             .max();
+        let modulus = modulus(range);
+        let most = max_power(found.zone.component, stated, configured);
         Ok(Self {
-            modulus: modulus(range),
-            max_power: max_power(found.zone.component, stated, configured),
+            modulus,
+            max_power: match configured {
+                Some(_) => most,
+                None => most.min(turning_power(modulus)),
+            },
         })
     }
 }
@@ -268,6 +315,15 @@ impl Limits {
 /// 1 J.
 fn modulus(range: u64) -> u64 {
     range.saturating_add((range / u64::from(u32::MAX)).max(1))
+}
+
+/// The power at which a turn of the counter lasts a little longer than the longest tick. Believing in more would make every
+/// step of such a tick one that may hide a turn, and every reset a wrap: server memory has a turn of 65.7 kJ and states the
+/// power of its package.
+fn turning_power(modulus: u64) -> Microwatts {
+    /// The longest tick is 60 s; what it is late by at most, and the slack of `CounterTrack::limit`.
+    const LONGEST: u64 = 62;
+    Microwatts::from_micro(modulus / LONGEST)
 }
 
 /// The most that a zone is believed to use.

@@ -55,6 +55,9 @@ impl Tree {
         self.link(entry);
         self.set(entry, "name", format!("{name}\n").as_bytes());
         self.set(entry, "max_energy_range_uj", format!("{range}\n").as_bytes());
+        if name.starts_with("package") && range != AMD {
+            self.set(entry, "constraint_0_name", b"long_term\n");
+        }
         self.energy(entry, energy);
     }
 
@@ -213,8 +216,8 @@ fn other_control_types_are_left_alone() {
     tree.control("dtpm");
     tree.zone("dtpm:0", "package-7", INTEL, 0);
     tree.zone("dtpm:0:0", "dram", INTEL, 0);
-    tree.zone("intel-rapl:0", "package-0", AMD, 0);
-    tree.zone("intel-rapl:0:0", "core", AMD, 0);
+    tree.zone("intel-rapl:0", "package-0", INTEL, 0);
+    tree.zone("intel-rapl:0:0", "core", INTEL, 0);
     assert_eq!(
         scanned(&tree.root()),
         folders([
@@ -222,6 +225,38 @@ fn other_control_types_are_left_alone() {
             ("core/socket0", "intel-rapl:0:0")
         ])
     );
+}
+
+#[test]
+fn what_linux_calls_dies_of_an_amd_package_is_one_counter_and_its_core_zone_is_that_of_a_single_core() {
+    let tree = Tree::new();
+    for (folder, package, die) in [(0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 1, 0), (4, 1, 1)] {
+        let entry = format!("intel-rapl:{folder}");
+        tree.zone(&entry, &format!("package-{package}-die-{die}"), AMD, 1_000_000);
+        tree.zone(&format!("{entry}:0"), "core", AMD, 0);
+    }
+    let expected = [
+        ("package/socket0", "intel-rapl:0"),
+        ("package/socket1", "intel-rapl:3"),
+    ];
+    let scan = scan::scan(&tree.root()).unwrap();
+    assert_eq!(scanned(&tree.root()), folders(expected));
+    assert_eq!(scan.faults, []);
+    let mut rapl = tree.open(COMPONENTS);
+    rapl.read(at(1));
+    for folder in 0..5 {
+        tree.energy(&format!("intel-rapl:{folder}"), 301_000_000);
+    }
+    // 300 J each, however often they are shown.
+    let once = table([("package/socket0", 300_000_000), ("package/socket1", 300_000_000)]);
+    assert_eq!(zones(&rapl.read(at(2))), once);
+    // The CPUs of the complex that stood for the package go offline.
+    tree.remove("intel-rapl:0:0");
+    tree.remove("intel-rapl:0");
+    tree.energy("intel-rapl:1", 302_000_000);
+    let energy = rapl.read(at(3));
+    assert_eq!(zones(&energy)[0], ("package/socket0".to_owned(), 301_000_000));
+    assert_eq!(errors(&energy), []);
 }
 
 #[test]
@@ -382,6 +417,39 @@ fn a_gap_in_which_the_counter_may_have_turned_is_paid_as_a_lower_bound_and_told(
     assert_eq!(
         errors(&energy),
         [("package/socket0".to_owned(), ErrorReason::Timeout, 1)]
+    );
+}
+
+#[test]
+fn the_longest_tick_hides_no_turn_so_each_is_paid_without_a_word_and_a_reset_in_it_is_dropped() {
+    let tree = Tree::new();
+    tree.zone("intel-rapl:0", "package-0", INTEL, 0);
+    tree.zone("intel-rapl:0:0", "dram", DRAM, 0);
+    // As the driver states it of a package's memory on real servers: the figure of the package.
+    for zone in ["intel-rapl:0", "intel-rapl:0:0"] {
+        tree.set(zone, "constraint_0_max_power_uw", b"700000000\n");
+    }
+    let mut rapl = tree.open(NODE);
+    rapl.read(at(0));
+    for (entry, joules) in [("intel-rapl:0", 42_000), ("intel-rapl:0:0", 6_000)] {
+        tree.energy(entry, joules * 1_000_000);
+    }
+    let energy = rapl.read(at(60));
+    assert_eq!(
+        zones(&energy),
+        table([
+            ("package/socket0", 42_000_000_000),
+            ("dram/socket0", 6_000_000_000)
+        ])
+    );
+    assert_eq!(errors(&energy), []);
+    // The driver was loaded again: a turn of 59 kJ would be a kilowatt of memory.
+    tree.energy("intel-rapl:0:0", 5_900_000_000);
+    let energy = rapl.read(at(120));
+    assert_eq!(zones(&energy)[1], ("dram/socket0".to_owned(), 6_000_000_000));
+    assert_eq!(
+        errors(&energy),
+        [("dram/socket0".to_owned(), ErrorReason::Reset, 1)]
     );
 }
 
@@ -711,8 +779,8 @@ fn the_record_of_two_intel_sockets_gives_these_zones() {
             ("package/socket1", 309_844_970, 262_143_328_850, 1_320),
             ("core/socket0", 4_906_176, 262_143_328_850, 1_320),
             ("core/socket1", 211_622_077, 262_143_328_850, 1_320),
-            ("dram/socket0", 3_184_863, 65_712_999_613, 1_320),
-            ("dram/socket1", 35_190_428, 65_712_999_613, 1_320),
+            ("dram/socket0", 3_184_863, 65_712_999_613, 1_059),
+            ("dram/socket1", 35_190_428, 65_712_999_613, 1_059),
             ("platform/psys", 317_272_198, 262_143_328_850, 4_000),
             ("platform/psys-1", 728_732_875, 262_143_328_850, 4_000),
         ])
@@ -723,10 +791,7 @@ fn the_record_of_two_intel_sockets_gives_these_zones() {
 fn the_record_of_an_amd_socket_gives_these_zones() {
     assert_eq!(
         recorded(include_str!("../../tests/fixtures/amd-1-socket-amdgpu.txt")),
-        rows([
-            ("package/socket0", 27_753_340, 65_532_610_987, 1_000),
-            ("core/socket0", 22_137_282, 65_532_610_987, 1_000),
-        ])
+        rows([("package/socket0", 27_753_340, 65_532_610_987, 1_000),])
     );
 }
 

@@ -66,9 +66,11 @@ impl Bmc {
 
     /// Ends the session, if there is one. Best effort: a BMC ends it by itself after some time without requests.
     pub(super) async fn log_out(&mut self) {
-        let (Some(client), Some(session), Some(token)) =
-            (&self.client, self.session.take(), self.token.take())
-        else {
+        let (Some(session), Some(token)) = (self.session.take(), self.token.take()) else {
+            return;
+        };
+        // Another one where the last connection failed.
+        let Ok(client) = self.client() else {
             return;
         };
         let request = client.delete(session).header(TOKEN, token).timeout(LOG_OUT);
@@ -91,7 +93,13 @@ impl Bmc {
                 let words = format!("password_file {}: {error}", file.display());
                 Failure::new(Kind::Failing, words)
             })?;
-            Secret::first_line(&text)
+            let password = Secret::first_line(&text);
+            if password.reveal().is_empty() {
+                // Written soon, perhaps. Asking with it would be a failed login, and BMCs lock accounts after a few.
+                let words = format!("password_file {}: its first line is empty", file.display());
+                return Err(Failure::new(Kind::Failing, words));
+            }
+            password
         };
         let changed = self.password.as_ref() != Some(&password);
         self.password = Some(password);
@@ -99,8 +107,8 @@ impl Bmc {
     }
 
     async fn log_in(&mut self, path: &str) -> Result<Outcome, Failure> {
-        self.token = None;
-        self.session = None;
+        // One that was refused after its login is still in the BMC's table, which holds a handful.
+        self.log_out().await;
         let url = self.url(path)?;
         let password = self.password.as_ref().map_or("", Secret::reveal);
         let body = json!({ "UserName": self.checked.section.username, "Password": password }).to_string();
@@ -114,9 +122,7 @@ impl Bmc {
             .await
             .map_err(|failure| match failure.kind {
                 // Some BMCs call a wrong password a bad request.
-                Kind::Failing if failure.words.contains("400") => {
-                    Failure::new(Kind::Unauthorized, failure.words)
-                }
+                Kind::BadRequest => Failure::new(Kind::Unauthorized, failure.words),
                 _ => failure,
             })?;
         let Some(token) = headers.get(TOKEN) else {

@@ -15,6 +15,7 @@
 //! 6. An energy counter that was too coarse for 1: right in the long run, and better than nothing.
 
 use super::chassis::{Chassis, MOST_MEMBERS, Stage, link, members};
+use super::config::MOST_CHASSIS;
 use super::failure::{Failure, Kind as FailureKind};
 use super::figure::{Fault, cut};
 use super::meter::Meter;
@@ -197,10 +198,24 @@ impl Discovery {
         } else {
             named.iter().any(|id| **id == *chassis.id)
         };
-        let twice = self.chassis.iter().any(|other| other.id == chassis.id);
-        if !twice && self.chassis.len() < super::config::MOST_CHASSIS {
-            self.chassis.push(chassis);
+        if self.chassis.iter().any(|other| other.id == chassis.id) {
+            return;
         }
+        // Those that do not count cost a little memory and no reading.
+        let num_counted = self.chassis.iter().filter(|other| other.counts).count();
+        let (num, most) = if chassis.counts {
+            (num_counted, MOST_CHASSIS)
+        } else {
+            (self.chassis.len().saturating_sub(num_counted), MOST_MEMBERS)
+        };
+        if num >= most {
+            let words = format!("there are more than {most} chassis; name those to use in `chassis`");
+            if !self.faults.iter().any(|fault| fault.words == words) {
+                self.faults.push(Fault::new(ErrorReason::Implausible, words));
+            }
+            return;
+        }
+        self.chassis.push(chassis);
     }
 
     fn current(&mut self) -> Option<&mut Chassis> {

@@ -9,7 +9,7 @@ use super::access::{Access, Mode, Verdict};
 use super::account::Account;
 use super::config::{MOST_CHASSIS, Preference};
 use super::discovery::{Discovery, Found};
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, document};
 use super::figure::Fault;
 use super::meter::Figure;
 use super::policy::{Outcome, Policy, Span, Step};
@@ -45,6 +45,10 @@ enum Activity {
 pub(super) struct Machine {
     policy: Arc<Policy>,
     activity: Activity,
+    /// A walk that lets a round pass, so that a slow BMC is read also while its tree is walked again.
+    paused: Option<Box<Discovery>>,
+    /// Whether the walk came further since it last did so.
+    walked: bool,
     access: Access,
     plan: Vec<Found>,
     /// Bounded by [`MOST_CHASSIS`].
@@ -68,6 +72,8 @@ impl Machine {
     pub(super) fn new(policy: Policy, seed: u64) -> Self {
         Self {
             activity: Activity::Idle,
+            paused: None,
+            walked: false,
             access: Access::new(
                 policy.mode,
                 policy.first_refusal,
@@ -102,14 +108,23 @@ impl Machine {
             }
             self.hold = None;
         }
+        if matches!(self.activity, Activity::Walk(_)) && self.walked && self.is_round_due(now) {
+            if let Activity::Walk(walk) = std::mem::replace(&mut self.activity, Activity::Idle) {
+                self.paused = Some(walk);
+            }
+            self.walked = false;
+            self.activity = Activity::Round(Round::begin(now));
+        }
         if matches!(self.activity, Activity::Idle) {
-            if now >= self.walk_due {
+            if let Some(walk) = self.paused.take() {
+                self.activity = Activity::Walk(walk);
+            } else if now >= self.walk_due {
                 let strict = self.walks_failed < STRICT_WALKS;
                 let walk = Discovery::new(&self.policy, self.coarse.clone(), strict);
                 self.activity = Activity::Walk(Box::new(walk));
             } else if self.plan.is_empty() {
                 return Step::Wait(self.walk_due);
-            } else if now >= self.round_due {
+            } else if self.is_round_due(now) {
                 self.activity = Activity::Round(Round::begin(now));
             } else {
                 return Step::Wait(self.round_due.min(self.walk_due));
@@ -123,6 +138,10 @@ impl Machine {
                 Step::Wait(now.after(self.policy.interval))
             }
         }
+    }
+
+    fn is_round_due(&self, now: MonotonicNanos) -> bool {
+        !self.plan.is_empty() && now >= self.round_due
     }
 
     fn wanted(&self) -> Option<Arc<str>> {
@@ -157,7 +176,7 @@ impl Machine {
                     self.refused(now, &failure);
                 }
             }
-            (Step::Get(path), Outcome::Body(body)) => match parse(path, &body) {
+            (Step::Get(path), Outcome::Body(body)) => match document(path, &body) {
                 Ok(document) => {
                     self.access.answered(path);
                     self.answer(span, Ok(&document));
@@ -197,6 +216,7 @@ impl Machine {
     }
 
     fn walked(&mut self, mut walk: Box<Discovery>, now: MonotonicNanos, answer: Result<&Value, &Failure>) {
+        self.walked = true;
         if let Err(fault) = walk.take(answer) {
             self.lose(now, fault.reason, &fault.words);
             self.walks_failed = self.walks_failed.saturating_add(1);
@@ -373,16 +393,4 @@ impl Machine {
             .collect();
         rows.join("; ")
     }
-}
-
-/// A body as a document.
-fn parse(path: &str, body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        let kind = if body.trim_ascii_start().starts_with(b"<") {
-            "HTML or XML; does the address lead to the BMC itself?".to_owned()
-        } else {
-            format!("no whole JSON document: {error}")
-        };
-        Failure::new(Kind::Garbled, format!("{path}: the answer is {kind}"))
-    })
 }

@@ -4,18 +4,18 @@
 use super::*;
 use proptest::prelude::*;
 
-const GPUS: SourceId = SourceId("nvml");
-const SECOND: u64 = 1_000_000_000;
+pub(super) const GPUS: SourceId = SourceId("nvml");
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// The node of the other tests with two GPUs, whose meter a test moves by hand.
-struct Workstation {
-    node: Node,
-    gpus: [(u64, DeviceUse); 2],
+pub(super) struct Workstation {
+    pub(super) node: Node,
+    pub(super) gpus: [(u64, DeviceUse); 2],
     /// When the meter was read last.
-    at: MonotonicNanos,
+    pub(super) at: MonotonicNanos,
 }
 
-fn gpu(index: usize) -> Zone {
+pub(super) fn gpu(index: usize) -> Zone {
     Zone {
         component: Component::Gpu,
         place: Place::Named(Arc::from(["GPU-a", "GPU-b"][index])),
@@ -23,7 +23,7 @@ fn gpu(index: usize) -> Zone {
 }
 
 impl Workstation {
-    fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let mut node = Node::new(settings);
         node.engine.expect_source(GPUS);
         Self {
@@ -34,7 +34,7 @@ impl Workstation {
     }
 
     /// `pid` used a GPU for `nanos`.
-    fn used(&mut self, index: usize, pid: u32, nanos: u64) {
+    pub(super) fn used(&mut self, index: usize, pid: u32, nanos: u64) {
         let users = &mut self.gpus[index].1.users;
         let step = DeviceNanos::from_nanos(nanos);
         match users.iter_mut().find(|user| user.pid == pid) {
@@ -44,17 +44,17 @@ impl Workstation {
     }
 
     /// A GPU counted `micro` microjoules.
-    fn spend(&mut self, index: usize, micro: u64) {
+    pub(super) fn spend(&mut self, index: usize, micro: u64) {
         self.gpus[index].0 += micro;
     }
 
     /// A GPU was in use for `nanos`, whoever it was.
-    fn busy(&mut self, index: usize, nanos: u64) {
+    pub(super) fn busy(&mut self, index: usize, nanos: u64) {
         let busy = self.gpus[index].1.busy.get_or_insert(DeviceNanos::ZERO);
         *busy += DeviceNanos::from_nanos(nanos);
     }
 
-    fn report(&self) -> Report<Energy> {
+    pub(super) fn report(&self) -> Report<Energy> {
         let zones = self
             .gpus
             .iter()
@@ -75,7 +75,7 @@ impl Workstation {
     }
 
     /// One window. `heard`: whether the report of the GPUs comes.
-    fn window(&mut self, heard: bool) -> Snapshot {
+    pub(super) fn window(&mut self, heard: bool) -> Snapshot {
         self.node.open();
         self.at = self.node.now();
         let (usage, energy) = (self.node.usage_report(), self.node.energy_report(None));
@@ -90,7 +90,7 @@ impl Workstation {
 }
 
 /// What zone `wanted` has, by container: dynamic, idle, used.
-fn bill(snapshot: &Snapshot, id: &str, wanted: &Zone) -> (u64, u64, u64) {
+pub(super) fn bill(snapshot: &Snapshot, id: &str, wanted: &Zone) -> (u64, u64, u64) {
     let zone = snapshot.zones.iter().position(|zone| zone.zone == *wanted);
     let charge = zone.and_then(|zone| container(snapshot, id).charges.get(zone).copied());
     let charge = charge.unwrap_or_default();
@@ -101,13 +101,13 @@ fn bill(snapshot: &Snapshot, id: &str, wanted: &Zone) -> (u64, u64, u64) {
     )
 }
 
-fn account<'a>(snapshot: &'a Snapshot, wanted: &Zone) -> &'a snapshot::ZoneAccount {
+pub(super) fn account<'a>(snapshot: &'a Snapshot, wanted: &Zone) -> &'a snapshot::ZoneAccount {
     let found = snapshot.zones.iter().find(|zone| zone.zone == *wanted);
     found.expect("no such zone")
 }
 
 /// Processes 1 in container a, 2 in container b, 3 in a unit; everybody runs on the CPU in every window.
-fn three_processes() -> Workstation {
+pub(super) fn three_processes() -> Workstation {
     let mut work = Workstation::new(settings());
     for (pid, cgroup) in [(1, 10), (2, 11), (3, 12)] {
         work.node.run(pid, cgroup, 0, 100_000_000);

@@ -5,6 +5,7 @@ mod devices;
 mod events;
 mod examples;
 mod properties;
+mod rested;
 
 use super::*;
 use crate::model::snapshot::{Charge, ContainerKey, Ledger, UnitKey};
@@ -266,6 +267,11 @@ pub(super) fn conserves(snapshot: &Snapshot) {
     assert_eq!(containers.cpu, processes.cpu);
     assert_eq!(containers.events, processes.events);
     for (index, zone) in snapshot.zones.iter().enumerate() {
+        let used = |level: &Ledger| level.charges.get(index).map(|charge| charge.used);
+        assert_eq!(
+            used(&containers).unwrap_or_default(),
+            used(&processes).unwrap_or_default()
+        );
         for level in [&containers, &processes] {
             let charged = level.charges.get(index).copied().unwrap_or_default();
             assert_eq!(

@@ -274,6 +274,29 @@ fn files_of_one_process_add_up_by_kind_and_never_beyond_the_time() {
 }
 
 #[test]
+fn a_file_that_is_found_late_is_paid_for_its_own_time_beside_one_that_was_known() {
+    let mut ledger = Ledger::default();
+    let engines = |milliseconds| nanos(&[("gfx", milliseconds, 1)]);
+    ledger.settle(at(9_000), vec![seen(7, 2, None, engines(0))]);
+    // Known not to have it at 5 s; 3 s used since.
+    let late = seen(7, 1, Some(at(5_000)), engines(3_000));
+    ledger.settle(at(10_000), vec![late, seen(7, 2, Some(at(5_000)), engines(0))]);
+    assert_eq!(rows(&mut ledger), [(7, 3_000)]);
+}
+
+#[test]
+fn a_file_that_nobody_has_held_for_ten_minutes_is_forgotten_and_its_number_is_anothers() {
+    let mut ledger = Ledger::default();
+    let engines = |milliseconds| nanos(&[("gfx", milliseconds, 1)]);
+    ledger.settle(at(0), vec![seen(7, 1, None, engines(500))]);
+    rows(&mut ledger);
+    ledger.settle(at(600_000), Vec::new());
+    rows(&mut ledger);
+    ledger.settle(at(601_000), vec![seen(8, 1, Some(at(600_000)), engines(300))]);
+    assert_eq!(rows(&mut ledger), [(8, 300)]);
+}
+
+#[test]
 fn cards_are_apart() {
     let mut ledger = Ledger::default();
     let on = |card, milliseconds| Sighting {

@@ -63,6 +63,23 @@ fn a_certificate_of_the_configured_authority_is_accepted_and_of_another_one_refu
 }
 
 #[test]
+fn a_certificate_for_another_host_or_of_the_past_is_refused_whoever_signed_it_unless_it_is_pinned() {
+    for (certificate, hint) in [
+        (Certificate::OfAnotherHost, "not valid for name"),
+        (Certificate::Expired, "expired"),
+    ] {
+        let bmc = bmc(certificate);
+        let (_folder, file) = folder(&bmc);
+        let words = is_refused(&bmc, &json!({ "url": bmc.url(), "ca_file": file }));
+        assert!(words.contains(hint), "{words}");
+        works(
+            &bmc,
+            &json!({ "url": bmc.url(), "fingerprint": bmc.fingerprint() }),
+        );
+    }
+}
+
+#[test]
 fn a_self_signed_certificate_can_be_its_own_authority() {
     let bmc = bmc(Certificate::SelfSigned);
     let (_folder, file) = folder(&bmc);

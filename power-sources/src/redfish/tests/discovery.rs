@@ -129,6 +129,41 @@ fn the_order_of_preference_is_the_documented_one() {
 }
 
 #[test]
+fn a_machine_behind_many_parts_is_found_and_chassis_beyond_the_most_are_told() {
+    let tree = |kind: &str| {
+        let ids: Vec<_> = (0..70).map(|number| format!("C{number:02}")).collect();
+        let mut all: Vec<_> = ids.iter().map(String::as_str).collect();
+        all.push("1U");
+        let mut tree = Tree::with_chassis(&all);
+        for id in &ids {
+            tree.chassis(id, json!({ "ChassisType": kind }));
+        }
+        tree.watts("1U", json!(300));
+        tree
+    };
+    // Parts are none of the chassis that are limited.
+    let mut drive = Drive::new(tree("Module"), policy());
+    drive.until(60);
+    assert!(
+        drive.machine.chosen().starts_with("1U: "),
+        "{}",
+        drive.machine.chosen()
+    );
+    assert_eq!(drive.errors(), []);
+    let named = Policy {
+        chassis: vec!["1U".to_owned()],
+        ..policy()
+    };
+    let mut drive = Drive::new(tree("RackMount"), named);
+    drive.until(60);
+    assert!(drive.machine.chosen().starts_with("1U: "), "{:?}", drive.errors());
+    let mut drive = Drive::new(tree("RackMount"), policy());
+    drive.until(60);
+    let words = drive.machine.errors()[0].latest.to_string();
+    assert!(words.contains("more than 64 chassis"), "{words}");
+}
+
+#[test]
 fn figures_that_are_none_are_passed_over_like_missing_ones() {
     for none in [
         json!(null),

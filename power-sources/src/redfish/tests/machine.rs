@@ -57,6 +57,40 @@ fn power_is_asked_for_at_each_interval_and_integrated_over_the_time_between_two_
 }
 
 #[test]
+fn a_slow_bmc_is_read_on_while_its_tree_is_walked_again() {
+    let parts: Vec<_> = (0..40).map(|number| format!("GPU{number}")).collect();
+    let mut ids: Vec<_> = parts.iter().map(String::as_str).collect();
+    ids.push("1U");
+    let mut tree = Tree::with_chassis(&ids);
+    for part in &parts {
+        tree.chassis(part, json!({ "ChassisType": "Module" }));
+    }
+    tree.watts("1U", json!(300));
+    let mut drive = Drive::new(tree, policy());
+    // A walk takes a minute and a half.
+    drive.each = Duration::from_secs(2);
+    drive.until(3_600);
+    let before = drive.joules()[0].1;
+    drive.until(4_200);
+    assert_eq!(drive.asked("/redfish/v1/"), 2, "it was walked again");
+    assert_eq!(drive.errors(), []);
+    let joules = drive.joules()[0].1 - before;
+    assert!((174_000..=186_000).contains(&joules), "{joules} J in ten minutes");
+    let times: Vec<_> = drive
+        .steps
+        .iter()
+        .filter(|(_, step)| matches!(step, Step::Get(path) if **path == *ENVIRONMENT))
+        .map(|(second, _)| *second)
+        .skip(2)
+        .collect();
+    assert!(times.windows(2).all(|two| two[1] - two[0] <= 14), "{times:?}");
+    // One whose rounds take longer than the interval still comes to the end of a walk.
+    drive.each = Duration::from_secs(11);
+    drive.until(9_000);
+    assert_eq!(drive.asked("/redfish/v1/"), 3);
+}
+
+#[test]
 fn a_counter_is_counted_and_a_long_silence_is_paid_when_it_ends() {
     let mut tree = Tree::with_chassis(&["1U"]);
     let counter = |joules: u64| json!({ "EnergyJoules": { "Reading": joules } });

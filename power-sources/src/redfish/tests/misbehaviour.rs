@@ -49,6 +49,12 @@ fn every_fault_has_its_name_and_is_over_when_the_bmc_is_well_again() {
             "no whole answer within 200ms",
         ),
         (
+            "drips",
+            Reply::Drip(document()),
+            Timeout,
+            "no whole answer within 200ms",
+        ),
+        (
             "breaks off in mid-body",
             Reply::BreakOff(document()),
             Io,
@@ -63,6 +69,18 @@ fn every_fault_has_its_name_and_is_over_when_the_bmc_is_well_again() {
         ),
         ("empty", Reply::Bytes(Vec::new()), Parse, "no whole JSON"),
         ("HTML", Reply::Bytes(html), Parse, "HTML or XML"),
+        (
+            "bottomless",
+            Reply::Bytes(vec![b'['; 1 << 20]),
+            Parse,
+            "recursion limit",
+        ),
+        (
+            "compressed",
+            Reply::Bytes(b"\x1f\x8b\x08\x00\x00".to_vec()),
+            Parse,
+            "no whole JSON",
+        ),
         ("endless", Reply::Bytes(long), Parse, "longer than 1048576 bytes"),
         ("null", watts(json!(null)), Parse, "is null, expected a number"),
         ("text", watts(json!("N/A")), Parse, "is a text of 3 letters"),
@@ -225,6 +243,27 @@ fn a_session_is_made_once_made_again_when_it_ended_and_deleted_at_the_end() {
 }
 
 #[test]
+fn a_session_that_may_not_read_is_not_left_in_the_bmcs_table() {
+    let bmc = bmc();
+    bmc.set_login(Login::Session("kepler", "sesame".to_owned()));
+    // Accepts the password, and then nothing that is asked with it.
+    bmc.set("/redfish/v1/Chassis", Reply::Status(401));
+    let mut section = section(&bmc);
+    section["username"] = json!("kepler");
+    section["password"] = json!("sesame");
+    section["auth"] = json!("session");
+    let mut source = start_with(&section, |policy| {
+        policy.first_refusal = Duration::from_millis(20)
+    });
+    wait_until(&mut source, "refusals", |energy| {
+        (count(energy, ErrorReason::Auth) > 4).then_some(())
+    });
+    assert!(bmc.sessions() <= 1, "{} sessions", bmc.sessions());
+    drop(source);
+    assert_eq!(bmc.sessions(), 0);
+}
+
+#[test]
 fn a_source_that_ends_does_not_wait_for_a_bmc_that_hangs() {
     let bmc = bmc();
     bmc.set_login(Login::Session("kepler", "sesame".to_owned()));
@@ -275,6 +314,50 @@ fn a_wrong_password_is_tried_once_and_a_new_one_in_its_file_at_once() {
         std::fs::write(&file, "new\n").expect("a file");
         wait_for_energy(&mut source);
         assert_eq!(count(&source.read(clock()), ErrorReason::Auth), 1);
+    }
+}
+
+#[test]
+fn a_password_file_that_is_empty_yet_is_no_password() {
+    let bmc = bmc();
+    bmc.set_login(Login::Basic("kepler", "sesame".to_owned()));
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "\n").expect("a file");
+    let mut section = section(&bmc);
+    section["username"] = json!("kepler");
+    section["password_file"] = json!(file);
+    let mut source = start(&section);
+    let words = wait_until(&mut source, "an error", |energy| {
+        (!energy.errors.is_empty()).then(|| words(energy, ErrorReason::Io))
+    });
+    assert!(words.contains("its first line is empty"), "{words}");
+    assert_eq!(bmc.asked().len(), 0, "the account is not locked by us");
+    std::fs::write(&file, "sesame\n").expect("a file");
+    wait_for_energy(&mut source);
+}
+
+#[test]
+fn a_login_that_the_bmc_is_too_busy_for_is_no_refused_password_whatever_its_address() {
+    let bmc = bmc();
+    // "400" in a host, a port or a path says nothing.
+    let sessions = "/redfish/v1/Sessions-400";
+    let root = json!({
+        "Chassis": { "@odata.id": "/redfish/v1/Chassis" },
+        "Links": { "Sessions": { "@odata.id": sessions } },
+    });
+    bmc.set("/redfish/v1/", Reply::Json(root));
+    let mut section = section(&bmc);
+    section["username"] = json!("kepler");
+    section["password"] = json!("sesame");
+    section["auth"] = json!("session");
+    for (status, reason) in [(503, ErrorReason::Io), (400, ErrorReason::Auth)] {
+        bmc.set(sessions, Reply::Status(status));
+        let mut source = start(&section);
+        let energy = wait_until(&mut source, "an error", |energy| {
+            (!energy.errors.is_empty()).then(|| energy.clone())
+        });
+        assert!(count(&energy, reason) > 0, "{status}: {:?}", energy.errors);
     }
 }
 

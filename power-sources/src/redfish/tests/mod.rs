@@ -112,11 +112,13 @@ impl Tree {
     }
 }
 
-/// A machine that is driven through a tree. Every request takes 100 ms.
+/// A machine that is driven through a tree.
 struct Drive {
     machine: Machine,
     tree: Tree,
     now: MonotonicNanos,
+    /// What every request takes: 100 ms.
+    each: Duration,
     /// What was done when, without the waits.
     steps: Vec<(u64, Step)>,
 }
@@ -127,6 +129,7 @@ impl Drive {
             machine: Machine::new(policy, 1),
             tree,
             now: MonotonicNanos::ZERO,
+            each: Duration::from_millis(100),
             steps: Vec::new(),
         }
     }
@@ -142,7 +145,7 @@ impl Drive {
                 continue;
             }
             let began = self.now;
-            self.now = began.after(Duration::from_millis(100));
+            self.now = began.after(self.each);
             let outcome = match &step {
                 Step::Get(path) => self.tree.answer(path),
                 Step::Credentials => Outcome::Credentials { changed: false },
