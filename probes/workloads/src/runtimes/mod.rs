@@ -6,7 +6,7 @@
 //! named is left as it is, and what is named here leaves with its container.
 //!
 //! Files are read on the resolver's thread: a container costs one file of a few KiB on a local disk, or on a tmpfs, once
-//! in its life, 0.1 ms in all; a thread and its queue would cost a new workload a tick without a name. Homes of users,
+//! in its life, 10 to 50 µs; a thread and its queue would cost a new workload a tick without a name. Homes of users,
 //! where the disk may be anything, are entered only for containers of the user, and never beyond a mount.
 
 mod config;
@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks in one call; the rest waits for the next call, first come or not. At the daemon's start all containers of a node
 /// are new, and should have their names before they are shown first: kubelet's limit of 110 pods (some have 500) makes
-/// 300 to 1,500 containers. A look costs some 0.1 ms, so this bounds a call at about 50 ms.
+/// 300 to 1,500 containers. A look costs 10 to 50 µs, so this bounds a call at some 25 ms.
 const LOOKS: usize = 512;
 
 /// Bytes read in one call: [`LOOKS`] files of the usual 5 to 30 KiB. One look may read as much as its files hold (1 MiB
