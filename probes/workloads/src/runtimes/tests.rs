@@ -627,6 +627,11 @@ fn a_users_links_lead_nowhere() {
     .unwrap();
     let path = format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{A}.scope");
     assert_eq!(host.look(&path), "Unknown");
+    let own = host.path("home/ann/.local/share/containers/storage");
+    fs::remove_file(&own).unwrap();
+    host.write(&format!("home/ann/{LISTS}"), &json!([listed(A, "own")]));
+    symlink("../../../storage", own).unwrap();
+    assert_eq!(host.look(&path), "Unknown", "not even to what is hers");
     symlink("/root", host.path("home/bob")).unwrap();
     host.write("etc/passwd", &"bob:x:1000:1000::/home/bob/../../../..:/bin/sh\n");
     assert_eq!(host.look(&path), "Unknown", "the root is the end");
