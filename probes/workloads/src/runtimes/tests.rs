@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Trees as the runtimes write them: what they say, when it is read, and what nobody may make us read.
 //!
-//! The files' shape was taken by hand from dockerd 20.10.24, containerd 1.6.20 with ctr, and podman 4.3.1; that of CRI-O,
-//! containerd's CRI plugin, cri-dockerd and nerdctl is from their sources, named in `docker`, `oci` and `podman`.
+//! The files' shape was taken by hand from dockerd 20.10.24, containerd 1.6.20 (ctr, and its CRI plugin under kubelet 1.20.2)
+//! and podman 4.3.1; that of CRI-O, cri-dockerd and nerdctl is from their sources, named in `docker`, `oci` and `podman`.
 
 use super::find::{Answer, Round};
 use super::{BYTES, DiskNames, LOOKS, RuntimesConfig, docker, oci, podman};
