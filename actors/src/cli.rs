@@ -5,6 +5,7 @@ use crate::settings::{Idle, Log, Probes, Root, Sources};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
+use probe_workloads::RuntimesConfig;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +103,7 @@ pub fn schema() -> Schema {
             move |section| check(section).map_err(|error| format!("{:#}", anyhow::Error::from(error))),
         );
     }
+    schema.section::<RuntimesConfig>("workloads.runtimes");
     schema.section::<Idle>("attribution.idle").open("floor");
     schema.section::<ExporterConfig>("exporter");
     schema

@@ -212,10 +212,11 @@ pub struct CgroupOwner {
     pub path: String,
     /// The container, if it is one.
     pub container: Option<ContainerId>,
-    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`, `slurm`, or empty where the path does not tell.
+    /// `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `libvirt-lxc`, `systemd-nspawn`, `slurm`, `nomad`, `mesos`, `garden`,
+    /// or empty where the path does not tell.
     pub runtime: &'static str,
-    /// Containers inside it that the path goes on to, from the outside in (Docker in Docker, kind). They pay nothing of
-    /// their own: the outermost one is the workload.
+    /// Containers inside it that the path goes on to, from the outside in (Docker in Docker, kind; the step of a Slurm job).
+    /// They pay nothing of their own: the outermost one is the workload.
     pub nested: Vec<ContainerId>,
     /// The pod, if the path names one.
     pub pod: Option<PodUid>,

@@ -4,6 +4,8 @@
 mod index;
 mod mounts;
 mod owner;
+mod owner_scan;
+mod owner_shapes;
 #[cfg(test)]
 mod owner_tests;
 
