@@ -5,6 +5,7 @@ mod devices;
 mod events;
 mod examples;
 mod properties;
+mod vms;
 
 use super::*;
 use crate::model::snapshot::{Charge, ContainerKey, Ledger, UnitKey};
