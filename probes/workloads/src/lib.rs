@@ -14,6 +14,7 @@ pub mod machine;
 pub mod procfs;
 pub mod resolver;
 mod roots;
+pub mod vms;
 
 pub use cpus::CpuBook;
 pub use error::WorkloadError;
@@ -21,3 +22,4 @@ pub use fallback::ProcReader;
 pub use machine::Machine;
 pub use resolver::{Namer, Resolver};
 pub use roots::Roots;
+pub use vms::VmNames;
