@@ -14,7 +14,7 @@ use attribution::engine::Settings;
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, RenderSettings};
-use probe_workloads::{Resolver, Roots};
+use probe_workloads::{Resolver, Roots, VmNames};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -104,12 +104,15 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let usage = accountants::usage(&probes, root.tick.0, &machine, &roots)?;
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     let estimator = node::estimator(&machine, &chosen.estimated);
+    let virtual_machines = VmNames::new(Path::new("/proc"), Path::new("/run/libvirt"));
     let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);
     Ok(Parts {
         tick: root.tick.0,
         clock: clock::system(),
         usage: usage.reader,
-        resolver: Box::new(CgroupResolver(Resolver::new(roots))),
+        resolver: Box::new(CgroupResolver(
+            Resolver::new(roots).with(Box::new(virtual_machines)),
+        )),
         meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
         rules: Settings {
