@@ -25,6 +25,8 @@ struct State {
     looks: u8,
     /// Whether it was looked at under a hypervisor's name.
     hinted: bool,
+    /// Whether it is a machine's.
+    member: bool,
 }
 
 /// The user processes of the newest report: as many as its rows at most, which the probe bounds. Others are dropped.
@@ -46,28 +48,38 @@ impl Book {
     }
 
     /// Marks a process of the report. `now` is on the clock of start times. The dead are not looked at a second time: they
-    /// cannot change any more.
-    pub(super) fn note(&mut self, task: TaskKey, comm: Comm, ended: bool, now: u64) {
+    /// cannot change any more. Says whether it is a machine's.
+    pub(super) fn note(&mut self, task: TaskKey, comm: Comm, ended: bool, now: u64) -> bool {
         let round = self.round;
         let state = self.states.entry(task).or_insert_with(|| State {
             round: round.wrapping_sub(1),
             looks: 0,
             hinted: false,
+            member: false,
         });
+        let member = state.member;
         if state.round == round {
-            return;
+            return member;
         }
         state.round = round;
         self.noted += 1;
         let hint = !state.hinted && Program::of(name_of(&comm)).is_some();
         let is_due = state.looks < looks_at(now.saturating_sub(task.start_ticks));
         if (ended && state.looks > 0) || !(is_due || hint) {
-            return;
+            return member;
         }
         if hint {
             self.hinted.push((task, comm));
         } else {
             self.due.push((task, comm));
+        }
+        member
+    }
+
+    /// Remembers whether it is a machine's.
+    pub(super) fn mark(&mut self, task: TaskKey, member: bool) {
+        if let Some(state) = self.states.get_mut(&task) {
+            state.member = member;
         }
     }
 

@@ -207,8 +207,11 @@ fn firecracker(arguments: &[&[u8]]) -> Option<Command> {
 }
 
 /// `--comment NAME --startvm UUID`, as VBoxSVC starts it; people may give a name instead of the UUID. Without one it is
-/// the window of the manager.
+/// the window of the manager, and with `--separate` a window onto a machine that runs in a VBoxHeadless.
 fn virtualbox(arguments: &[&[u8]]) -> Option<Command> {
+    if has(arguments, "separate") {
+        return None;
+    }
     let started = ["startvm", "s"]
         .iter()
         .find_map(|option| value(arguments, option))?;

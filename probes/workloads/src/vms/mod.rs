@@ -61,6 +61,13 @@ pub struct VmNames {
     book: Book,
     /// As many as there are machines' processes in the newest report.
     members: HashMap<TaskKey, Member>,
+    /// Where the rows of members are in the newest report; kept for its room.
+    rows: Vec<usize>,
+    /// Rows of members in the report before: a thread in a cgroup that is new to it makes another one, and none leaves
+    /// before its process does.
+    rows_before: usize,
+    /// Whether members came, went or changed in this call.
+    stirred: bool,
     machines: Machines,
     /// What the last call left, without keeping it alive: any change since then is another allocation.
     left: Weak<Identity>,
@@ -77,6 +84,9 @@ impl VmNames {
             libvirt: State::new(libvirt),
             book: Book::default(),
             members: HashMap::new(),
+            rows: Vec::new(),
+            rows_before: 0,
+            stirred: false,
             machines: Machines::default(),
             left: Weak::new(),
             counters: VmCounters::default(),
@@ -89,18 +99,21 @@ impl VmNames {
         &self.counters
     }
 
-    /// Marks the processes of the report, and gives those to look at now with their command names.
+    /// Marks the processes of the report and the rows of members, and gives those to look at now with their command names.
     fn note(&mut self, rows: &[TaskUsage], now: u64) -> Vec<(TaskKey, Comm)> {
         self.book.begin();
-        let mut last = None;
-        for row in rows {
+        self.rows.clear();
+        let mut last = (None, false);
+        for (at, row) in rows.iter().enumerate() {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
                 continue;
             };
             // Probes list a process's rows together.
-            if last != Some(task) {
-                last = Some(task);
-                self.book.note(task, row.comm, row.ended, now);
+            if last.0 != Some(task) {
+                last = (Some(task), self.book.note(task, row.comm, row.ended, now));
+            }
+            if last.1 {
+                self.rows.push(at);
             }
         }
         let (due, waiting) = self.book.take_due(now);
@@ -116,10 +129,12 @@ impl VmNames {
                 Seen::Machine(command) => {
                     let told = Told::new(command, &self.looker.cgroups(task), task, &self.libvirt);
                     self.meet(task, told);
+                    self.book.mark(task, true);
                 }
                 Seen::Other => {
                     if let Some(member) = self.members.remove(&task) {
                         self.leave(task, member, identity);
+                        self.book.mark(task, false);
                     }
                 }
                 Seen::Nothing => self.counters.looks_without_answer += 1,
@@ -137,10 +152,12 @@ impl VmNames {
                     }
                     member.told = told;
                     member.made = None;
+                    self.stirred = true;
                 }
             }
             None => {
                 self.counters.found += 1;
+                self.stirred = true;
                 let member = Member {
                     told,
                     vm: None,
@@ -155,6 +172,7 @@ impl VmNames {
 
     /// A process is no machine any more.
     fn leave(&mut self, task: TaskKey, member: Member, identity: &mut Arc<Identity>) {
+        self.stirred = true;
         let is_ours = identity.tasks.get(&task).is_some_and(|owner| owner.vm.is_some());
         if is_ours {
             let tasks = &mut Arc::make_mut(identity).tasks;
@@ -170,7 +188,8 @@ impl VmNames {
 
     /// Notes which members have died.
     fn bury(&mut self, rows: &[TaskUsage]) {
-        for task in rows.iter().filter(|row| row.ended).filter_map(|row| row.task) {
+        let of_members = self.rows.iter().filter_map(|at| rows.get(*at));
+        for task in of_members.filter(|row| row.ended).filter_map(|row| row.task) {
             let Some(member) = self.members.get_mut(&task).filter(|member| !member.ended) else {
                 continue;
             };
@@ -201,11 +220,8 @@ impl VmNames {
     /// Gives all members of machines their owners. Those that began first choose their ids first, whatever the order of
     /// the rows.
     fn own(&mut self, rows: &[TaskUsage], identity: &mut Arc<Identity>) {
-        if self.members.is_empty() {
-            return;
-        }
-        self.bury(rows);
-        let cgroups = best_cgroups(rows, &self.members, identity);
+        let of_members = self.rows.iter().filter_map(|at| rows.get(*at));
+        let cgroups = best_cgroups(of_members, identity);
         let mut tasks: Vec<TaskKey> = self.members.keys().copied().collect();
         tasks.sort_unstable_by_key(|task| (task.start_ticks, task.tgid));
         for task in tasks {
@@ -271,11 +287,24 @@ impl VmNames {
 impl Namer for VmNames {
     fn name(&mut self, usage: &Usage, identity: &mut Arc<Identity>, now: Duration) {
         let due = self.note(&usage.tasks, boot_ticks(now));
+        self.stirred = false;
         self.look(due, identity);
+        if self.stirred {
+            let rows = usage.tasks.iter().enumerate();
+            let of_members =
+                rows.filter(|(_, row)| row.task.is_some_and(|task| self.members.contains_key(&task)));
+            self.rows = of_members.map(|(at, _)| at).collect();
+        }
         self.forget(identity);
-        self.own(&usage.tasks, identity);
-        let changed = !std::ptr::eq(self.left.as_ptr(), Arc::as_ptr(identity));
-        if changed || self.machines.waits() {
+        self.bury(&usage.tasks);
+        let another = |left: &Weak<Identity>, identity: &Arc<Identity>| {
+            !std::ptr::eq(left.as_ptr(), Arc::as_ptr(identity))
+        };
+        if self.stirred || self.rows.len() != self.rows_before || another(&self.left, identity) {
+            self.own(&usage.tasks, identity);
+        }
+        self.rows_before = self.rows.len();
+        if another(&self.left, identity) || self.machines.waits() {
             self.own_cgroups(identity, now);
         }
         self.machines.write(identity);
@@ -298,17 +327,13 @@ fn nobody() -> Arc<CgroupOwner> {
 
 /// Of the cgroups in which each member ran, the one that says most: threads may be in cgroups of their own (libvirt's
 /// `vcpu0`), and a process is moved by whoever made it (`libvirtd.service`, `docker.service`).
-fn best_cgroups(
-    rows: &[TaskUsage],
-    members: &HashMap<TaskKey, Member>,
+fn best_cgroups<'a>(
+    rows: impl Iterator<Item = &'a TaskUsage>,
     identity: &Identity,
 ) -> HashMap<TaskKey, CgroupId> {
     let mut best: HashMap<TaskKey, (u8, CgroupId)> = HashMap::new();
     for row in rows {
-        let Some(task) = row.task.filter(|task| members.contains_key(task)) else {
-            continue;
-        };
-        let Some(owner) = identity.cgroups.get(&row.cgroup) else {
+        let (Some(task), Some(owner)) = (row.task, identity.cgroups.get(&row.cgroup)) else {
             continue;
         };
         let found = (rank(owner), row.cgroup);

@@ -169,6 +169,7 @@ fn what_runs_no_machine_is_none() {
         "ch-remote --api-socket /s info",
         "/usr/lib/virtualbox/VirtualBox",
         "/usr/lib/virtualbox/VBoxSVC --auto-shutdown",
+        "/usr/lib/virtualbox/VirtualBoxVM --startvm web --no-startvm-errormsgbox --separate",
         "VBoxManage startvm web",
         "vmware",
         "vmware-vmx",
