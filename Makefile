@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-bench
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,13 @@ setup-meters: setup-guest
 test-guest: setup-build setup-meters ## The daemon beside the kernel's own drivers for meters, in QEMU; writes docs/guest.md
 	integration-tests/guest/meters/run.sh $(GUESTS)
 	$(CARGO) run --locked -q -p integration-tests --bin meters .cache/guest/results $(if $(GUESTS),,docs/guest.md)
+
+setup-vms: setup-test
+	@deploy/install-packages.sh vms
+
+test-vms: setup-build setup-vms ## Real virtual machines, libvirt's among them, as root
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) nextest run -p integration-tests --locked --no-fail-fast --success-output final --failure-output final --test vms
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

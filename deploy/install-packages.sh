@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `guest`, `meters`, `bench` or `lint`. Without
+# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `guest`, `meters`, `vms`, `bench` or `lint`. Without
 # root it prints the command.
 set -euo pipefail
 
@@ -8,14 +8,15 @@ set -euo pipefail
 case "${1:-}" in
 build) wanted="cc:gcc pkg-config:pkg-config" ;;
 objects) wanted="clang:clang llvm-strip:llvm" ;;
-test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl" ;;
+test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl qemu-system-x86_64:qemu-system-x86" ;;
 guest) wanted="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio strip:binutils taskset:util-linux" ;;
 # Kernels, their headers and drivers are only downloaded and unpacked, by the script that boots them.
 meters) wanted="make:make gcc:gcc iasl:acpica-tools xz:xz-utils python3:python3" ;;
+vms) wanted="virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu-run:libvirt-daemon-driver-qemu" ;;
 bench) wanted="perf:linux-perf taskset:util-linux" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|guest|meters|bench|lint" >&2
+    echo "usage: $0 build|objects|test|guest|meters|vms|bench|lint" >&2
     exit 2
     ;;
 esac

@@ -15,6 +15,7 @@ pub mod procfs;
 pub mod resolver;
 mod roots;
 pub mod runtimes;
+pub mod vms;
 
 pub use cpus::CpuBook;
 pub use error::WorkloadError;
@@ -23,3 +24,4 @@ pub use machine::Machine;
 pub use resolver::{Namer, Resolver};
 pub use roots::Roots;
 pub use runtimes::{DiskNames, RuntimesConfig};
+pub use vms::VmNames;

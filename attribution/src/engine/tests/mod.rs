@@ -6,6 +6,7 @@ mod events;
 mod examples;
 mod properties;
 mod rested;
+mod vms;
 
 use super::*;
 use crate::model::snapshot::{Charge, ContainerKey, Ledger, UnitKey};

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looks at one process: `/proc/PID/cmdline` and, where the command line is silent, `/proc/PID/exe`.
+
+use super::command::{Command, Program, arguments, base_name};
+use crate::procfs::ProcFs;
+use attribution::model::{Comm, TaskKey};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// The first read of a command line: one page, which tells a hypervisor from all others.
+const FIRST: u64 = 4_096;
+
+/// Most that is read of a hypervisor's. libvirt's longest, with hundreds of devices, have some 100 KiB, and begin with
+/// the name.
+const LIMIT: u64 = 256 * 1_024;
+
+/// What a look found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A virtual machine.
+    Machine(Command),
+    /// Something else.
+    Other,
+    /// Nothing: the process is gone, a zombie, another one of the same pid, or not for us to look at.
+    Nothing,
+}
+
+/// Looks at processes below a proc mount.
+#[derive(Debug)]
+pub(super) struct Looker {
+    root: PathBuf,
+    proc: ProcFs,
+    buffer: Vec<u8>,
+}
+
+impl Looker {
+    pub(super) fn new(proc: &Path) -> Self {
+        Self {
+            root: proc.to_owned(),
+            proc: ProcFs::new(proc),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Looks at exactly this process. The start time of a machine's is read **after** its command line: if it is still
+    /// ours then, the pid was ours all along.
+    pub(super) fn look(&mut self, task: TaskKey, comm: Comm) -> Seen {
+        let folder = self.root.join(task.tgid.to_string());
+        let Ok(mut file) = File::open(folder.join("cmdline")) else {
+            return Seen::Nothing;
+        };
+        if self.read(&mut file, FIRST).is_err() || self.buffer.is_empty() {
+            return Seen::Nothing;
+        }
+        let Some(program) = self.program(&folder, comm) else {
+            return Seen::Other;
+        };
+        let full = |buffer: &Vec<u8>| u64::try_from(buffer.len()).is_ok_and(|len| len >= LIMIT);
+        if self.more(&mut file).is_err() {
+            return Seen::Nothing;
+        }
+        let mut arguments = arguments(&self.buffer);
+        if full(&self.buffer) {
+            // Perhaps half of one.
+            arguments.pop();
+        }
+        let command = program.parse(arguments.get(1..).unwrap_or_default());
+        match (command, self.proc.stat(task.tgid)) {
+            (Some(command), Ok(Some(stat))) if stat.key() == task => Seen::Machine(command),
+            (Some(_), _) => Seen::Nothing,
+            (None, _) => Seen::Other,
+        }
+    }
+
+    /// The paths of all cgroups of a process; empty where it does not tell.
+    pub(super) fn cgroups(&mut self, task: TaskKey) -> Vec<String> {
+        let lines = self.proc.cgroups(task.tgid).ok().flatten().unwrap_or_default();
+        lines.into_iter().map(|line| line.path).collect()
+    }
+
+    fn read(&mut self, file: &mut File, most: u64) -> io::Result<usize> {
+        self.buffer.clear();
+        file.take(most).read_to_end(&mut self.buffer)
+    }
+
+    fn more(&mut self, file: &mut File) -> io::Result<usize> {
+        file.take(LIMIT - FIRST).read_to_end(&mut self.buffer)
+    }
+
+    /// The program by the name that it was started under, its file, or its command name. A process may call itself what it
+    /// likes, so the file is asked too: `exec -a web qemu-system-x86_64`.
+    fn program(&self, folder: &Path, comm: Comm) -> Option<Program> {
+        let started = self.buffer.split(|byte| *byte == 0).next().unwrap_or_default();
+        Program::of(base_name(started)).or_else(|| {
+            let file = fs::read_link(folder.join("exe")).ok();
+            let file = file.as_deref().map(|file| file.as_os_str().as_bytes());
+            // An upgrade replaces the file under a machine that runs on.
+            let file = file.map(|file| file.strip_suffix(b" (deleted)").unwrap_or(file));
+            let by_file = file.and_then(|file| Program::of(base_name(file)));
+            by_file.or_else(|| Program::of(comm.to_text().as_bytes()))
+        })
+    }
+}
