@@ -20,18 +20,17 @@
 //! The container used the GPU for 1.5 s.
 //! ```
 
+mod health;
+
 use crate::config::ExporterConfig;
 use crate::page::{BuildInfo, Page, RenderSettings};
-use attribution::model::facts::SourceFacts;
 use attribution::model::snapshot::{
-    Charge, Charges, ContainerKey, GroupRow, Ledger, Names, ProcessRow, Retired, SourceAccount, UnitKey,
-    WindowCounters, ZoneAccount,
+    Charge, Charges, ContainerKey, GroupRow, Ledger, Names, ProcessRow, Retired, UnitKey, ZoneAccount,
 };
 use attribution::model::{
-    Accounting, CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime,
-    DeviceNanos, ErrorReason, Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts,
-    MonotonicNanos, NodeFacts, PackageId, PackageTime, PassedOver, Permille, Place, PodFacts, PodUid,
-    ProbeState, Provenance, ReporterId, Section, Selection, Snapshot, SoftirqTime, SourceError, SourceId,
+    CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime, DeviceNanos,
+    Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, PackageId,
+    PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Section, Snapshot, SoftirqTime, SourceId,
     TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
 };
 use std::sync::Arc;
@@ -207,9 +206,9 @@ pub(crate) fn snapshot() -> Snapshot {
             units: Ledger::default(),
         },
         coverage: Some(Permille(998)),
-        sources: sources(),
-        facts: Arc::new(facts()),
-        windows: windows(),
+        sources: health::sources(),
+        facts: Arc::new(health::facts()),
+        windows: health::windows(),
         lost: vec![LostEvents {
             probe: "sched_switch",
             reason: "map full",
@@ -349,82 +348,4 @@ fn processes() -> Vec<ProcessRow> {
         kernel(process(12, 0, b"kworker/0:1", kworker)),
         kernel(process(TaskKey::SOFTIRQ.tgid, 0, b"softirq", softirq)),
     ]
-}
-
-fn sources() -> Vec<SourceAccount> {
-    let error = |reason, count| SourceError {
-        zone: Some(Zone {
-            component: Component::Package,
-            place: Place::socket(PackageId(1)),
-        }),
-        reason,
-        count,
-        latest: Arc::from("read failed"),
-    };
-    vec![
-        SourceAccount {
-            source: RAPL,
-            age: Some(Duration::from_millis(250)),
-            errors: vec![
-                error(ErrorReason::Io, 3),
-                error(ErrorReason::Reset, 1),
-                error(ErrorReason::Io, 2),
-            ],
-        },
-        SourceAccount {
-            source: SourceId("acpi"),
-            age: None,
-            errors: Vec::new(),
-        },
-    ]
-}
-
-fn facts() -> NodeFacts {
-    let source = |source, components: &[Component], detail: &str| SourceFacts {
-        source,
-        components: components.to_vec(),
-        detail: detail.into(),
-    };
-    let probe = |probe, up, reason: &str| ProbeState {
-        probe,
-        up,
-        reason: reason.into(),
-    };
-    NodeFacts {
-        selections: vec![Selection {
-            key: "cpu",
-            chosen: vec!["rapl".into()],
-            passed_over: vec![PassedOver {
-                name: "hwmon".into(),
-                reason: "no energy input".into(),
-            }],
-        }],
-        probes: vec![
-            probe("proc_fallback", true, ""),
-            probe("sched_switch", false, "kernel has no \"BTF\""),
-        ],
-        accounting: Accounting {
-            chosen: "proc",
-            reason: "kernel has no \"BTF\"".into(),
-        },
-        sources: vec![
-            source(
-                RAPL,
-                &[Component::Package, Component::Dram],
-                "/sys/class/powercap: package-0, dram",
-            ),
-            source(SourceId("acpi"), &[Component::Other], "power_meter"),
-        ],
-    }
-}
-
-fn windows() -> WindowCounters {
-    WindowCounters {
-        closed: 41,
-        late: vec![(ReporterId::new("resolver"), 4)],
-        late_now: vec![ReporterId::new("resolver")],
-        stale: vec![ReporterId::new("resolver")],
-        lateness: [30, 5, 3, 1, 1, 0, 0, 0, 1],
-        lateness_sum: Duration::from_millis(1_234),
-    }
 }
