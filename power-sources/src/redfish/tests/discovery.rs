@@ -117,14 +117,18 @@ fn the_order_of_preference_is_the_documented_one() {
         ("ReadingType", "Sensor Reading"),
     ];
     let mut gone = Vec::new();
+    let mut last = String::new();
     for (property, expected) in order {
         let chosen = chosen(without(everywhere(), &gone), policy());
         assert!(
             chosen.starts_with(&format!("1U: {expected} (/redfish/v1/Chassis/1U/")),
             "{chosen}"
         );
+        last = chosen;
         gone.push(property);
     }
+    // Not that of the CPU, nor that of one phase.
+    assert!(last.ends_with("/Sensors/Total)"), "{last}");
     assert_eq!(chosen(without(everywhere(), &gone), policy()), "");
 }
 
