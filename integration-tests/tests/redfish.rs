@@ -47,6 +47,10 @@ fn with(bmc: &Bmc, settings: &[&str]) -> Command {
     for setting in ours.iter().chain(settings) {
         command.args(["--set", setting]);
     }
+    // Nobody is there: a password that went to a proxy would be told to another one than the BMC.
+    for variable in ["HTTPS_PROXY", "ALL_PROXY"] {
+        command.env(variable, "http://127.0.0.1:9");
+    }
     command
 }
 

@@ -103,6 +103,12 @@ mod tests {
         let (reading, complaint) = counted.take(Ok(25_000_000), at(5), &"r");
         assert_eq!(reading.map(|reading| reading.total.as_micro()), Some(20_000_000));
         assert_eq!(complaint, None);
-        assert!(counted.is_due(at(5)));
+        // After a success the next failure waits 1 s again, and not 4.
+        let broken = Fault {
+            reason: ErrorReason::Io,
+            words: "r: broken".to_owned(),
+        };
+        counted.take(Err(broken), at(6), &"r");
+        assert!(counted.is_due(at(7)));
     }
 }

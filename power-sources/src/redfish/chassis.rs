@@ -67,6 +67,8 @@ pub(super) struct Chassis {
     supplies: Supplies,
     /// Supplies as `Power` shows them.
     legacy: Option<Meter>,
+    /// A sensor of power, unless a later one counts energy.
+    sensor: Option<Meter>,
     /// A counter that is only better than nothing.
     last_resort: Option<Meter>,
     pub(super) meter: Option<Meter>,
@@ -103,6 +105,7 @@ impl Chassis {
             stage: Stage::Begin,
             supplies: Supplies::default(),
             legacy: None,
+            sensor: None,
             last_resort: None,
             meter: None,
         }
@@ -130,8 +133,9 @@ impl Chassis {
                 Stage::End => return None,
             };
             self.stage = next;
-            // Behind the counters there is only power.
-            let power = next == Stage::Environment || policy.reading != Preference::Energy;
+            // Counters are in two places; elsewhere there is only power.
+            let counters = matches!(next, Stage::Environment | Stage::Sensors);
+            let power = counters || policy.reading != Preference::Energy;
             if let Some(path) = wanted.filter(|_| power) {
                 return Some(path);
             }
@@ -151,6 +155,7 @@ impl Chassis {
                 }
             }
             Stage::LegacySupplies => self.meter = self.legacy.take(),
+            Stage::Sensors => self.meter = self.meter.take().or_else(|| self.sensor.take()),
             Stage::End => self.meter = self.meter.take().or_else(|| self.last_resort.take()),
             _ => {}
         }
@@ -189,19 +194,9 @@ impl Chassis {
             ),
         ];
         for (unit, pointer, name) in counters {
-            let value = document.pointer(pointer);
-            // One that was never used is at zero, and so is one that is not there behind its name.
-            let counts = figure::energy(value, unit).is_ok_and(|energy| !energy.is_zero());
-            if !counts || policy.reading == Preference::Power {
-                continue;
-            }
-            let meter = Meter::single(Kind::Energy(unit), path, Extract::At(pointer), name);
-            let fine = !self.coarse && value.is_some_and(|value| figure::is_fine(value, unit));
-            if fine || policy.reading == Preference::Energy {
-                self.meter = Some(meter);
+            if self.take_counter(path, document, (unit, pointer), name, policy) {
                 return;
             }
-            self.last_resort.get_or_insert(meter);
         }
         self.take_if_power(
             path,
@@ -272,14 +267,50 @@ impl Chassis {
             paths.extend(next);
             return paths;
         }
-        let of_the_whole = text(document, "/ReadingType") == "Power"
-            && matches!(text(document, "/PhysicalContext"), "Chassis" | "SystemBoard" | "Enclosure")
+        let of_the_whole = matches!(text(document, "/PhysicalContext"), "Chassis" | "SystemBoard" | "Enclosure")
             // Where a sensor says that it is of one phase or one rail, it is not of the whole.
             && matches!(text(document, "/ElectricalContext"), "" | "Total");
-        if of_the_whole && self.meter.is_none() {
-            self.take_if_power(path, document, Extract::At("/Reading"), "Sensor Reading", policy);
+        if !of_the_whole {
+            return Vec::new();
         }
+        let unit = match text(document, "/ReadingType") {
+            "EnergyJoules" => EnergyUnit::Joules,
+            "EnergykWh" => EnergyUnit::KilowattHours,
+            // Sensors come in any order, and a counter is better wherever it stands.
+            "Power" if self.sensor.is_none() && policy.reading != Preference::Energy => {
+                self.sensor = usable(path, document, Extract::At("/Reading"), "Sensor Reading", policy);
+                return Vec::new();
+            }
+            _ => return Vec::new(),
+        };
+        let at = (unit, "/Reading");
+        self.take_counter(path, document, at, "Sensor Reading, energy", policy);
         Vec::new()
+    }
+
+    /// Takes an energy counter that counts, if its steps are small enough to be the meter; else it is the last resort.
+    fn take_counter(
+        &mut self,
+        path: &Arc<str>,
+        document: &Value,
+        (unit, pointer): (EnergyUnit, &'static str),
+        name: &'static str,
+        policy: &Policy,
+    ) -> bool {
+        let value = document.pointer(pointer);
+        // One that was never used is at zero, and so is one that is not there behind its name.
+        let counts = figure::energy(value, unit).is_ok_and(|energy| !energy.is_zero());
+        if !counts || policy.reading == Preference::Power {
+            return false;
+        }
+        let meter = Meter::single(Kind::Energy(unit), path, Extract::At(pointer), name);
+        let fine = !self.coarse && value.is_some_and(|value| figure::is_fine(value, unit));
+        if fine || policy.reading == Preference::Energy {
+            self.meter = Some(meter);
+            return true;
+        }
+        self.last_resort.get_or_insert(meter);
+        false
     }
 
     fn take_if_power(

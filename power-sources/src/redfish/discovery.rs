@@ -11,7 +11,8 @@
 //!    memory) of the first in them, so a sum would count twice.
 //! 4. `PowerSubsystem`: the sum of the supplies' `Metrics`/`InputPowerWatts`; then `Power`: the sum of
 //!    `PowerSupplies/*/PowerInputWatts`, then of `LastPowerOutputWatts`, which lacks what the supplies lose (5 to 15 %).
-//! 5. `Sensors`: one of type `Power` for the whole chassis.
+//! 5. `Sensors`: one for the whole chassis, of type `EnergyJoules` or `EnergykWh` if its steps are small enough, else of type
+//!    `Power`.
 //! 6. An energy counter that was too coarse for 1: right in the long run, and better than nothing.
 
 use super::chassis::{Chassis, MOST_MEMBERS, Stage, link, members};

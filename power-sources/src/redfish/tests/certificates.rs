@@ -101,6 +101,18 @@ fn an_authority_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
+fn an_authority_that_is_exchanged_is_read_again() {
+    let (bmc, other) = (bmc(Certificate::Signed), bmc(Certificate::Signed));
+    let (_folder, file) = folder(&other);
+    let mut source = start(&json!({ "url": bmc.url(), "ca_file": file }));
+    wait_until(&mut source, "a refusal", |energy| {
+        (count(energy, ErrorReason::Io) > 1).then_some(())
+    });
+    std::fs::write(&file, bmc.ca()).expect("a file");
+    wait_for_energy(&mut source);
+}
+
+#[test]
 fn a_pinned_certificate_is_accepted_whoever_signed_it_and_every_other_one_refused() {
     for certificate in [Certificate::Signed, Certificate::SelfSigned] {
         let bmc = bmc(certificate);

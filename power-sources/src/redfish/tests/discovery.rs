@@ -117,15 +117,66 @@ fn the_order_of_preference_is_the_documented_one() {
         ("ReadingType", "Sensor Reading"),
     ];
     let mut gone = Vec::new();
+    let mut last = String::new();
     for (property, expected) in order {
         let chosen = chosen(without(everywhere(), &gone), policy());
         assert!(
             chosen.starts_with(&format!("1U: {expected} (/redfish/v1/Chassis/1U/")),
             "{chosen}"
         );
+        last = chosen;
         gone.push(property);
     }
+    // Not that of the CPU, nor that of one phase.
+    assert!(last.ends_with("/Sensors/Total)"), "{last}");
     assert_eq!(chosen(without(everywhere(), &gone), policy()), "");
+}
+
+#[test]
+fn an_energy_sensor_of_the_whole_chassis_counts_wherever_it_stands_and_is_better_than_a_power_sensor() {
+    let sensor = |kind: &str, context: &str, reading: Value| json!({ "ReadingType": kind, "PhysicalContext": context, "Reading": reading });
+    let tree = |rows: &[(&str, &str, &str, Value)]| {
+        let mut tree = Tree::with_chassis(&["1U"]);
+        let base = "/redfish/v1/Chassis/1U/Sensors";
+        let paths: Vec<_> = rows.iter().map(|(name, ..)| format!("{base}/{name}")).collect();
+        tree.set(
+            base,
+            members(&paths.iter().map(String::as_str).collect::<Vec<_>>()),
+        );
+        tree.chassis("1U", json!({ "Sensors": link(base) }));
+        for ((_, kind, context, reading), path) in rows.iter().zip(&paths) {
+            tree.set(path, sensor(kind, context, reading.clone()));
+        }
+        tree
+    };
+    let watts = ("Watts", "Power", "Chassis", json!(300));
+    let joules = ("Joules", "EnergyJoules", "Chassis", json!(5_000_000));
+    let coarse = ("Kwh", "EnergykWh", "Chassis", json!(7_855));
+    let supply = ("Supply", "EnergyJoules", "PowerSupply", json!(5_000_000));
+    for (rows, expected) in [
+        (
+            vec![watts.clone(), joules.clone()],
+            "Sensor Reading, energy (/redfish/v1/Chassis/1U/Sensors/Joules)",
+        ),
+        (
+            vec![joules, watts.clone()],
+            "Sensor Reading, energy (/redfish/v1/Chassis/1U/Sensors/Joules)",
+        ),
+        (
+            vec![coarse.clone(), watts.clone(), supply],
+            "Sensor Reading (/redfish/v1/Chassis/1U/Sensors/Watts)",
+        ),
+        (
+            vec![coarse.clone()],
+            "Sensor Reading, energy (/redfish/v1/Chassis/1U/Sensors/Kwh)",
+        ),
+    ] {
+        assert_eq!(chosen(tree(&rows), policy()), format!("1U: {expected}"));
+    }
+    // Where only counters are asked for, or only power, the other kind is not taken.
+    let only = |reading| Policy { reading, ..policy() };
+    assert!(chosen(tree(&[watts.clone(), coarse.clone()]), only(Preference::Energy)).contains("/Kwh"));
+    assert_eq!(chosen(tree(&[coarse]), only(Preference::Power)), "");
 }
 
 #[test]
