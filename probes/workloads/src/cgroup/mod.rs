@@ -6,7 +6,10 @@ mod mounts;
 mod owner;
 #[cfg(test)]
 mod owner_tests;
+mod tree;
+mod watch;
 
 pub use index::{WALK_DEPTH, WALK_DIRECTORIES, WalkOutcome, walk};
 pub use mounts::{Accounting, CgroupMount, CgroupMounts, Hierarchy, Mode, Version1Mount};
 pub use owner::{container_root, owner_of};
+pub(crate) use tree::{Caught, Tree};
