@@ -163,9 +163,9 @@ fn parse_event(event: &[u8], changes: &mut Vec<Change>, heard: &mut Heard) -> Op
         let length = usize::from(u16::from_ne_bytes(*records.get(2..)?.first_chunk()?));
         let (record, rest) = records.split_at_checked(length).filter(|_| length > 0)?;
         records = rest;
-        match record.first()? {
-            &RECORD_OBJECT => object = Some(handle(record)?.0),
-            &RECORD_FOLDER_AND_NAME => {
+        match *record.first()? {
+            RECORD_OBJECT => object = Some(handle(record)?.0),
+            RECORD_FOLDER_AND_NAME => {
                 let (parent, name) = handle(record)?;
                 place = Some((parent, text(name)?));
             }
