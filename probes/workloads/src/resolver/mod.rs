@@ -69,6 +69,8 @@ pub struct Held {
     pub gone: usize,
     /// Processes that are asked themselves: no more than the newest report has rows.
     pub tasks: usize,
+    /// Different owners of those, shared among them; some more of those that others still hold.
+    pub distinct: usize,
     /// Owners by cgroup and by process that were handed out.
     pub owners: usize,
 }
@@ -125,6 +127,7 @@ impl Resolver {
             paths,
             gone,
             tasks: self.tasks.tasks.len(),
+            distinct: self.tasks.distinct(),
             owners: self.identity.cgroups.len() + self.identity.tasks.len(),
         }
     }
