@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest bench bench-daemon bench-probes bench-sources bench-workloads train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-bench
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-containers bench bench-daemon bench-probes bench-sources bench-workloads train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-containers setup-bench
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,10 +68,17 @@ test-guest: setup-build setup-meters ## The daemon beside the kernel's own drive
 	integration-tests/guest/meters/run.sh $(GUESTS)
 	$(CARGO) run --locked -q -p integration-tests --bin meters .cache/guest/results $(if $(GUESTS),,docs/guest.md)
 
+setup-containers:
+	@deploy/install-packages.sh containers
+
+test-containers: setup-build setup-test setup-containers ## Docker, containerd and Podman for real, started by the tests (as root; installs them)
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) nextest run -p integration-tests --locked --features runtimes --test runtimes --test containers -j 1 --no-fail-fast --success-output final --failure-output final
+
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format --dry-run --Werror
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features integration-tests/runtimes --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(CARGO) deny --locked check bans licenses sources
 

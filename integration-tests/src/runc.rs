@@ -34,16 +34,7 @@ impl Container {
             cgroup: cgroup.to_owned(),
             bundle: TempDir::new().expect("a folder"),
         };
-        let bin = container.path("rootfs/bin");
-        fs::create_dir_all(&bin).expect("a folder");
-        fs::copy(which("busybox"), bin.join("busybox")).expect("busybox");
-        for name in ["sh", "sleep"] {
-            std::os::unix::fs::symlink("busybox", bin.join(name)).expect("a link");
-        }
-        let burner = bin.join(BURNER);
-        let turns = "#!/bin/sh\ni=0; while [ $i -lt ${1}000 ]; do i=$((i+1)); done\n";
-        fs::write(&burner, turns).expect("a script");
-        fs::set_permissions(&burner, fs::Permissions::from_mode(0o755)).expect("a mode");
+        write_rootfs(&container.path("rootfs"));
         let spec = container
             .runc()
             .arg("spec")
@@ -190,6 +181,23 @@ pub fn clear_away(cgroup: &str) {
             }
         }
     }
+}
+
+/// Writes the files of a container: busybox as shell and as sleep, and [`BURNER`].
+///
+/// # Panics
+/// When busybox is missing.
+pub fn write_rootfs(rootfs: &Path) {
+    let bin = rootfs.join("bin");
+    fs::create_dir_all(&bin).expect("a folder");
+    fs::copy(which("busybox"), bin.join("busybox")).expect("busybox");
+    for name in ["sh", "sleep"] {
+        std::os::unix::fs::symlink("busybox", bin.join(name)).expect("a link");
+    }
+    let burner = bin.join(BURNER);
+    let turns = "#!/bin/sh\ni=0; while [ $i -lt ${1}000 ]; do i=$((i+1)); done\n";
+    fs::write(&burner, turns).expect("a script");
+    fs::set_permissions(&burner, fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
 /// Where a command is.
