@@ -1,30 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A crowd of processes in cgroups that come and go, and a node that counts it.
 
-use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
-use attribution::model::snapshot::ContainerKey;
+mod cgroups;
+mod node;
+
+pub(crate) use cgroups::Cgroups;
+pub(crate) use node::Node;
+
 use attribution::model::{
-    CgroupId, Comm, Component, CpuNanos, Energy, EventCounts, Microjoules, MonotonicNanos, PackageId,
-    PackageTime, Place, Provenance, Report, ReporterId, Section, SourceId, TaskKey, TaskKind, TaskUsage,
-    TickId, Usage, Zone, ZoneReading,
+    CgroupId, Comm, CpuNanos, EventCounts, PackageId, PackageTime, TaskKey, TaskKind, TaskUsage, Usage,
 };
-use probe_workloads::cgroup::{CgroupMount, CgroupMounts, Version1Mount};
-use probe_workloads::{Resolver, Roots};
 use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 use std::collections::VecDeque;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-const METER: SourceId = SourceId("meter");
-const POD: &str = "/kubepods/burstable/pod0f7a4c1e-9d3b-4e55-8a21-0123456789ab";
 
 /// Bytes asked for and not given back.
 pub(crate) fn memory() -> usize {
@@ -53,132 +47,6 @@ pub(crate) fn median(figures: &[u64]) -> u64 {
     let mut sorted = figures.to_vec();
     sorted.sort_unstable();
     sorted[sorted.len() / 2]
-}
-
-/// A place for cgroups, cleared away at the end.
-pub(crate) struct Cgroups {
-    /// Where the hierarchy is, and where in it this bench is.
-    mount: PathBuf,
-    inside: String,
-    folder: Option<tempfile::TempDir>,
-}
-
-impl Cgroups {
-    /// In the machine's own hierarchy; `None` where the kernel does not tell what comes and goes.
-    pub(crate) fn real() -> Option<Self> {
-        let roots = Roots::detect(Path::new("/proc")).ok()?;
-        let mount = roots
-            .cgroup_mounts
-            .unified
-            .clone()
-            .filter(|mount| mount.root == "/")?;
-        let mut resolver = Resolver::new(roots);
-        resolver.resolve(&Usage::default(), Duration::from_secs(1));
-        let inside = format!("/bench-{}", std::process::id());
-        let place = Self {
-            mount: mount.point,
-            inside,
-            folder: None,
-        };
-        (resolver.held().paths > 0 && fs::create_dir_all(place.path(POD)).is_ok()).then_some(place)
-    }
-
-    /// Folders in memory, as many beside ours as a node has of its own.
-    pub(crate) fn in_memory() -> Self {
-        let shm = Path::new("/dev/shm");
-        let folder = if shm.is_dir() {
-            tempfile::tempdir_in(shm)
-        } else {
-            tempfile::tempdir()
-        };
-        let folder = folder.unwrap();
-        let place = Self {
-            mount: folder.path().join("cgroup"),
-            inside: String::new(),
-            folder: Some(folder),
-        };
-        fs::create_dir_all(place.path(POD)).unwrap();
-        for unit in 0..100 {
-            fs::create_dir_all(place.path(&format!("/system.slice/unit-{unit}.service"))).unwrap();
-        }
-        place
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.mount
-            .join(format!("{}{path}", self.inside).trim_start_matches('/'))
-    }
-
-    fn container(number: u64) -> String {
-        format!("{POD}/{number:064x}")
-    }
-
-    fn make(&self, number: u64) -> CgroupId {
-        let folder = self.path(&Self::container(number));
-        fs::create_dir(&folder).unwrap();
-        CgroupId(fs::metadata(folder).unwrap().ino())
-    }
-
-    fn remove(&self, number: u64) {
-        fs::remove_dir(self.path(&Self::container(number))).unwrap();
-    }
-
-    pub(crate) fn roots(&self, unified: bool) -> Roots {
-        let mount = CgroupMount {
-            point: self.mount.clone(),
-            root: "/".to_owned(),
-        };
-        let version1 = Version1Mount {
-            controllers: vec!["cpuacct".to_owned()],
-            mount: mount.clone(),
-        };
-        let proc = self
-            .folder
-            .as_ref()
-            .map_or_else(|| PathBuf::from("/proc"), |folder| folder.path().join("proc"));
-        Roots {
-            proc,
-            cgroup_mounts: CgroupMounts {
-                unified: unified.then_some(mount),
-                version1: if unified { Vec::new() } else { vec![version1] },
-                notes: Vec::new(),
-            },
-        }
-    }
-
-    /// Writes what the kernel shows of a process in version 1.
-    fn write_process(&self, task: TaskKey, container: u64) {
-        let Some(folder) = &self.folder else { return };
-        let folder = folder.path().join(format!("proc/{}", task.tgid));
-        fs::create_dir_all(&folder).unwrap();
-        let stat = format!(
-            "{} (sh) S 1 1 1 0 -1 0 0 0 0 0 7 3 0 0 20 0 1 0 {} {}0 0\n",
-            task.tgid,
-            task.start_ticks,
-            "0 ".repeat(16)
-        );
-        fs::write(folder.join("stat"), stat).unwrap();
-        let path = Self::container(container);
-        let lines = ["pids", "memory", "cpu,cpuacct", "name=systemd"]
-            .map(|controllers| format!("4:{controllers}:{path}\n"));
-        fs::write(folder.join("cgroup"), lines.concat()).unwrap();
-    }
-}
-
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        // Folders of cgroups hold files that cannot be removed, and go all the same.
-        let mut folders = vec![self.mount.join(self.inside.trim_start_matches('/'))];
-        let mut at = 0;
-        while let Some(folder) = folders.get(at).filter(|_| self.folder.is_none()).cloned() {
-            let inside = fs::read_dir(folder).into_iter().flatten().flatten();
-            folders.extend(inside.map(|entry| entry.path()).filter(|path| path.is_dir()));
-            at += 1;
-        }
-        for folder in folders.iter().rev().filter(|_| self.folder.is_none()) {
-            let _ = fs::remove_dir(folder);
-        }
-    }
 }
 
 /// Processes and the containers that they are in.
@@ -297,7 +165,7 @@ impl Crowd {
                 self.born_in(id);
             }
             // The walk sees only what is still there.
-            if cgroups.folder.is_none() {
+            if cgroups.are_real() {
                 cgroups.remove(number);
             } else {
                 self.doomed.push(number);
@@ -330,83 +198,5 @@ pub(crate) fn process_files(cgroups: &Cgroups, crowd: &Crowd) {
     for (index, row) in crowd.rows.iter().enumerate() {
         let (number, _) = crowd.containers[index % crowd.containers.len()];
         cgroups.write_process(row.task.unwrap(), number);
-    }
-}
-
-/// A resolver and an engine.
-pub(crate) struct Node {
-    pub(crate) resolver: Resolver,
-    pub(crate) engine: Engine,
-    tick: u64,
-    system: CpuNanos,
-}
-
-impl Node {
-    pub(crate) fn new(roots: Roots, settings: Settings) -> Self {
-        let mut engine = Engine::new(settings, Arc::default());
-        engine.expect(&ReporterId::new(USAGE));
-        engine.expect(&ReporterId::new(RESOLVER));
-        engine.expect_source(METER);
-        Self {
-            resolver: Resolver::new(roots),
-            engine,
-            tick: 0,
-            system: CpuNanos::ZERO,
-        }
-    }
-
-    /// One window; gives what the resolver's part of it took, in nanoseconds.
-    pub(crate) fn window(&mut self, usage: Usage, boot: Duration) -> u64 {
-        self.tick += 1;
-        let now = MonotonicNanos::from_nanos(u64::try_from(boot.as_nanos()).unwrap());
-        self.engine
-            .open(TickId(self.tick), now, now.after(Duration::from_millis(800)));
-        let began = thread_time();
-        let identity = self.resolver.resolve(&usage, boot);
-        let took = thread_time() - began;
-        let (zone, total) = (
-            Zone {
-                component: Component::Package,
-                place: Place::socket(PackageId(0)),
-            },
-            Microjoules::from_micro(self.tick * 1_000_000),
-        );
-        let reading = ZoneReading {
-            zone,
-            total,
-            idle: None,
-            provenance: Provenance::Counted,
-            at: now,
-            device: None,
-        };
-        let energy = Energy {
-            zones: vec![reading],
-            errors: Vec::new(),
-        };
-        self.engine.on_identity(self.report(RESOLVER, now, identity));
-        self.engine.on_usage(self.report(USAGE, now, Arc::new(usage)));
-        self.engine.on_energy(METER, self.report(METER.0, now, energy));
-        let closed = self.engine.close(now.after(Duration::from_millis(100))).unwrap();
-        let system = closed
-            .snapshot
-            .containers
-            .iter()
-            .find(|row| row.key == ContainerKey::System);
-        self.system = system.map_or(CpuNanos::ZERO, |row| row.ledger.cpu);
-        took
-    }
-
-    /// CPU time of processes of whom nobody knew whose they were.
-    pub(crate) const fn system(&self) -> CpuNanos {
-        self.system
-    }
-
-    fn report<T>(&self, reporter: &str, at: MonotonicNanos, body: T) -> Report<T> {
-        Report {
-            tick: TickId(self.tick),
-            reporter: ReporterId::new(reporter),
-            section: Section { began: at, ended: at },
-            body,
-        }
     }
 }

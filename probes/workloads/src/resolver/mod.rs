@@ -28,7 +28,7 @@ pub struct ResolverCounters {
     pub walks: u64,
     /// Folders that those walks looked at.
     pub walked_directories: u64,
-    /// Walks that ended at a bound of [`cgroup::walk`].
+    /// Walks that ended at a bound of [`crate::cgroup::walk`].
     pub truncated_walks: u64,
     /// Folders that a walk could not read.
     pub unreadable_directories: u64,
