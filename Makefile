@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,10 +75,17 @@ test-vms: setup-build setup-vms ## Real virtual machines, libvirt's among them, 
 	@deploy/mount-kernel-filesystems.sh
 	$(CARGO) nextest run -p integration-tests --locked --no-fail-fast --success-output final --failure-output final --test vms
 
+setup-containers:
+	@deploy/install-packages.sh containers
+
+test-containers: setup-build setup-test setup-containers ## Docker, containerd and Podman for real, started by the tests (as root; installs them)
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) nextest run -p integration-tests --locked --features runtimes --test runtimes --test containers -j 1 --no-fail-fast --success-output final --failure-output final
+
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format --dry-run --Werror
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features integration-tests/runtimes --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(CARGO) deny --locked check bans licenses sources
 
@@ -87,7 +94,7 @@ fmt: ## Format everything
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format -i
 
 # Trials of other programs at the context switch: TRIALS="a.bpf.o b.bpf.o" measures them beside ours.
-bench: bench-daemon bench-probes bench-sources ## Every cost on this machine, as tables (ten minutes, needs root)
+bench: bench-daemon bench-probes bench-sources bench-workloads ## Every cost on this machine, as tables (ten minutes, needs root)
 
 bench-daemon: build setup-objects setup-bench ## Cost of the whole daemon (ACCOUNTANTS="switch scheduler" says which)
 	@deploy/mount-kernel-filesystems.sh
@@ -102,6 +109,10 @@ bench-probes: setup-build setup-objects setup-bench ## Cost and exactness of the
 
 bench-sources: setup-build ## Cost of one reading of each power source
 	$(CARGO) bench --locked -q -p power-sources --bench read
+
+bench-workloads: setup-build ## Cost of knowing who is who, and that it stays bounded
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) bench --locked -q -p probe-workloads --bench resolve
 
 train: ## Fit the built-in model again from SPECpower data (SHARED=folder)
 	python3 power-sources/train/fit_builtin.py "$(SHARED)/data/specpower_ssj2008.csv"

@@ -12,12 +12,11 @@
 use integration_tests::cgroup::{Cgroup, unified};
 use integration_tests::daemon::Daemon;
 use integration_tests::figures::{conserves, container, energy, integer, rows};
+use integration_tests::runc::Container;
 use integration_tests::{has_command, is_root, say, skip};
 use serde_json::Value;
-use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -147,9 +146,14 @@ fn a_container_of_a_real_runtime_gets_its_id_its_pod_and_its_energy() {
     if !has_command("runc") || !has_command("busybox") {
         return skip("needs runc and busybox-static");
     }
-    let (id, folder) = (id(3), TempDir::new().expect("a folder"));
+    let id = id(3);
     let pod = "11111111-2222-3333-4444-555555555555";
-    let runc = Runc::start(&folder, &id, &format!("/kubepods/burstable/pod{pod}/{id}"));
+    let runc = Container::new(
+        &id,
+        &format!("/kubepods/burstable/pod{pod}/{id}"),
+        "while :; do :; done",
+    );
+    runc.start();
     let daemon = daemon("200ms");
     let snapshot = daemon.wait_until("the container's energy", |snapshot| {
         container(snapshot, &id)
@@ -176,68 +180,6 @@ fn a_container_of_a_real_runtime_gets_its_id_its_pod_and_its_energy() {
         Some(total),
         "an ended workload keeps its final total"
     );
-}
-
-/// A busybox container that burns CPU.
-struct Runc {
-    id: String,
-    state: String,
-}
-
-impl Runc {
-    fn start(folder: &TempDir, id: &str, cgroup: &str) -> Self {
-        let bin = folder.path().join("rootfs/bin");
-        fs::create_dir_all(&bin).expect("a folder");
-        fs::copy(which("busybox"), bin.join("sh")).expect("busybox");
-        let spec = Command::new("runc")
-            .arg("spec")
-            .current_dir(folder.path())
-            .status()
-            .expect("runc runs");
-        assert!(spec.success());
-        let file = folder.path().join("config.json");
-        let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("a spec")).expect("JSON");
-        config["process"]["terminal"] = false.into();
-        config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", "while :; do :; done"]);
-        // Raising limits needs CAP_SYS_RESOURCE, which a sandbox may lack.
-        config["process"]["rlimits"] = serde_json::json!([]);
-        config["linux"]["cgroupsPath"] = cgroup.into();
-        config["linux"]["resources"] = serde_json::json!({});
-        fs::write(&file, config.to_string()).expect("a file");
-        let state = folder.path().join("state").display().to_string();
-        let output = Command::new("runc")
-            .args(["--root", &state, "run", "-d", id])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.path().join("log")).expect("a file"))
-            .status()
-            .expect("runc runs");
-        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-        assert!(output.success(), "{log}");
-        Self {
-            id: id.to_owned(),
-            state,
-        }
-    }
-}
-
-impl Drop for Runc {
-    fn drop(&mut self) {
-        drop(
-            Command::new("runc")
-                .args(["--root", &self.state, "delete", "--force", &self.id])
-                .status(),
-        );
-    }
-}
-
-fn which(command: &str) -> std::path::PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(command))
-        .find(|file| file.is_file())
-        .expect("installed")
 }
 
 #[test]

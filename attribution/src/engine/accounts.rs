@@ -74,6 +74,8 @@ pub(crate) struct Accounts {
     /// Rows of the newest report.
     listed: usize,
     opened: Vec<AccountId>,
+    /// Those whose process has another name than in the report before.
+    renamed: Vec<AccountId>,
     /// Those that the newest report says have ended, and those that are gone and not forgotten yet.
     ended: Vec<AccountId>,
     gone: Vec<AccountId>,
@@ -91,6 +93,7 @@ impl Accounts {
         deltas.clear();
         counts.clear();
         self.ended.clear();
+        self.renamed.clear();
         self.round += 1;
         let (round, listed_before) = (self.round, std::mem::replace(&mut self.listed, tasks.len()));
         let mut still_listed = 0;
@@ -107,6 +110,7 @@ impl Accounts {
             account.seen = round;
             account.gone = false;
             account.ended = row.ended;
+            let is_renamed = account.comm != row.comm;
             account.comm = row.comm;
             // A total that went back was dropped by the probe and began again at zero: all of it is new.
             let time = row.cpu.checked_sub(account.booked).unwrap_or(row.cpu);
@@ -124,6 +128,9 @@ impl Accounts {
             }
             if row.ended {
                 self.ended.push(id);
+            }
+            if is_renamed {
+                self.renamed.push(id);
             }
             match last.replace(id).and_then(|last| self.get_mut(last)) {
                 Some(last) => last.next = Some(id),
@@ -219,6 +226,22 @@ impl Accounts {
     /// Accounts that were opened since the last call.
     pub(crate) fn take_opened(&mut self) -> Vec<AccountId> {
         std::mem::take(&mut self.opened)
+    }
+
+    /// Accounts whose process has another name since the newest report. A name changes with `exec`, and whoever sleeps
+    /// from then on may never be charged again.
+    pub(crate) fn renamed(&self) -> impl Iterator<Item = &Account> {
+        self.renamed.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// How many there is room for.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// Accounts that are ended or gone.

@@ -188,6 +188,11 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         rows
     }
 
+    /// Rows that are shown, and rows remembered after they left.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.rows.len(), self.shelf.len())
+    }
+
     /// What left.
     pub(crate) const fn retired(&self) -> &Ledger {
         &self.retired

@@ -103,6 +103,21 @@ pub struct Engine {
     work: Work,
 }
 
+/// What an engine holds at a time, for whoever wants to see that it is bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Accounts: as many as the newest usage report has rows, and those of the dead that a late zone has to bill.
+    pub accounts: usize,
+    /// Accounts that there is room for: the most that there ever were at a time.
+    pub account_slots: usize,
+    /// Rows of the process level, with the ended: [`Settings::processes_max`] twice at most.
+    pub processes: usize,
+    /// Rows of containers, pods, virtual machines and units, with the ended: 16,384 a level at most beside the living.
+    pub groups: usize,
+    /// Totals remembered after their rows left: 1,024 a level at most.
+    pub shelved: usize,
+}
+
 /// Buffers that live from window to window, so that the steady state allocates nothing per task.
 #[derive(Debug, Default)]
 struct Work {
@@ -229,6 +244,25 @@ impl Engine {
             facts
                 .filter(|facts| is_new(facts))
                 .for_each(|facts| detail.clone_into(&mut facts.detail));
+        }
+    }
+
+    /// What it holds now.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let levels = &self.levels;
+        let groups = [
+            levels.containers.len(),
+            levels.pods.len(),
+            levels.vms.len(),
+            levels.units.len(),
+        ];
+        Held {
+            accounts: self.accounts.len(),
+            account_slots: self.accounts.slots(),
+            processes: self.processes.len(),
+            groups: groups.iter().map(|(rows, _)| rows).sum(),
+            shelved: groups.iter().map(|(_, shelved)| shelved).sum(),
         }
     }
 

@@ -102,6 +102,13 @@ impl Processes {
         }
     }
 
+    /// Takes over a process's newest name.
+    pub(crate) fn rename(&mut self, account: &Account) {
+        if let Some(tracked) = account.task.and_then(|task| self.rows.get_mut(&task)) {
+            tracked.row.comm = account.comm;
+        }
+    }
+
     /// Books CPU time on a process, or on `other`, and takes over the process's newest name, cgroup and owner. A row that
     /// was taken for dead, because no report listed it for a while, lives again, also beyond the bound: otherwise it would
     /// leave in the middle of its counting and begin again at zero.
@@ -158,6 +165,11 @@ impl Processes {
         let mut rows: Vec<_> = self.rows.values().map(|tracked| &tracked.row).collect();
         rows.sort_unstable_by_key(|row| row.task);
         rows.into_iter().cloned().collect()
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// Everything without a row.

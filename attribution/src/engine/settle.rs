@@ -25,6 +25,9 @@ impl Engine {
         // What was counted once stays a series, also when the probe that counted it is gone.
         self.counted = self.counted.union(usage.counted);
         self.lost.clone_from(&usage.lost);
+        for account in self.accounts.renamed() {
+            self.processes.rename(account);
+        }
         self.assign(now);
     }
 

@@ -419,3 +419,19 @@ fn a_meter_that_finds_out_later_what_it_reads_is_described_anew() {
     node.open();
     assert_eq!(node.close().facts.sources, [source("Chassis/1U")]);
 }
+
+#[test]
+fn a_process_that_execs_and_then_sleeps_has_its_new_name() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(1, 10, 0, 100 * MS);
+    node.rename(1, b"runc:[2:INIT]");
+    node.spend(0, 1_000);
+    let name = |snapshot: &Snapshot| snapshot.processes.first().map(|row| row.comm);
+    assert_eq!(name(&node.window()), Some(Comm::from_bytes(b"runc:[2:INIT]")));
+    // The probe saw the exec; the clock that charges did not move, and never will again.
+    node.rename(1, b"sleep");
+    let snapshot = node.window();
+    assert_eq!(name(&snapshot), Some(Comm::from_bytes(b"sleep")));
+    assert_eq!(dynamic(container(&snapshot, "a")), [1_000]);
+}

@@ -136,6 +136,14 @@ impl Node {
             })
     }
 
+    /// A task has another name from now on.
+    pub(super) fn rename(&mut self, tgid: u32, name: &[u8]) {
+        self.usage
+            .values_mut()
+            .filter(|row| row.task.unwrap().tgid == tgid)
+            .for_each(|row| row.comm = Comm::from_bytes(name));
+    }
+
     /// A task died; the probe lists it until it is told that it was paid.
     pub(super) fn end(&mut self, tgid: u32) {
         self.usage

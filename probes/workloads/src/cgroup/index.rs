@@ -31,6 +31,16 @@ pub struct WalkOutcome {
 /// Shows `visit` every cgroup below `mount` with its path, parents before children, until it breaks off. Symbolic links
 /// are not followed (a hierarchy has none).
 pub fn walk(mount: &CgroupMount, visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>) -> WalkOutcome {
+    walk_bounded(mount, WALK_DIRECTORIES, &mut |id, below| {
+        visit(id, &mount.path_of(if below.is_empty() { "/" } else { below }))
+    })
+}
+
+/// As [`walk`], with paths below the mount point; the mount point's own is empty.
+pub(super) fn walk_below(
+    mount: &CgroupMount,
+    visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
+) -> WalkOutcome {
     walk_bounded(mount, WALK_DIRECTORIES, visit)
 }
 
@@ -65,12 +75,7 @@ fn walk_bounded(
             }
         };
         outcome.directories += 1;
-        let below = if folder.below.is_empty() {
-            "/"
-        } else {
-            &folder.below
-        };
-        if visit(CgroupId(metadata.ino()), &mount.path_of(below)).is_break() {
+        if visit(CgroupId(metadata.ino()), &folder.below).is_break() {
             break;
         }
         // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
@@ -130,7 +135,7 @@ mod tests {
                 .unwrap()
                 .ino();
             assert_eq!(id, CgroupId(ino), "{path}");
-            paths.push(path.to_owned());
+            paths.push(if path.is_empty() { "/" } else { path }.to_owned());
             ControlFlow::Continue(())
         });
         paths.sort();

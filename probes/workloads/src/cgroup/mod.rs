@@ -8,7 +8,10 @@ mod owner_scan;
 mod owner_shapes;
 #[cfg(test)]
 mod owner_tests;
+mod tree;
+mod watch;
 
 pub use index::{WALK_DEPTH, WALK_DIRECTORIES, WalkOutcome, walk};
 pub use mounts::{Accounting, CgroupMount, CgroupMounts, Hierarchy, Mode, Version1Mount};
 pub use owner::{container_root, owner_of};
+pub(crate) use tree::{Caught, Tree};

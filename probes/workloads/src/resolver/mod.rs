@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Says who owns what ran: cgroup ids to owners, and single processes where the unified hierarchy does not tell.
 //!
-//! Looks files up only for what is new. In the steady state a call costs one hash lookup for each row and hands out the
+//! Looks files up only for what is new, and asks the kernel what is ([`crate::cgroup`]'s tree) where it may. In the steady state a call costs one hash lookup for each row and hands out the
 //! same `Arc` as before. Starts no thread and keeps no clock.
 
+mod cgroups;
 mod namer;
 mod tasks;
 
@@ -12,13 +13,10 @@ mod tests;
 
 pub use namer::Namer;
 
-use crate::cgroup::{self, Accounting, WalkOutcome};
 use crate::procfs::ProcFs;
 use crate::roots::Roots;
 use attribution::model::{CgroupId, Identity, TaskKey, TaskKind, TaskUsage, Usage};
-use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
-use std::collections::hash_map::Entry;
-use std::ops::ControlFlow;
+use cgroups::CgroupBook;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::{Finding, TaskBook};
@@ -30,14 +28,24 @@ pub struct ResolverCounters {
     pub walks: u64,
     /// Folders that those walks looked at.
     pub walked_directories: u64,
-    /// Walks that ended at a bound of [`cgroup::walk`].
+    /// Walks that ended at a bound of [`crate::cgroup::walk`].
     pub truncated_walks: u64,
     /// Folders that a walk could not read.
     pub unreadable_directories: u64,
     /// Ids that a walk found.
     pub cgroups_found: u64,
-    /// Ids that no walk found: the cgroup was gone before anybody asked, or is not below our mount.
+    /// Ids that nobody could find: the cgroup was gone before anybody asked, or is not below our mount.
     pub cgroups_missed: u64,
+    /// Cgroups that came or went, as the kernel told.
+    pub events: u64,
+    /// Events that were not understood, or came when there were too many cgroups.
+    pub events_refused: u64,
+    /// How often the kernel dropped events because its queue was full. A walk follows.
+    pub overflows: u64,
+    /// Cgroups that had gone before anybody looked, and whose paths are known all the same.
+    pub found_when_gone: u64,
+    /// Cgroups of which the kernel told only the end, and nobody knows where they were.
+    pub unplaced: u64,
     /// Processes whose cgroup file was read.
     pub tasks_read: u64,
     /// Of these: the process was gone, or its pid belonged to another one.
@@ -50,26 +58,30 @@ pub struct ResolverCounters {
     pub tasks_deferred: u64,
 }
 
-/// A cgroup that the newest reports speak of.
-struct CgroupState {
-    /// The call that last saw it.
-    round: u64,
-    /// Whether a walk found it.
-    found: bool,
+/// What a resolver holds at a time, for whoever wants to see that it is bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Cgroups that the newest report names.
+    pub cgroups: usize,
+    /// Cgroups of the hierarchy, where the kernel tells of them: 65,536 and those that have gone at most.
+    pub paths: usize,
+    /// Of these: those that have gone; 4,096 at most.
+    pub gone: usize,
+    /// Processes that are asked themselves: no more than the newest report has rows.
+    pub tasks: usize,
+    /// Different owners of those, shared among them; some more of those that others still hold.
+    pub distinct: usize,
+    /// Owners by cgroup and by process that were handed out.
+    pub owners: usize,
 }
 
 /// Resolves owners. One for the whole life of the daemon.
 pub struct Resolver {
     proc: ProcFs,
-    accounting: Option<Accounting>,
+    cgroups: CgroupBook,
     /// Whether there is a unified hierarchy. Without one all processes are asked one by one.
     unified: bool,
     round: u64,
-    /// Cgroups in the newest report: as many as its rows at most, which the probe bounds. Others are dropped.
-    cgroups: HashMap<CgroupId, CgroupState>,
-    /// Ids that the newest report named first. Empty between calls; kept for its room.
-    wanted: HashSet<CgroupId>,
-    missing: usize,
     tasks: TaskBook,
     /// In the order in which they add to each other.
     namers: Vec<Box<dyn Namer>>,
@@ -83,12 +95,9 @@ impl Resolver {
     pub fn new(roots: Roots) -> Self {
         Self {
             proc: ProcFs::new(&roots.proc),
-            accounting: roots.cgroup_mounts.accounting(),
+            cgroups: CgroupBook::new(roots.cgroup_mounts.accounting()),
             unified: roots.cgroup_mounts.unified.is_some(),
             round: 0,
-            cgroups: HashMap::new(),
-            wanted: HashSet::new(),
-            missing: 0,
             tasks: TaskBook::default(),
             namers: Vec::new(),
             identity: Arc::default(),
@@ -109,16 +118,28 @@ impl Resolver {
         &self.counters
     }
 
+    /// What it holds now.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let (cgroups, (paths, gone)) = self.cgroups.len();
+        Held {
+            cgroups,
+            paths,
+            gone,
+            tasks: self.tasks.tasks.len(),
+            distinct: self.tasks.distinct(),
+            owners: self.identity.cgroups.len() + self.identity.tasks.len(),
+        }
+    }
+
     /// Owners of all that `usage` lists; the same `Arc` as last time when nothing changed. `now` is `CLOCK_BOOTTIME`, the
     /// clock of start times: young processes are asked again, for runtimes move them after the fork.
     pub fn resolve(&mut self, usage: &Usage, now: Duration) -> Arc<Identity> {
         let since_boot = now;
         let now = boot_ticks(now);
         self.round += 1;
-        self.note_cgroups(&usage.tasks);
-        if !self.wanted.is_empty() {
-            self.walk();
-        }
+        self.cgroups
+            .update(&usage.tasks, &mut self.identity, &mut self.counters);
         self.note_tasks(&usage.tasks, now);
         for finding in self.tasks.read_due(&mut self.proc, now, &mut self.counters) {
             self.apply(finding);
@@ -129,110 +150,6 @@ impl Resolver {
         Arc::clone(&self.identity)
     }
 
-    /// Marks the cgroups of the report, collects the unknown ones and forgets those that it no longer names.
-    fn note_cgroups(&mut self, rows: &[TaskUsage]) {
-        let mut named = 0;
-        let mut last = None;
-        for row in rows {
-            // Probes list a process's rows together, so neighbours often share the cgroup.
-            if last == Some(row.cgroup) {
-                continue;
-            }
-            last = Some(row.cgroup);
-            match self.cgroups.get_mut(&row.cgroup) {
-                Some(state) if state.round == self.round => {}
-                Some(state) => {
-                    state.round = self.round;
-                    named += 1;
-                }
-                None => {
-                    self.wanted.insert(row.cgroup);
-                }
-            }
-        }
-        if named < self.cgroups.len() {
-            self.forget_cgroups();
-        }
-    }
-
-    fn forget_cgroups(&mut self) {
-        let (round, identity) = (self.round, &mut self.identity);
-        self.cgroups.retain(|id, state| {
-            let kept = state.round == round;
-            if !kept && state.found {
-                Arc::make_mut(identity).cgroups.remove(id);
-            }
-            kept
-        });
-        self.missing = self.cgroups.values().filter(|state| !state.found).count();
-    }
-
-    /// Finds the wanted ids, all in one walk that ends with the last of them. Ids missed before ride along: an id that no
-    /// walk finds costs no walk of its own again.
-    fn walk(&mut self) {
-        if self.wanted.remove(&CgroupId::ROOT) {
-            // The root has this number in every hierarchy, also where only a part of it is mounted.
-            self.found(CgroupId::ROOT, "/");
-        }
-        let Some(accounting) = self.accounting.clone().filter(|_| !self.wanted.is_empty()) else {
-            self.give_up();
-            return;
-        };
-        self.wanted.extend(
-            self.cgroups
-                .iter()
-                .filter(|(_, state)| !state.found)
-                .map(|(id, _)| *id),
-        );
-        let outcome = cgroup::walk(&accounting.mount, &mut |id, path| {
-            if self.wanted.remove(&id) {
-                self.found(id, path);
-            }
-            if self.wanted.is_empty() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        self.count_walk(outcome);
-        self.give_up();
-    }
-
-    fn count_walk(&mut self, outcome: WalkOutcome) {
-        self.counters.walks += 1;
-        self.counters.walked_directories += outcome.directories;
-        self.counters.unreadable_directories += outcome.unreadable;
-        self.counters.truncated_walks += u64::from(outcome.truncated);
-    }
-
-    fn found(&mut self, id: CgroupId, path: &str) {
-        self.counters.cgroups_found += 1;
-        let state = CgroupState {
-            round: self.round,
-            found: true,
-        };
-        if self.cgroups.insert(id, state).is_some() {
-            self.missing = self.missing.saturating_sub(1);
-        }
-        Arc::make_mut(&mut self.identity)
-            .cgroups
-            .insert(id, Arc::new(cgroup::owner_of(path)));
-    }
-
-    /// What is still wanted is not there: remembered, so that it causes no further walk.
-    fn give_up(&mut self) {
-        for id in self.wanted.drain() {
-            if let Entry::Vacant(entry) = self.cgroups.entry(id) {
-                self.counters.cgroups_missed += 1;
-                self.missing += 1;
-                entry.insert(CgroupState {
-                    round: self.round,
-                    found: false,
-                });
-            }
-        }
-    }
-
     /// Marks the processes that have to be asked themselves: those in the root of the unified hierarchy (version 1 may
     /// know better), all where there is none, and those in a cgroup that our mount does not show.
     fn note_tasks(&mut self, rows: &[TaskUsage], now: u64) {
@@ -240,9 +157,7 @@ impl Resolver {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
                 continue;
             };
-            let unknown =
-                || self.missing > 0 && self.cgroups.get(&row.cgroup).is_some_and(|state| !state.found);
-            if row.cgroup == CgroupId::ROOT || !self.unified || unknown() {
+            if row.cgroup == CgroupId::ROOT || !self.unified || self.cgroups.is_missing(row.cgroup) {
                 self.tasks.note(task, row.ended, self.round, now);
             }
         }

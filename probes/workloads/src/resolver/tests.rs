@@ -139,7 +139,7 @@ fn a_cgroup_that_no_report_names_any_more_is_dropped() {
         "who holds the old one keeps it"
     );
     assert!(left.cgroups.contains_key(&two));
-    assert_eq!(resolver.cgroups.len(), 1);
+    assert_eq!(resolver.held().cgroups, 1);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_process_in_the_unified_root_is_asked_and_version_1_knows() {
         "settled processes are not asked again"
     );
     let none = resolver.resolve(&usage(&[]), SECOND * 62);
-    assert!(none.tasks.is_empty() && resolver.tasks.tasks.is_empty());
+    assert!(none.tasks.is_empty() && resolver.held().tasks == 0);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_process_in_a_unified_cgroup_is_not_asked() {
 }
 
 #[test]
-fn a_young_process_that_its_runtime_moves_is_followed_and_an_old_one_is_left_alone() {
+fn a_young_process_that_its_runtime_moves_is_followed_and_an_old_one_is_asked_now_and_then() {
     let node = Node::new();
     // Born at 100 s.
     let task = node.process(
@@ -227,20 +227,55 @@ fn a_young_process_that_its_runtime_moves_is_followed_and_an_old_one_is_left_alo
     node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{ID}\n0::/\n"));
     let identity = resolver.resolve(&report, SECOND * 102);
     assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(ID));
-    // Asked once more when it is of age, however long that call was in coming, and then never again.
+    // Who is in a container has arrived: asked when five minutes have passed, and not before.
     node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{OTHER}\n0::/\n"));
-    let identity = resolver.resolve(&report, SECOND * 170);
-    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(OTHER));
+    resolver.resolve(&report, SECOND * 320);
     let reads = resolver.counters().tasks_read;
-    resolver.resolve(&report, SECOND * 171);
-    assert_eq!((reads, resolver.counters().tasks_read), (3, 3));
+    let identity = resolver.resolve(&report, SECOND * 402);
+    assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(OTHER));
+    assert_eq!((reads, resolver.counters().tasks_read), (2, 3));
+    node.process(7, 10_000, "4:cpu,cpuacct:/system.slice/moved.service\n0::/\n");
+    let identity = resolver.resolve(&report, SECOND * 702);
+    let unit = |identity: &Identity| identity.tasks[&task].unit.clone();
+    assert_eq!(unit(&identity).as_deref(), Some("moved.service"));
+    // However old it is: five minutes are the longest that a move stays unseen.
+    let year = SECOND * 31_536_000;
+    resolver.resolve(&report, year);
+    node.process(7, 10_000, "4:cpu,cpuacct:/system.slice/again.service\n0::/\n");
+    let identity = resolver.resolve(&report, year + SECOND * 200);
+    assert_eq!(unit(&identity).as_deref(), Some("moved.service"));
+    let identity = resolver.resolve(&report, year + SECOND * 300);
+    assert_eq!(unit(&identity).as_deref(), Some("again.service"));
+}
+
+#[test]
+fn old_processes_that_were_all_met_at_once_are_not_all_asked_again_at_once() {
+    let node = Node::new();
+    let rows: Vec<_> = (1..=256)
+        .map(|pid| row(Some(node.process(pid, 100, "4:cpu:/a.service\n")), CgroupId::ROOT))
+        .collect();
+    let (report, day) = (usage(&rows), SECOND * 86_400);
+    let mut resolver = node.resolver();
+    resolver.resolve(&report, day);
+    let mut most = 0;
+    for seconds in 1..=300_u32 {
+        let before = resolver.counters().tasks_read;
+        resolver.resolve(&report, day + SECOND * seconds);
+        most = most.max(resolver.counters().tasks_read - before);
+    }
+    assert_eq!(resolver.counters().tasks_read, 512);
+    assert!(most <= 8, "{most}");
 }
 
 #[test]
 fn a_young_process_is_asked_when_it_is_twice_as_old_and_each_second_however_short_the_tick() {
     let node = Node::new();
     // Born at 100 s.
-    let task = node.process(7, 10_000, &format!("4:cpu,cpuacct:/docker/{ID}\n0::/\n"));
+    let task = node.process(
+        7,
+        10_000,
+        "4:cpu,cpuacct:/system.slice/containerd.service\n0::/\n",
+    );
     let report = usage(&[row(Some(task), CgroupId::ROOT)]);
     let mut resolver = node.resolver();
     let mut asked = Vec::new();
@@ -262,7 +297,8 @@ fn a_zombie_that_shows_the_root_stays_what_it_was() {
     let mut resolver = node.resolver();
     resolver.resolve(&report, SECOND * 101);
     node.process(7, 10_000, "4:cpu,cpuacct:/\n0::/\n");
-    let identity = resolver.resolve(&report, SECOND * 102);
+    let identity = resolver.resolve(&report, SECOND * 402);
+    assert_eq!(resolver.counters().tasks_read, 2);
     assert_eq!(container(&identity, Some(task), CgroupId::ROOT), Some(ID));
 }
 
@@ -363,4 +399,22 @@ fn this_very_process_is_found_through_the_real_proc() {
         (1, 0),
         "{counters:?}"
     );
+}
+
+#[test]
+fn processes_with_the_same_owner_share_it_and_it_leaves_with_the_last_of_them() {
+    let node = Node::new();
+    let lines = format!("4:cpu:/docker/{ID}\n0::/\n");
+    let [one, two] = [7, 8].map(|pid| node.process(pid, 100, &lines));
+    let mut resolver = node.resolver();
+    let rows = [one, two].map(|task| row(Some(task), CgroupId::ROOT));
+    let identity = resolver.resolve(&usage(&rows), SECOND * 60);
+    assert!(Arc::ptr_eq(&identity.tasks[&one], &identity.tasks[&two]));
+    drop(identity);
+    resolver.resolve(&usage(&rows[..1]), SECOND * 61);
+    assert_eq!(resolver.held().distinct, 1);
+    resolver.resolve(&usage(&[]), SECOND * 62);
+    resolver.resolve(&usage(&rows), SECOND * 63);
+    resolver.resolve(&usage(&[]), SECOND * 64);
+    assert!(resolver.held().distinct <= 1, "kept for one report at most");
 }

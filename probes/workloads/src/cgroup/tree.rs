@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The paths of all cgroups by number, kept current by what the kernel tells ([`super::watch`]): no walk but the first,
+//! and one after each overflow of the kernel's queue. Cgroups that came and went between two looks are in it, too.
+//!
+//! Bounded by [`WALK_DIRECTORIES`] living cgroups and [`GONE`] that have gone.
+
+use super::index::{WALK_DIRECTORIES, WalkOutcome, walk_below};
+use super::mounts::{Accounting, CgroupMount};
+use super::watch::{Change, Watch};
+use attribution::model::CgroupId;
+use foldhash::HashMap;
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+
+/// Cgroups remembered after they went, the newest. A probe names the last of a cgroup's work one report after its end
+/// at the latest, so this many may end in a tick or two: some 600 KiB, reached only where that many ever ended.
+const GONE: usize = 4_096;
+
+/// Ends whose parent was not known yet, kept for one more look. They come about when a cgroup and what it is in go while
+/// they are being looked at.
+const LATE: usize = 256;
+
+/// A cgroup.
+#[derive(Debug)]
+struct Known {
+    /// Below the mount point, beginning with `/`; empty for the mount point itself.
+    below: Box<str>,
+    gone: bool,
+}
+
+/// What a look changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caught {
+    /// Changes that the kernel told.
+    pub(crate) changes: u64,
+    /// Numbers that were not known before.
+    pub(crate) new: u64,
+    /// Of these: of cgroups that were gone already.
+    pub(crate) new_and_gone: u64,
+    /// Cgroups that went without that anybody could tell where they had been.
+    pub(crate) unplaced: u64,
+    /// Events that were none, or were about too many cgroups.
+    pub(crate) refused: u64,
+    /// Whether the kernel had dropped events.
+    pub(crate) overflowed: bool,
+    /// The walk that was needed at the beginning or after an overflow.
+    pub(crate) walked: Option<WalkOutcome>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    accounting: Accounting,
+    watch: Watch,
+    paths: Paths,
+    /// Whether a walk is due.
+    stale: bool,
+    /// Empty between calls; kept for its room.
+    changes: Vec<Change>,
+}
+
+impl Tree {
+    /// Watches a hierarchy.
+    ///
+    /// # Errors
+    /// When the kernel does not allow it.
+    pub(crate) fn open(accounting: &Accounting) -> io::Result<Self> {
+        Ok(Self {
+            watch: Watch::open(&accounting.mount.point)?,
+            accounting: accounting.clone(),
+            paths: Paths::default(),
+            stale: true,
+            changes: Vec::new(),
+        })
+    }
+
+    /// Takes in what happened since the last call. One system call when nothing did.
+    ///
+    /// # Errors
+    /// When the kernel does not tell any more.
+    pub(crate) fn catch_up(&mut self) -> io::Result<Caught> {
+        let mut caught = Caught::default();
+        let mount = &self.accounting.mount;
+        let mut changes = std::mem::take(&mut self.changes);
+        let heard = self.watch.read(&mut changes)?;
+        caught.changes = u64::try_from(changes.len()).unwrap_or(u64::MAX);
+        caught.refused = heard.odd;
+        caught.overflowed = heard.overflowed;
+        if heard.overflowed || self.stale {
+            // What was told before the walk names what has gone; the walk finds what is there.
+            caught.walked = Some(self.paths.walk(mount, &mut caught));
+            self.stale = false;
+        }
+        self.paths
+            .apply(&mut changes, &mut |below| id_at(mount, below), &mut caught);
+        // Room for a usual tick; what a storm needed is given back.
+        changes.shrink_to(256);
+        self.changes = changes;
+        Ok(caught)
+    }
+
+    /// The path of a cgroup as `/proc/PID/cgroup` has it.
+    pub(crate) fn path(&self, id: CgroupId) -> Option<String> {
+        let below = self.paths.below(id)?;
+        let mount = &self.accounting.mount;
+        Some(mount.path_of(if below.is_empty() { "/" } else { below }))
+    }
+
+    /// The hierarchy.
+    pub(crate) const fn accounting(&self) -> &Accounting {
+        &self.accounting
+    }
+
+    /// Cgroups known, and those of them that are gone.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.paths.known.len(), self.paths.gone.len())
+    }
+}
+
+fn id_at(mount: &CgroupMount, below: &str) -> Option<CgroupId> {
+    let folder = mount.point.join(below.trim_start_matches('/'));
+    let metadata = std::fs::symlink_metadata(folder).ok()?;
+    metadata.is_dir().then(|| CgroupId(metadata.ino()))
+}
+
+/// The map without the kernel.
+#[derive(Debug, Default)]
+struct Paths {
+    known: HashMap<CgroupId, Known>,
+    /// Those that are gone, in the order in which they went.
+    gone: VecDeque<CgroupId>,
+    late: Vec<Change>,
+}
+
+impl Paths {
+    fn below(&self, id: CgroupId) -> Option<&str> {
+        self.known.get(&id).map(|known| &*known.below)
+    }
+
+    fn child(&self, change: &Change) -> Option<String> {
+        Some(format!("{}/{}", self.below(change.parent)?, change.name))
+    }
+
+    /// Takes changes in and empties the list. First those that came, oldest first: what is still there has its number
+    /// from `id_at`. Then those that went, newest first: a cgroup goes after everything in it, so its own place is known
+    /// before theirs is asked for.
+    fn apply(
+        &mut self,
+        changes: &mut Vec<Change>,
+        id_at: &mut dyn FnMut(&str) -> Option<CgroupId>,
+        caught: &mut Caught,
+    ) {
+        for change in changes.iter().filter(|change| change.came) {
+            if let Some(below) = self.child(change)
+                && let Some(id) = id_at(&below)
+            {
+                self.insert(id, below, caught);
+            }
+        }
+        let mut late = Vec::new();
+        for change in changes.drain(..).rev().filter(|change| !change.came) {
+            if !self.went(&change, caught) {
+                late.push(change);
+            }
+        }
+        // Those of the last call are older than all of these, so their turn comes after them.
+        for change in std::mem::take(&mut self.late) {
+            if !self.went(&change, caught) {
+                caught.unplaced += 1;
+            }
+        }
+        caught.unplaced += u64::try_from(late.len().saturating_sub(LATE)).unwrap_or(u64::MAX);
+        late.truncate(LATE);
+        self.late = late;
+        self.forget();
+    }
+
+    /// A cgroup is gone; `false` when nobody can tell yet where it was.
+    fn went(&mut self, change: &Change, caught: &mut Caught) -> bool {
+        let Some(id) = change.id else { return true };
+        if !self.known.contains_key(&id) {
+            let Some(below) = self.child(change) else {
+                return false;
+            };
+            if self.insert(id, below, caught) {
+                caught.new_and_gone += 1;
+            }
+        }
+        if let Some(known) = self.known.get_mut(&id)
+            && !known.gone
+        {
+            known.gone = true;
+            self.gone.push_back(id);
+        }
+        true
+    }
+
+    fn insert(&mut self, id: CgroupId, below: String, caught: &mut Caught) -> bool {
+        let living = self.known.len().saturating_sub(self.gone.len());
+        if u64::try_from(living).is_ok_and(|living| living >= WALK_DIRECTORIES)
+            && !self.known.contains_key(&id)
+        {
+            caught.refused += 1;
+            return false;
+        }
+        let known = Known {
+            below: below.into_boxed_str(),
+            gone: false,
+        };
+        let is_new = self.known.insert(id, known).is_none();
+        caught.new += u64::from(is_new);
+        is_new
+    }
+
+    /// Finds all that are there. Those that are not there any more are gone.
+    fn walk(&mut self, mount: &CgroupMount, caught: &mut Caught) -> WalkOutcome {
+        let before = std::mem::take(&mut self.known);
+        let outcome = walk_below(mount, &mut |id, below| {
+            let known = Known {
+                below: below.into(),
+                gone: false,
+            };
+            caught.new += u64::from(!before.contains_key(&id));
+            self.known.insert(id, known);
+            ControlFlow::Continue(())
+        });
+        self.gone.retain(|id| !self.known.contains_key(id));
+        for (id, known) in before {
+            if let Entry::Vacant(entry) = self.known.entry(id) {
+                if !known.gone {
+                    self.gone.push_back(id);
+                }
+                entry.insert(Known { gone: true, ..known });
+            }
+        }
+        self.forget();
+        outcome
+    }
+
+    fn forget(&mut self) {
+        while self.gone.len() > GONE {
+            if let Some(id) = self.gone.pop_front()
+                && self.known.get(&id).is_some_and(|known| known.gone)
+            {
+                self.known.remove(&id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// A hierarchy that can be changed, and what its kernel would tell.
+    struct Hierarchy {
+        living: BTreeMap<String, CgroupId>,
+        ever: Vec<(CgroupId, String)>,
+        told: Vec<Change>,
+    }
+
+    impl Hierarchy {
+        fn new() -> Self {
+            Self {
+                living: BTreeMap::from([(String::new(), CgroupId::ROOT)]),
+                ever: Vec::new(),
+                told: Vec::new(),
+            }
+        }
+
+        fn make(&mut self, below: &str) {
+            let (parent, name) = below.rsplit_once('/').unwrap();
+            let Some(parent) = self.living.get(parent).copied() else {
+                return;
+            };
+            if self.living.contains_key(below) {
+                return;
+            }
+            let id = CgroupId(u64::try_from(self.ever.len()).unwrap() + 2);
+            self.living.insert(below.to_owned(), id);
+            self.ever.push((id, below.to_owned()));
+            self.told.push(change(parent, name, None));
+        }
+
+        fn remove(&mut self, below: &str) {
+            let inside = format!("{below}/");
+            if self.living.keys().any(|other| other.starts_with(&inside)) {
+                return;
+            }
+            if let Some(id) = self.living.remove(below) {
+                let (parent, name) = below.rsplit_once('/').unwrap();
+                self.told.push(change(self.living[parent], name, Some(id)));
+            }
+        }
+
+        /// What a look gives that is taken now.
+        fn look(&mut self, paths: &mut Paths) -> Caught {
+            let mut caught = Caught::default();
+            let mut changes = std::mem::take(&mut self.told);
+            paths.apply(
+                &mut changes,
+                &mut |below| self.living.get(below).copied(),
+                &mut caught,
+            );
+            caught
+        }
+    }
+
+    fn change(parent: CgroupId, name: &str, id: Option<CgroupId>) -> Change {
+        Change {
+            parent,
+            name: name.to_owned(),
+            id,
+            came: id.is_none(),
+        }
+    }
+
+    fn paths() -> Paths {
+        let mut paths = Paths::default();
+        paths.insert(CgroupId::ROOT, String::new(), &mut Caught::default());
+        paths
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_looks_is_known_with_all_that_was_in_it() {
+        let (mut node, mut paths) = (Hierarchy::new(), paths());
+        for below in ["/docker", "/docker/x", "/docker/x/init", "/a"] {
+            node.make(below);
+        }
+        for below in ["/docker/x/init", "/docker/x", "/docker"] {
+            node.remove(below);
+        }
+        let caught = node.look(&mut paths);
+        assert_eq!((caught.new, caught.new_and_gone, caught.unplaced), (4, 3, 0));
+        for (id, below) in &node.ever {
+            assert_eq!(paths.below(*id), Some(below.as_str()));
+        }
+        assert_eq!(paths.gone.len(), 3);
+    }
+
+    #[test]
+    fn an_end_whose_parent_ends_in_the_next_look_is_placed_then_and_not_later() {
+        let mut paths = paths();
+        let (outer, inner) = (CgroupId(10), CgroupId(11));
+        let look = |paths: &mut Paths, mut changes: Vec<Change>| {
+            let mut caught = Caught::default();
+            paths.apply(&mut changes, &mut |_| None, &mut caught);
+            caught.unplaced
+        };
+        let came = change(CgroupId::ROOT, "outer", None);
+        assert_eq!(
+            look(&mut paths, vec![came, change(outer, "inner", Some(inner))]),
+            0
+        );
+        assert_eq!(
+            look(&mut paths, vec![change(CgroupId::ROOT, "outer", Some(outer))]),
+            0
+        );
+        assert_eq!(paths.below(inner), Some("/outer/inner"));
+        // A folder that nobody ever heard of, above our mount for example.
+        assert_eq!(
+            look(&mut paths, vec![change(CgroupId(99), "x", Some(CgroupId(12)))]),
+            0
+        );
+        assert_eq!(look(&mut paths, Vec::new()), 1);
+        assert_eq!(look(&mut paths, Vec::new()), 0);
+    }
+
+    #[test]
+    fn of_those_that_are_gone_the_newest_stay_and_the_living_never_leave() {
+        let (mut node, mut paths) = (Hierarchy::new(), paths());
+        node.make("/stays");
+        for round in 0..20 {
+            for number in 0..1_000 {
+                let below = format!("/c{round}-{number}");
+                node.make(&below);
+                node.remove(&below);
+            }
+            node.look(&mut paths);
+        }
+        assert_eq!((paths.known.len(), paths.gone.len()), (GONE + 2, GONE));
+        assert_eq!(paths.below(CgroupId(2)), Some("/stays"));
+        let (last, below) = node.ever.last().unwrap();
+        assert_eq!(paths.below(*last), Some(below.as_str()));
+    }
+
+    #[test]
+    fn ends_without_a_place_are_bounded() {
+        let mut paths = paths();
+        let mut caught = Caught::default();
+        let mut changes: Vec<_> = (0..1_000)
+            .map(|id| change(CgroupId(99), "x", Some(CgroupId(100 + id))))
+            .collect();
+        paths.apply(&mut changes, &mut |_| None, &mut caught);
+        assert_eq!((paths.late.len(), caught.unplaced), (LATE, 744));
+    }
+
+    #[test]
+    fn a_walk_finds_what_is_there_and_keeps_what_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = CgroupMount {
+            point: dir.path().to_owned(),
+            root: "/".to_owned(),
+        };
+        let id = |below: &str| id_at(&mount, below).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let (mut paths, mut caught) = (Paths::default(), Caught::default());
+        paths.walk(&mount, &mut caught);
+        let (a, b) = (id("/a"), id("/a/b"));
+        assert_eq!(
+            (caught.new, paths.below(b), paths.below(id("/"))),
+            (3, Some("/a/b"), Some(""))
+        );
+        std::fs::create_dir(dir.path().join("c")).unwrap();
+        std::fs::remove_dir(dir.path().join("a/b")).unwrap();
+        paths.walk(&mount, &mut caught);
+        assert_eq!((paths.below(b), paths.gone.len()), (Some("/a/b"), 1));
+        assert_eq!((paths.below(a), paths.below(id("/c"))), (Some("/a"), Some("/c")));
+        paths.walk(&mount, &mut caught);
+        assert_eq!((paths.known.len(), paths.gone.len(), caught.new), (4, 1, 4));
+    }
+
+    proptest! {
+        /// Whatever comes and goes, and whenever somebody looks: every cgroup that ever was has its own path, and the
+        /// kernel's list of the living is ours.
+        #[test]
+        fn every_cgroup_that_ever_was_has_its_path(
+            steps in proptest::collection::vec((0_u8..4, 0_usize..12), 1..120),
+        ) {
+            const PLACES: [&str; 12] = [
+                "/a", "/a/b", "/a/b/c", "/a/b/d", "/e", "/e/f", "/e/f/g", "/h", "/h/i", "/a/j", "/a/j/k", "/e/l",
+            ];
+            let (mut node, mut paths) = (Hierarchy::new(), paths());
+            for (what, place) in steps {
+                match what {
+                    0 | 1 => node.make(PLACES[place]),
+                    2 => node.remove(PLACES[place]),
+                    _ => {
+                        let caught = node.look(&mut paths);
+                        prop_assert_eq!(caught.unplaced, 0);
+                    }
+                }
+            }
+            node.look(&mut paths);
+            for (id, below) in &node.ever {
+                prop_assert_eq!(paths.below(*id), Some(below.as_str()));
+            }
+            let living: BTreeMap<_, _> = paths
+                .known
+                .iter()
+                .filter(|(_, known)| !known.gone)
+                .map(|(id, known)| (known.below.to_string(), *id))
+                .collect();
+            prop_assert_eq!(living, node.living);
+        }
+    }
+}
