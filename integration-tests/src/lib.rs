@@ -20,6 +20,7 @@ pub mod http;
 pub mod kernels;
 pub mod meters;
 pub mod promtext;
+pub mod runc;
 pub mod serial;
 pub mod tree;
 
