@@ -1043,8 +1043,9 @@ proptest! {
 
 #[test]
 fn a_variable_of_somebody_elses_is_the_weakest_layer_over_the_defaults() {
-    let table: [(&str, &[(&str, &str)], &str, &str); 5] = [
-        ("", &[], "/var/lib/kepler", "default"),
+    let none: &[(&str, &str)] = &[];
+    let table = [
+        ("", none, "/var/lib/kepler", "default"),
         (
             "",
             &[("STATE_HOME", "/other")],
