@@ -7,7 +7,8 @@ use crate::shells::Resolve;
 use attribution::model::facts::SourceFacts;
 use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Usage};
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
-use probe_workloads::{Machine, Resolver};
+use probe_workloads::pods::{KubernetesConfig, PodsError};
+use probe_workloads::{DiskNames, Machine, PodNames, Resolver, Roots, RuntimesConfig, VmNames};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,6 +37,31 @@ fn describe(machine: &Machine) -> MachineDescription {
 
 fn threads(machine: &Machine) -> u32 {
     u32::try_from(machine.threads()).unwrap_or(u32::MAX)
+}
+
+/// Who finds out whose cgroups these are, with all who know names. Those of pods come last: of a container in a pod
+/// its pod knows the name best.
+///
+/// # Errors
+/// When names are asked for that cannot be had here.
+pub fn resolver(
+    roots: Roots,
+    runtimes: &RuntimesConfig,
+    kubernetes: &KubernetesConfig,
+) -> Result<Resolver, PodsError> {
+    let virtual_machines = VmNames::new(Path::new("/proc"), Path::new("/run/libvirt"));
+    let resolver = Resolver::new(roots)
+        .with(Box::new(DiskNames::new(runtimes)))
+        .with(Box::new(virtual_machines));
+    Ok(match PodNames::open(kubernetes, &host_name())? {
+        Some(pods) => resolver.with(Box::new(pods)),
+        None => resolver,
+    })
+}
+
+/// What this host calls itself.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The resolver of this node's cgroups.

@@ -14,7 +14,7 @@ use attribution::engine::Settings;
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, RenderSettings};
-use probe_workloads::{DiskNames, Resolver, Roots, RuntimesConfig, VmNames};
+use probe_workloads::{Roots, RuntimesConfig};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -105,10 +105,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     let estimator = node::estimator(&machine, &chosen.estimated);
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
-    let virtual_machines = VmNames::new(Path::new("/proc"), Path::new("/run/libvirt"));
-    let resolver = Resolver::new(roots)
-        .with(Box::new(DiskNames::new(&runtimes)))
-        .with(Box::new(virtual_machines));
+    let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
     let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);
     Ok(Parts {
         tick: root.tick.0,

@@ -435,3 +435,27 @@ fn a_process_that_execs_and_then_sleeps_has_its_new_name() {
     assert_eq!(name(&snapshot), Some(Comm::from_bytes(b"sleep")));
     assert_eq!(dynamic(container(&snapshot, "a")), [1_000]);
 }
+
+#[test]
+fn a_probe_that_asks_for_names_stands_in_every_snapshot_as_it_stood_last() {
+    let mut node = Node::new(settings());
+    let state = |up, reason: &str| ProbeState {
+        probe: "pods",
+        up,
+        reason: reason.to_owned(),
+    };
+    for state in [
+        state(false, "no answer yet"),
+        state(true, ""),
+        state(false, "403"),
+    ] {
+        node.owners.probes = vec![state.clone()];
+        assert_eq!(node.window().facts.probes, [state]);
+    }
+    node.owners.probes.clear();
+    assert_eq!(
+        node.window().facts.probes.len(),
+        1,
+        "what is not said again stays"
+    );
+}
