@@ -118,7 +118,7 @@ fn a_container_that_used_a_gpu_ends_also_when_the_gpus_source_is_gone() {
     let row = snapshot
         .containers
         .iter()
-        .find(|row| row.key == ContainerKey::Container("a".into()));
+        .find(|row| row.key == ContainerKey::Container(ContainerId::new("a")));
     assert!(row.is_none(), "{row:?}");
 }
 
@@ -137,7 +137,7 @@ fn a_dead_process_that_the_driver_lists_for_ever_is_let_go() {
     let row = snapshot
         .containers
         .iter()
-        .find(|row| row.key == ContainerKey::Container("a".into()));
+        .find(|row| row.key == ContainerKey::Container(ContainerId::new("a")));
     assert!(row.is_none(), "{row:?}");
 }
 
