@@ -109,7 +109,10 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         tick: root.tick.0,
         clock: clock::system(),
         usage: usage.reader,
-        resolver: Box::new(CgroupResolver(node::resolver(roots, &loaded.section("kubernetes")?)?)),
+        resolver: Box::new(CgroupResolver(node::resolver(
+            roots,
+            &loaded.section("kubernetes")?,
+        )?)),
         meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
         rules: Settings {

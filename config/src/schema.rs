@@ -125,7 +125,11 @@ impl<T> Section<'_, T> {
     /// Says that `variable`, which is somebody else's and has not our prefix (`NODE_NAME`), sets `key` (relative to the
     /// section) where neither the file nor the environment nor a flag does. An empty one sets nothing.
     pub fn variable(self, key: &str, variable: &str) -> Self {
-        let mut path = self.schema.owners.get(self.index).map_or_else(Vec::new, |owner| owner.path.clone());
+        let mut path = self
+            .schema
+            .owners
+            .get(self.index)
+            .map_or_else(Vec::new, |owner| owner.path.clone());
         path.extend(path::split(key));
         self.schema.foreign.push((variable.to_owned(), path));
         self
