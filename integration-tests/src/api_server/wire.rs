@@ -197,12 +197,13 @@ fn watch(stream: &mut impl Write, shared: &Shared, asked: &Asked, broken: u64) -
     }
     state.watches += 1;
     let breaks_off = loop {
-        if state.stopped || state.broken != broken || Instant::now() >= end {
-            break Ok(state.in_a_line && state.broken != broken);
-        }
+        // What happened before an end is told before it.
         let lines = news(&state, asked, sent);
         sent = state.version.max(sent);
         if lines.is_empty() {
+            if state.stopped || state.broken != broken || Instant::now() >= end {
+                break Ok(state.in_a_line && state.broken != broken);
+            }
             let wait = end.saturating_duration_since(Instant::now());
             (state, _) = shared
                 .changed

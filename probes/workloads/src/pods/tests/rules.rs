@@ -93,7 +93,7 @@ fn a_pod_from_a_file_has_the_hash_of_that_file_in_paths() {
     let mirror = mirror_pod(NODE, "8b1a9953c4611296a827abf8c47804d7", &[]);
     assert_eq!(uid(mirror).as_deref(), Some("8b1a9953c4611296a827abf8c47804d7"));
     // The kubelet's own list has no copy of it, but the pod itself.
-    let mut static_pod = web("8b1a9953c4611296a827abf8c47804d7", &[]);
+    let mut static_pod = web("11-22", &[]);
     static_pod["metadata"]["annotations"] =
         json!({ "kubernetes.io/config.hash": "8b1a9953c4611296a827abf8c47804d7" });
     assert_eq!(
