@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-bench
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-kube bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-kube setup-bench
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,14 @@ setup-meters: setup-guest
 test-guest: setup-build setup-meters ## The daemon beside the kernel's own drivers for meters, in QEMU; writes docs/guest.md
 	integration-tests/guest/meters/run.sh $(GUESTS)
 	$(CARGO) run --locked -q -p integration-tests --bin meters .cache/guest/results $(if $(GUESTS),,docs/guest.md)
+
+setup-kube: setup-build
+	@deploy/install-packages.sh kube
+
+test-kube: setup-kube ## The daemon on a real Kubernetes node, built once (15 minutes) and started here; writes docs/kube.md
+	@deploy/mount-kernel-filesystems.sh
+	integration-tests/kube/run.sh
+	$(CARGO) run --locked -q -p integration-tests --bin kube .cache/kube/results docs/kube.md
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
