@@ -55,6 +55,7 @@ impl Schema {
     pub fn load(&self, layers: Layers) -> Result<Loaded, Problems> {
         let shape = self.shape()?;
         let mut loading = Loading::new(self, &shape);
+        loading.set_from_foreign(&layers.environment);
         let file = loading.read_file(layers.file.as_ref());
         if let Some(file) = &file {
             loading.set_from_file(file);
@@ -161,6 +162,19 @@ impl<'a> Loading<'a> {
                     };
                     self.refused(place(&path), &path, found, allowed);
                 }
+            }
+        }
+    }
+
+    /// Takes the variables of others that were said to mean a key of ours: the weakest layer over the defaults.
+    fn set_from_foreign(&mut self, environment: &[(OsString, OsString)]) {
+        let schema = self.schema;
+        for (variable, path) in &schema.foreign {
+            let mut all = environment.iter().rev();
+            let given = all.find_map(|(name, value)| (name == variable.as_str()).then_some(value.to_str()?));
+            if let Some(text) = given.filter(|text| !text.is_empty()) {
+                let variable = variable.clone();
+                self.set_text(path, text, Origin::Environment { variable });
             }
         }
     }

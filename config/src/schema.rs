@@ -29,6 +29,8 @@ pub(crate) struct Owner {
 pub struct Schema {
     pub(crate) owners: Vec<Owner>,
     pub(crate) reserved: Vec<String>,
+    /// Variables without our prefix, and the key that each sets.
+    pub(crate) foreign: Vec<(String, Vec<String>)>,
 }
 
 impl Schema {
@@ -118,6 +120,15 @@ impl<T> Section<'_, T> {
     pub fn secret(self, key: &str) -> Self {
         let key = path::split(key);
         self.change(|owner| owner.marks.secret.push(key))
+    }
+
+    /// Says that `variable`, which is somebody else's and has not our prefix (`NODE_NAME`), sets `key` (relative to the
+    /// section) where neither the file nor the environment nor a flag does. An empty one sets nothing.
+    pub fn variable(self, key: &str, variable: &str) -> Self {
+        let mut path = self.schema.owners.get(self.index).map_or_else(Vec::new, |owner| owner.path.clone());
+        path.extend(path::split(key));
+        self.schema.foreign.push((variable.to_owned(), path));
+        self
     }
 
     fn change(self, change: impl FnOnce(&mut Owner)) -> Self {

@@ -201,6 +201,21 @@ impl Engine {
         if self.window.report(&report.reporter, report.tick) && !Arc::ptr_eq(&self.identity, &report.body) {
             self.identity = report.body;
             self.identity_is_new = true;
+            self.note_probes();
+        }
+    }
+
+    /// Writes down how those probes stand that the identity speaks of.
+    fn note_probes(&mut self) {
+        for state in &self.identity.probes {
+            if self.facts.probes.contains(state) {
+                continue;
+            }
+            let probes = &mut Arc::make_mut(&mut self.facts).probes;
+            match probes.iter_mut().find(|known| known.probe == state.probe) {
+                Some(known) => known.clone_from(state),
+                None => probes.push(state.clone()),
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 //! exist any more. So a report that is lost or late costs resolution and never energy; the next one says it all again.
 
 use super::events::{EventCounts, EventSet};
+use super::facts::ProbeState;
 use super::ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, TaskKey, TickId, VmId};
 use super::units::{CpuNanos, DeviceNanos, Microjoules, MonotonicNanos};
 use super::zone::{Provenance, Zone};
@@ -152,6 +153,8 @@ pub struct Identity {
     /// Of the containers and pods that are owners and have no name yet, those whose names will come: whoever shows them
     /// by name waits, so that nobody has to be shown under two names.
     pub awaited: Awaited,
+    /// Probes that ask others for names, as they stand now. What the start-up said of the same probe is replaced by it.
+    pub probes: Vec<ProbeState>,
 }
 
 /// Workloads whose names are on their way.
