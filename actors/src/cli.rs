@@ -5,6 +5,7 @@ use crate::settings::{Idle, Log, Probes, Root, Sources};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
+use probe_workloads::pods::KubernetesConfig;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -104,6 +105,13 @@ pub fn schema() -> Schema {
     }
     schema.section::<Idle>("attribution.idle").open("floor");
     schema.section::<ExporterConfig>("exporter");
+    // What a pod's manifest and Kubernetes itself put into a container's environment.
+    schema
+        .section::<KubernetesConfig>("kubernetes")
+        .variable("node_name", "NODE_NAME")
+        .variable("kubelet.address", "NODE_IP")
+        .variable("service_host", "KUBERNETES_SERVICE_HOST")
+        .variable("service_port", "KUBERNETES_SERVICE_PORT");
     schema
 }
 

@@ -7,7 +7,8 @@ use crate::shells::Resolve;
 use attribution::model::facts::SourceFacts;
 use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Usage};
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
-use probe_workloads::{Machine, Resolver};
+use probe_workloads::pods::{KubernetesConfig, PodsError};
+use probe_workloads::{Machine, PodNames, Resolver, Roots};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,6 +37,21 @@ fn describe(machine: &Machine) -> MachineDescription {
 
 fn threads(machine: &Machine) -> u32 {
     u32::try_from(machine.threads()).unwrap_or(u32::MAX)
+}
+
+/// Who finds out whose cgroups these are, with all who know names. Those of pods come last: of a container in a pod
+/// its pod knows the name best.
+///
+/// # Errors
+/// When names are asked for that cannot be had here.
+pub fn resolver(roots: Roots, kubernetes: &KubernetesConfig) -> Result<Resolver, PodsError> {
+    let resolver = Resolver::new(roots);
+    let host = rustix::system::uname();
+    let pods = PodNames::open(kubernetes, &host.nodename().to_string_lossy())?;
+    Ok(match pods {
+        Some(pods) => resolver.with(Box::new(pods)),
+        None => resolver,
+    })
 }
 
 /// The resolver of this node's cgroups.

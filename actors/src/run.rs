@@ -14,7 +14,7 @@ use attribution::engine::Settings;
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, RenderSettings};
-use probe_workloads::{Resolver, Roots};
+use probe_workloads::Roots;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -109,7 +109,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         tick: root.tick.0,
         clock: clock::system(),
         usage: usage.reader,
-        resolver: Box::new(CgroupResolver(Resolver::new(roots))),
+        resolver: Box::new(CgroupResolver(node::resolver(roots, &loaded.section("kubernetes")?)?)),
         meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
         rules: Settings {

@@ -2,8 +2,8 @@
 //! A BMC with a Redfish tree over HTTPS (or HTTP), which a test teaches to misbehave while it runs, and which writes down what
 //! it was asked.
 
-mod identity;
-mod wire;
+pub(crate) mod identity;
+pub(crate) mod wire;
 
 pub use wire::base64;
 

@@ -11,6 +11,7 @@
     reason = "all of this is test code: a harness that cannot go on panics, and JSON is looked into by index"
 )]
 
+pub mod api_server;
 pub mod bmc;
 pub mod cgroup;
 pub mod daemon;

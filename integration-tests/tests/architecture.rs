@@ -37,12 +37,14 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates that only one room may name.
-const CONFINED: [(&str, &str); 10] = [
+const CONFINED: [(&str, &str); 12] = [
     ("actix", "actors"),
     ("crossbeam-channel", "actors"),
     ("aya", "probe-ebpf"),
     ("figment", "config"),
     ("ipmi-rs", "power-sources"),
+    ("k8s-openapi", "probe-workloads"),
+    ("kube", "probe-workloads"),
     ("nvml-wrapper", "power-sources"),
     ("perf-event2", "power-sources"),
     ("reqwest", "power-sources"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the BMC shows for itself: certificates made for one test.
+//! What a server of a test shows for itself: certificates made for that test.
 
 use super::Certificate;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
@@ -8,7 +8,7 @@ use rustls::{ServerConfig, SupportedCipherSuite};
 use std::sync::Arc;
 
 /// A server's TLS settings, who signed its certificate (PEM), and its fingerprint.
-pub(super) fn identity(certificate: Certificate) -> (Arc<ServerConfig>, String, String) {
+pub(crate) fn identity(certificate: Certificate) -> (Arc<ServerConfig>, String, String) {
     let key = KeyPair::generate().expect("a key");
     let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
     let params = CertificateParams::new(names).expect("names");

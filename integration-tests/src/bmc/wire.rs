@@ -64,7 +64,7 @@ fn serve(mut stream: impl Read + Write, socket: &TcpStream, shared: &Shared) -> 
 }
 
 /// The next request's head and body; `None` at the end of the connection.
-fn request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<(String, Vec<u8>)>> {
+pub(crate) fn request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<(String, Vec<u8>)>> {
     let mut chunk = [0_u8; 4_096];
     loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -137,7 +137,8 @@ fn answer(state: &mut State, asked: &Asked, body: &[u8]) -> (Reply, String) {
     (reply.unwrap_or(Reply::Status(404)), none)
 }
 
-fn header<'a>(head: &'a str, name: &str) -> &'a str {
+/// A header's value, empty when it is not there.
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> &'a str {
     head.lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(of, _)| of.eq_ignore_ascii_case(name))

@@ -2,7 +2,8 @@
 //! Who is who: procfs and cgroup readers, container ids, and CPU time without eBPF.
 //!
 //! Owns what the kernel's files say about the node, its processes and its cgroups. Knows nothing of energy, keeps no
-//! clock and starts no thread: roots and moments come in as arguments, so everything runs on a fixture tree.
+//! clock and starts no thread: roots and moments come in as arguments, so everything runs on a fixture tree. Only
+//! [`pods`] asks over a network, on a thread of its own.
 #![forbid(unsafe_code)]
 
 pub mod cgroup;
@@ -11,6 +12,7 @@ mod error;
 pub mod fallback;
 mod files;
 pub mod machine;
+pub mod pods;
 pub mod procfs;
 pub mod resolver;
 mod roots;
@@ -19,5 +21,6 @@ pub use cpus::CpuBook;
 pub use error::WorkloadError;
 pub use fallback::ProcReader;
 pub use machine::Machine;
+pub use pods::PodNames;
 pub use resolver::{Namer, Resolver};
 pub use roots::Roots;

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The wire: owns how the API server or a kubelet is reached and proven, how much of an answer is read and for how long,
+//! and the words for what went wrong. Decides nothing.
+//!
+//! Token and certificates are read anew with each client; kube itself reads a token's file again each minute, and whoever
+//! calls makes a new client after a failure, so that a token that was rotated costs one question at most.
+
+use super::plan::Access;
+use futures_util::io::{AsyncBufRead, AsyncBufReadExt as _};
+use kube::api::{ListParams, WatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Request;
+use kube::{Client, Config, Error};
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Longest list: 500 pods of 128 KiB.
+const LONGEST_LIST: usize = 64 << 20;
+/// Longest line of a watch: one object; etcd takes none above 1.5 MiB by default, and JSON is wordier than what is there.
+const LONGEST_LINE: usize = 8 << 20;
+/// Longest detail in words.
+const LONGEST_WORDS: usize = 300;
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a connection.
+    pub(super) connect: Duration,
+    /// For an answer, or for more of it.
+    pub(super) answer: Duration,
+    /// How long the server is asked to keep a watch open.
+    pub(super) watch: Duration,
+    /// How long after that a silent connection counts as dead.
+    pub(super) grace: Duration,
+    /// How long a watch has to stay open to count as one.
+    pub(super) settle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let [connect, answer, watch, grace, settle] = [5, 30, 300, 30, 1].map(Duration::from_secs);
+        Self {
+            connect,
+            answer,
+            watch,
+            grace,
+            settle,
+        }
+    }
+}
+
+/// What went wrong, for those who decide, and as the reason that the metrics show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nobody there.
+    Unreachable,
+    /// Somebody else there.
+    Untrusted,
+    /// No answer in time.
+    Slow,
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
+    /// 410: the version that was asked for is no longer remembered.
+    Expired,
+    /// Any other status.
+    Refused,
+    /// No answer that makes sense.
+    Malformed,
+    /// Our own side: no token, no certificate, no kubeconfig.
+    Setup,
+}
+
+/// A failure with its words.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    /// What exactly, for the log.
+    pub(super) detail: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, detail: impl ToString) -> Self {
+        let detail = detail.to_string().chars().take(LONGEST_WORDS).collect();
+        Self { kind, detail }
+    }
+
+    fn of_code(code: u16, words: &str) -> Self {
+        let kind = match code {
+            401 => Kind::Unauthorized,
+            403 => Kind::Forbidden,
+            410 => Kind::Expired,
+            _ => Kind::Refused,
+        };
+        Self::new(kind, format!("{code}: {words}"))
+    }
+
+    /// What a watch's line says went wrong.
+    pub(super) fn of_event(code: u16, words: &str) -> Self {
+        Self::of_code(code, words)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Api(status) => Self::of_code(status.code, &status.message),
+            Error::Auth(_) | Error::InferKubeconfig(_) | Error::RustlsTls(_) | Error::TlsRequired => {
+                Self::new(Kind::Setup, in_words(&error))
+            }
+            Error::Service(cause) if is_auth(cause.as_ref()) => Self::new(Kind::Setup, in_words(&error)),
+            _ => {
+                let words = in_words(&error);
+                // rustls's own words, whoever wraps them.
+                let kind = if words.contains("certificate") {
+                    Kind::Untrusted
+                } else {
+                    Kind::Unreachable
+                };
+                Self::new(kind, words)
+            }
+        }
+    }
+}
+
+fn is_auth(cause: &(dyn StdError + 'static)) -> bool {
+    cause.is::<kube::client::AuthError>()
+}
+
+/// An error with its causes; one that repeats its cause says it once.
+fn in_words(error: &dyn StdError) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !words.contains(&text) {
+            words.push_str(": ");
+            words.push_str(&text);
+        }
+        cause = next.source();
+    }
+    words
+}
+
+/// Makes a client. Reads files, asks nobody.
+pub(super) async fn client(access: &Access, patience: Patience) -> Result<Client, Failure> {
+    let mut config = match access {
+        Access::Kubeconfig(file) => {
+            let setup = |error: kube::config::KubeconfigError| Failure::new(Kind::Setup, in_words(&error));
+            let kubeconfig = Kubeconfig::read_from(file).map_err(setup)?;
+            let options = KubeConfigOptions::default();
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(setup)?
+        }
+        Access::Token { url, token, ca } => {
+            let url = url
+                .parse()
+                .map_err(|error| Failure::new(Kind::Setup, format!("{url} is no URL: {error}")))?;
+            let mut config = Config::new(url);
+            config.root_cert_file = Some(ca.clone());
+            config.auth_info.token_file = Some(token.display().to_string());
+            config
+        }
+    };
+    config.connect_timeout = Some(patience.connect);
+    config.write_timeout = Some(patience.answer);
+    // Whoever calls waits longer each time.
+    config.default_retry = false;
+    Client::try_from(config).map_err(Failure::from)
+}
+
+/// Asks for all pods at `path`, on one node where a node is given. Any version of them will do, so the API server answers
+/// from its memory instead of asking etcd for every pod of the cluster.
+pub(super) async fn list(
+    client: &Client,
+    path: &str,
+    node: Option<&str>,
+    patience: Patience,
+) -> Result<Vec<u8>, Failure> {
+    let params = ListParams {
+        resource_version: node.map(|_| "0".to_owned()),
+        field_selector: node.map(of_node),
+        ..ListParams::default()
+    };
+    let request = Request::new(path).list(&params).map_err(setup)?;
+    let answer = in_time(client.request_stream(request), patience.answer).await?;
+    Lines::new(answer).all(patience.answer).await
+}
+
+/// Begins to watch the pods of a node from a version on.
+pub(super) async fn watch(
+    client: &Client,
+    node: &str,
+    version: &str,
+    lasts: Duration,
+    patience: Patience,
+) -> Result<Lines, Failure> {
+    let params = WatchParams {
+        timeout: u32::try_from(lasts.as_secs()).ok(),
+        ..WatchParams::default().fields(&of_node(node))
+    };
+    let request = Request::new("/api/v1/pods")
+        .watch(&params, version)
+        .map_err(setup)?;
+    let answer = in_time(client.request_stream(request), patience.answer).await?;
+    Ok(Lines::new(answer))
+}
+
+fn of_node(node: &str) -> String {
+    format!("spec.nodeName={node}")
+}
+
+fn setup(error: impl StdError) -> Failure {
+    Failure::new(Kind::Setup, in_words(&error))
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, Error>>, patience: Duration) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, asked).await {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(_) => Err(slow(patience)),
+    }
+}
+
+fn slow(patience: Duration) -> Failure {
+    let patience = humantime::format_duration(patience);
+    Failure::new(Kind::Slow, format!("no answer within {patience}"))
+}
+
+/// An answer that is read line by line. What was read stays when a wait for more is given up.
+pub(super) struct Lines {
+    answer: Pin<Box<dyn AsyncBufRead + Send>>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn new(answer: impl AsyncBufRead + Send + 'static) -> Self {
+        Self {
+            answer: Box::pin(answer),
+            line: Vec::new(),
+        }
+    }
+
+    /// The next line without its end; `None` at the end of the answer. A last line without an end is no line: the server
+    /// broke off in it.
+    pub(super) async fn next(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            let piece = tokio::time::timeout(patience, self.answer.fill_buf());
+            let Ok(piece) = piece.await else {
+                return Err(Failure::new(Kind::Slow, "a watch fell silent"));
+            };
+            let piece = piece.map_err(|error| Failure::new(Kind::Unreachable, in_words(&error)))?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            let (taken, is_whole) = match piece.iter().position(|byte| *byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None => (piece.len(), false),
+            };
+            self.line
+                .extend_from_slice(piece.get(..taken).unwrap_or_default());
+            self.answer.consume_unpin(taken);
+            if self.line.len() > LONGEST_LINE {
+                return Err(Failure::new(Kind::Malformed, "a line of a watch does not end"));
+            }
+            if is_whole {
+                self.line.pop();
+                return Ok(Some(std::mem::take(&mut self.line)));
+            }
+        }
+    }
+
+    /// Whether a line was begun.
+    pub(super) const fn has_rest(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Everything up to the end.
+    async fn all(&mut self, patience: Duration) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        loop {
+            let Ok(piece) = tokio::time::timeout(patience, self.answer.fill_buf()).await else {
+                return Err(slow(patience));
+            };
+            let piece = piece.map_err(|error| Failure::new(Kind::Unreachable, in_words(&error)))?;
+            let length = piece.len();
+            if length == 0 {
+                return Ok(body);
+            }
+            body.extend_from_slice(piece);
+            self.answer.consume_unpin(length);
+            if body.len() > LONGEST_LIST {
+                return Err(Failure::new(Kind::Malformed, "a list of pods does not end"));
+            }
+        }
+    }
+}

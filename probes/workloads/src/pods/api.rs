@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keeps the table current from the API server: lists this node's pods, watches them from there on, and begins again
+//! where it stopped.
+//!
+//! A watch that ends is begun again at the last version that was heard of; only a version that the server has forgotten
+//! (410), an answer that makes no sense, or a pod that runs here and is not in the table makes it list anew. What is in the
+//! table stays while the server is away.
+
+use super::access::{self, Failure, Kind, Lines, Patience};
+use super::desk::Desk;
+use super::plan::Access;
+use super::retry::{Backoff, chance, jittered};
+use super::shape::{self, Event};
+use futures_util::future::{Either, select};
+use kube::Client;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// Where pods are listed and watched.
+pub(super) const PODS: &str = "/api/v1/pods";
+/// Longest wait before a watch that ended is begun again.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Where we are.
+struct Watcher {
+    access: Access,
+    patience: Patience,
+    node: String,
+    client: Option<Client>,
+    /// What was heard last; `None` before the first list and where a new one is needed.
+    version: Option<String>,
+}
+
+/// How a watch ended.
+enum End {
+    /// As watches do: it is begun again.
+    Over,
+    /// Somebody looks for a pod that is not there.
+    Nudged,
+}
+
+/// Never returns by itself.
+pub(super) async fn follow(
+    (access, node): (Access, String),
+    patience: Patience,
+    desk: &mut Desk,
+    nudge: &Notify,
+) {
+    let mut watcher = Watcher {
+        access,
+        patience,
+        node,
+        client: None,
+        version: None,
+    };
+    let mut backoff = Backoff::default();
+    loop {
+        match watcher.round(desk, nudge, &mut backoff).await {
+            Ok(End::Nudged) => watcher.version = None,
+            // All nodes lose a server that restarts at the same moment.
+            Ok(End::Over) => sleep(jittered(SOON, chance())).await,
+            Err(failure) => {
+                watcher.after(&failure);
+                // An old version is nobody's fault.
+                if failure.kind != Kind::Expired {
+                    desk.failed(&failure);
+                }
+                sleep(backoff.failed(chance())).await;
+            }
+        }
+    }
+}
+
+impl Watcher {
+    /// A list if there is need, and a watch to its end.
+    async fn round(
+        &mut self,
+        desk: &mut Desk,
+        nudge: &Notify,
+        backoff: &mut Backoff,
+    ) -> Result<End, Failure> {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => self
+                .client
+                .insert(access::client(&self.access, self.patience).await?)
+                .clone(),
+        };
+        let version = match &self.version {
+            Some(version) => version.clone(),
+            None => self.list(&client, desk).await?,
+        };
+        // At least half of it, by chance.
+        let lasts = jittered(self.patience.watch, chance());
+        let mut lines = access::watch(&client, &self.node, &version, lasts, self.patience).await?;
+        // Until it has proven itself: whatever answers with a page of its own ends at once.
+        match lines.next(self.patience.settle).await {
+            Ok(Some(line)) => self.hear(&line, desk)?,
+            Ok(None) => return Err(at_once(&lines)),
+            Err(failure) if failure.kind == Kind::Slow => {}
+            Err(failure) => return Err(failure),
+        }
+        desk.current();
+        backoff.succeeded();
+        loop {
+            let line = {
+                let next = pin!(lines.next(lasts + self.patience.grace));
+                match select(next, pin!(nudge.notified())).await {
+                    Either::Left((line, _)) => line,
+                    Either::Right(_) => return Ok(End::Nudged),
+                }
+            };
+            match line {
+                Ok(Some(line)) => self.hear(&line, desk)?,
+                Ok(None) => return Ok(End::Over),
+                // A server that goes away breaks its watches off. Whether it is gone is seen at the next question.
+                Err(failure) if failure.kind == Kind::Unreachable => return Ok(End::Over),
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn list(&mut self, client: &Client, desk: &mut Desk) -> Result<String, Failure> {
+        let body = access::list(client, PODS, Some(&self.node), self.patience).await?;
+        let list = shape::list(&body).map_err(malformed)?;
+        let pods = list.items.unwrap_or_default();
+        if pods.is_empty() {
+            tracing::warn!(
+                node = self.node,
+                "the API server knows no pod on this node; is kubernetes.node_name (NODE_NAME) right?"
+            );
+        }
+        desk.replace(&pods);
+        let version = list.metadata.resource_version.unwrap_or_default();
+        self.version = Some(version.clone());
+        Ok(version)
+    }
+
+    fn hear(&mut self, line: &[u8], desk: &mut Desk) -> Result<(), Failure> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        match shape::event(line).map_err(malformed)? {
+            Event::Is(pod) => {
+                desk.put(&pod);
+                self.remember(pod.metadata.resource_version);
+            }
+            Event::Was(pod) => {
+                desk.remove(&pod);
+                self.remember(pod.metadata.resource_version);
+            }
+            Event::Bookmark(version) => self.remember(Some(version)),
+            Event::Error(code, words) => return Err(Failure::of_event(code, &words)),
+            Event::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, version: Option<String>) {
+        if let Some(version) = version.filter(|version| !version.is_empty()) {
+            self.version = Some(version);
+        }
+    }
+
+    /// Token, certificates and addresses are read anew, and where the server did answer the list is.
+    fn after(&mut self, failure: &Failure) {
+        self.client = None;
+        match failure.kind {
+            Kind::Unreachable | Kind::Untrusted | Kind::Slow | Kind::Setup | Kind::Unauthorized => {}
+            Kind::Forbidden | Kind::Expired | Kind::Refused | Kind::Malformed => self.version = None,
+        }
+    }
+}
+
+fn at_once(lines: &Lines) -> Failure {
+    if lines.has_rest() {
+        return Failure::new(Kind::Malformed, "what should be a watch is something else");
+    }
+    Failure::new(Kind::Refused, "a watch ended as soon as it began")
+}
+
+fn malformed(error: serde_json::Error) -> Failure {
+    Failure::new(
+        Kind::Malformed,
+        format!("no pods as Kubernetes writes them: {error}"),
+    )
+}

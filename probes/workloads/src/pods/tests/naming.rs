@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who gets which name at which moment.
+
+use super::super::access::Kind;
+use super::super::desk::{Known, State};
+use super::super::naming::Naming;
+use super::{known, web};
+use crate::cgroup::owner_of;
+use attribution::model::{
+    CgroupId, Comm, ContainerFacts, ContainerId, CpuNanos, EventCounts, Identity, PackageId, PodUid, TaskKey,
+    TaskKind, TaskUsage, Usage,
+};
+use integration_tests::api_server::ids;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+const UID: &str = "11111111-2222-3333-4444-555555555555";
+const WAIT: u64 = 30;
+
+/// A resolver's state, a table, and a clock in seconds.
+struct Scene {
+    naming: Naming,
+    identity: Arc<Identity>,
+    known: Known,
+    usage: Usage,
+    /// Whether the last look was for nothing that is in the table.
+    nudged: bool,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            naming: Naming::new(Duration::from_secs(WAIT)),
+            identity: Arc::default(),
+            known: Known {
+                state: State::Current,
+                ..Known::default()
+            },
+            usage: Usage::default(),
+            nudged: false,
+        }
+    }
+
+    /// A container begins in the pod; its only process is called so.
+    fn begin(&mut self, letter: char, uid: &str, comm: &str) {
+        let id = CgroupId(u64::from(u32::from(letter)));
+        let path = format!("/kubepods/burstable/pod{uid}/{}", ids(letter));
+        let owner = Arc::new(owner_of(&path));
+        Arc::make_mut(&mut self.identity).cgroups.insert(id, owner);
+        self.usage.tasks.push(TaskUsage {
+            task: Some(TaskKey {
+                tgid: u32::from(letter),
+                start_ticks: 1,
+            }),
+            cgroup: id,
+            package: PackageId(0),
+            cpu: CpuNanos::ZERO,
+            events: EventCounts::default(),
+            comm: Comm::from_bytes(comm.as_bytes()),
+            kind: TaskKind::User,
+            ended: false,
+        });
+    }
+
+    fn end(&mut self, letter: char) {
+        let id = CgroupId(u64::from(u32::from(letter)));
+        Arc::make_mut(&mut self.identity).cgroups.remove(&id);
+        self.usage.tasks.retain(|row| row.cgroup != id);
+    }
+
+    fn learn(&mut self, pods: &[Value]) {
+        let pods = pods.iter().map(|pod| {
+            let uid = pod["metadata"]["uid"].as_str().unwrap();
+            (PodUid::new(uid), Arc::new(known(pod.clone())))
+        });
+        self.known.pods = Arc::new(pods.collect());
+    }
+
+    fn look(&mut self, at: u64, is_news: bool) {
+        let at = Duration::from_secs(at);
+        let identity = &mut self.identity;
+        self.nudged = self.naming.name(&self.known, is_news, &self.usage, identity, at);
+    }
+
+    /// What a container is called; `None` while it is awaited. Without a name it is called nothing.
+    fn name(&self, letter: char) -> Option<String> {
+        let id = ContainerId::new(&ids(letter));
+        let facts = self.identity.containers.get(&id);
+        let is_awaited = self.identity.awaited.containers.contains(&id);
+        assert!(facts.is_none() || !is_awaited, "who has a name does not wait");
+        (!is_awaited).then(|| facts.map_or_else(String::new, |facts| facts.name.clone()))
+    }
+
+    fn pod(&self, uid: &str) -> Option<String> {
+        let uid = PodUid::new(uid);
+        let is_awaited = self.identity.awaited.pods.contains(&uid);
+        let facts = self.identity.pods.get(&uid);
+        (!is_awaited).then(|| facts.map_or_else(String::new, |facts| facts.name.clone()))
+    }
+}
+
+fn called(name: &str) -> Option<String> {
+    Some(name.to_owned())
+}
+
+#[test]
+fn a_container_waits_for_its_pod_and_for_its_own_status_and_then_has_both_names() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    assert_eq!(
+        (scene.name('a'), scene.pod(UID)),
+        (None, None),
+        "the pod is not known"
+    );
+    scene.learn(&[web(UID, &[("web", "")])]);
+    scene.look(101, true);
+    let pod = called("web-7d4b9c6f5-x2x4z");
+    assert_eq!(
+        (scene.name('a'), scene.pod(UID)),
+        (None, pod.clone()),
+        "the container has no id yet"
+    );
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.look(103, true);
+    assert_eq!((scene.name('a'), scene.pod(UID)), (called("web"), pod));
+}
+
+#[test]
+fn nobody_waits_longer_than_the_wait_whether_the_server_answers_or_not() {
+    for state in [State::Current, State::Asking, State::Down(Kind::Unreachable)] {
+        let mut scene = Scene::new();
+        scene.known.state = state;
+        scene.begin('a', UID, "nginx");
+        scene.look(100, false);
+        scene.look(100 + WAIT - 1, false);
+        assert_eq!(scene.name('a'), None, "{state:?}");
+        scene.look(100 + WAIT, false);
+        assert_eq!(
+            (scene.name('a'), scene.pod(UID)),
+            (called(""), called("")),
+            "{state:?}"
+        );
+        // Who begins later has a wait of its own, also in the same pod.
+        scene.begin('b', UID, "nginx");
+        scene.look(100 + WAIT + 1, false);
+        assert_eq!(
+            (scene.name('b'), scene.name('a')),
+            (None, called("")),
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn names_that_come_after_the_wait_are_given_all_the_same() {
+    let mut scene = Scene::new();
+    scene.known.state = State::Down(Kind::Forbidden);
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(200, false);
+    assert_eq!(scene.name('a'), called(""));
+    scene.known.state = State::Current;
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.look(201, true);
+    assert_eq!(scene.name('a'), called("web"));
+}
+
+#[test]
+fn a_container_that_ended_before_its_name_was_known_gets_it_and_is_then_forgotten() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "job");
+    scene.look(100, false);
+    scene.end('a');
+    scene.look(102, false);
+    assert_eq!(scene.name('a'), None, "it waits on");
+    scene.learn(&[web(UID, &[("job", &ids('a'))])]);
+    scene.look(103, true);
+    assert_eq!(scene.name('a'), called("job"));
+    scene.begin('b', UID, "x");
+    scene.look(104, false);
+    assert!(
+        !scene
+            .identity
+            .containers
+            .contains_key(&ContainerId::new(&ids('a')))
+    );
+    // One that never gets any waits no longer either.
+    scene.end('b');
+    scene.look(104 + WAIT, false);
+    assert!(scene.identity.awaited.containers.is_empty());
+}
+
+#[test]
+fn a_pod_that_is_deleted_takes_no_name_from_a_container_that_still_runs() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "nginx");
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.look(100, true);
+    // The table keeps it for a while; this is after that while, with a container that does not want to die.
+    scene.learn(&[]);
+    scene.look(900, true);
+    assert_eq!(
+        scene.identity.awaited,
+        Default::default(),
+        "its row has its name and keeps it"
+    );
+}
+
+#[test]
+fn the_container_of_a_pods_namespaces_is_called_pod() {
+    let mut scene = Scene::new();
+    scene.learn(&[web(UID, &[("web", &ids('a')), ("slow", "")])]);
+    // pause, a container with a status, and one whose status comes late.
+    scene.begin('p', UID, "runc:[2:INIT]");
+    scene.begin('a', UID, "nginx");
+    scene.begin('s', UID, "java");
+    scene.look(100, true);
+    assert_eq!(
+        (scene.name('p'), scene.name('a'), scene.name('s')),
+        (None, called("web"), None)
+    );
+    scene.usage.tasks[0].comm = Comm::from_bytes(b"pause");
+    scene.look(102, false);
+    assert_eq!((scene.name('p'), scene.name('s')), (called("POD"), None));
+    scene.look(100 + WAIT, false);
+    assert_eq!(scene.name('s'), called(""), "there is one in each pod");
+    scene.learn(&[web(UID, &[("web", &ids('a')), ("slow", &ids('s'))])]);
+    scene.look(140, true);
+    assert_eq!(
+        (scene.name('p'), scene.name('s')),
+        (called("POD"), called("slow"))
+    );
+}
+
+#[test]
+fn one_that_is_not_called_pause_is_taken_for_it_when_no_status_came_in_time() {
+    let mut scene = Scene::new();
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.begin('p', UID, "infra");
+    scene.begin('a', UID, "nginx");
+    scene.look(100, true);
+    scene.look(100 + WAIT - 1, false);
+    assert_eq!(scene.name('p'), None);
+    scene.look(100 + WAIT, false);
+    assert_eq!(scene.name('p'), called("POD"));
+}
+
+#[test]
+fn a_container_that_was_started_again_while_the_server_is_away_is_not_called_pod() {
+    let mut scene = Scene::new();
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.known.state = State::Down(Kind::Slow);
+    scene.begin('b', UID, "nginx");
+    scene.look(100, true);
+    scene.look(100 + WAIT, false);
+    assert_eq!(
+        (scene.name('b'), scene.pod(UID)),
+        (called(""), called("web-7d4b9c6f5-x2x4z"))
+    );
+}
+
+#[test]
+fn while_nothing_is_new_the_identity_stays_the_same_in_memory() {
+    let mut scene = Scene::new();
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.begin('a', UID, "nginx");
+    scene.begin('x', "another-pod", "java");
+    scene.look(100, true);
+    let identity = Arc::clone(&scene.identity);
+    scene.look(101, false);
+    assert!(Arc::ptr_eq(&identity, &scene.identity));
+    // A table that tells nothing new about these, and a look at a moment when somebody's wait has steps.
+    scene.look(102, true);
+    scene.look(105, false);
+    assert!(Arc::ptr_eq(&identity, &scene.identity));
+    scene.look(100 + WAIT, false);
+    assert!(!Arc::ptr_eq(&identity, &scene.identity), "the wait is over");
+}
+
+#[test]
+fn what_others_named_or_await_stays_theirs() {
+    let mut scene = Scene::new();
+    let (other, facts) = (ContainerId::new("docker-1"), Arc::new(ContainerFacts::default()));
+    let identity = Arc::make_mut(&mut scene.identity);
+    identity.containers.insert(other.clone(), Arc::clone(&facts));
+    identity.awaited.containers.insert(ContainerId::new("docker-2"));
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.learn(&[web(UID, &[("web", &ids('a'))])]);
+    scene.look(101, true);
+    scene.end('a');
+    scene.look(102, false);
+    assert!(scene.identity.containers.contains_key(&other));
+    assert!(
+        scene
+            .identity
+            .awaited
+            .containers
+            .contains(&ContainerId::new("docker-2"))
+    );
+    assert_eq!(scene.identity.containers.len(), 1);
+}
+
+#[test]
+fn a_look_is_asked_for_once_for_each_pod_that_should_be_there() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(104, false);
+    assert!(!scene.nudged, "it may be on its way");
+    scene.look(105, false);
+    assert!(scene.nudged);
+    for at in 106..200 {
+        scene.look(at, false);
+        assert!(!scene.nudged, "{at}");
+    }
+    scene.begin('b', "b-b", "x");
+    scene.look(200, false);
+    scene.look(205, false);
+    assert!(scene.nudged);
+    scene.begin('c', "c-c", "x");
+    scene.look(206, false);
+    scene.look(211, false);
+    assert!(!scene.nudged, "not more than one look in ten seconds");
+    scene.look(215, false);
+    assert!(scene.nudged);
+}
+
+#[test]
+fn the_state_of_the_probe_is_in_the_identity_in_the_same_words_each_time() {
+    let mut scene = Scene::new();
+    scene.known.state = State::Asking;
+    for (state, up) in [
+        (State::Asking, false),
+        (State::Current, true),
+        (State::Down(Kind::Forbidden), false),
+        (State::Current, true),
+    ] {
+        scene.known.state = state;
+        scene.look(1, true);
+        let [probe] = scene.identity.probes.as_slice() else {
+            panic!("{:?}", scene.identity.probes)
+        };
+        assert_eq!((probe.probe, probe.up, probe.reason.is_empty()), ("pods", up, up));
+    }
+}
+
+#[test]
+fn a_hundred_thousand_containers_that_come_and_go_leave_nothing_behind() {
+    let mut scene = Scene::new();
+    for number in 0..100_000_u64 {
+        let path = format!("/kubepods/burstable/podu{number}/{number:064x}");
+        let cgroups = &mut Arc::make_mut(&mut scene.identity).cgroups;
+        cgroups.clear();
+        cgroups.insert(CgroupId(number), Arc::new(owner_of(&path)));
+        if number % 100 == 0 {
+            scene.look(number / 1_000, false);
+        }
+        assert!(scene.identity.awaited.containers.len() <= 16_384);
+    }
+    Arc::make_mut(&mut scene.identity).cgroups.clear();
+    scene.look(1_000, false);
+    assert!(scene.identity.awaited.containers.is_empty() && scene.identity.awaited.pods.is_empty());
+}

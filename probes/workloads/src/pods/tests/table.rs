@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is in the table, and for how long.
+
+use super::super::book::Book;
+use super::super::config::Labels;
+use super::{of, web};
+use attribution::model::PodUid;
+use integration_tests::api_server::ids;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn named(name: &str) -> Value {
+    let mut pod = web(&format!("uid-{name}"), &[("web", &ids('a'))]);
+    pod["metadata"]["name"] = json!(name);
+    pod
+}
+
+fn has(book: &Book, name: &str) -> bool {
+    book.pods().contains_key(&PodUid::new(&format!("uid-{name}")))
+}
+
+#[test]
+fn a_pod_that_is_deleted_missing_or_over_stays_for_ten_minutes() {
+    let mut book = Book::new(Labels::default());
+    book.replace(
+        &["stays", "missing", "deleted", "over"].map(|name| of(named(name))),
+        SECOND,
+    );
+    assert!(
+        !book.remove(&of(named("deleted")), SECOND),
+        "nobody's name changes"
+    );
+    let mut over = named("over");
+    over["status"]["phase"] = json!("Succeeded");
+    assert!(book.put(&of(over.clone()), SECOND));
+    book.replace(&[of(named("stays")), of(over.clone())], SECOND);
+    for name in ["stays", "missing", "deleted", "over"] {
+        assert!(has(&book, name), "{name}");
+    }
+    assert!(!book.put(&of(named("stays")), SECOND * 600));
+    assert!(has(&book, "deleted"));
+    assert!(book.put(&of(named("stays")), SECOND * 601));
+    for (name, is_there) in [
+        ("stays", true),
+        ("missing", false),
+        ("deleted", false),
+        ("over", false),
+    ] {
+        assert_eq!(has(&book, name), is_there, "{name}");
+    }
+}
+
+#[test]
+fn a_pod_that_comes_back_is_not_forgotten() {
+    let mut book = Book::new(Labels::default());
+    book.replace(&[of(named("a"))], SECOND);
+    book.replace(&[], SECOND);
+    let mut again = named("a");
+    again["metadata"]["labels"]["team"] = json!("red");
+    again["status"]["qosClass"] = json!("Guaranteed");
+    book.replace(&[of(again)], SECOND * 2);
+    book.replace(&[of(named("a"))], SECOND * 700);
+    assert!(has(&book, "a"));
+}
+
+#[test]
+fn what_is_said_again_is_no_news_and_keeps_its_place_in_memory() {
+    let mut book = Book::new(Labels::default());
+    assert!(book.put(&of(named("a")), SECOND));
+    assert!(!book.put(&of(named("a")), SECOND));
+    let uid = PodUid::new("uid-a");
+    let before = book.pods().get(&uid).unwrap().clone();
+    let mut more = named("a");
+    more["status"]["ephemeralContainerStatuses"] = json!([{ "name": "d", "containerID": "containerd://d" }]);
+    assert!(book.put(&of(more), SECOND));
+    let after = book.pods().get(&uid).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&before.facts, &after.facts));
+    assert!(std::sync::Arc::ptr_eq(
+        &before.containers[0].1,
+        &after.containers[0].1
+    ));
+}
+
+#[test]
+fn a_flood_of_pods_leaves_no_more_than_fit() {
+    let mut book = Book::new(Labels::default());
+    for number in 0..20_000 {
+        let pod = of(json!({ "metadata": { "uid": format!("u{number}"), "name": "p", "namespace": "n" } }));
+        book.put(&pod, SECOND);
+        book.remove(&pod, SECOND);
+    }
+    assert_eq!((book.pods().len(), book.refused()), (1_024, 0));
+    for number in 0..5_000 {
+        let pod = of(json!({ "metadata": { "uid": format!("v{number}"), "name": "p", "namespace": "n" } }));
+        book.put(&pod, SECOND);
+    }
+    assert_eq!(book.pods().len(), 4_096);
+    assert!(book.refused() > 0);
+}
