@@ -59,13 +59,14 @@ current-context: x
 K
 }
 
-# daemon NAME PORT ACCOUNT: kepler with that account's rights. Only what is needed here is metered and shown.
+# daemon NAME PORT ACCOUNT WAIT: kepler with that account's rights, which shows a container without its name after this time.
+# Only what is needed here is metered and shown.
 daemon() {
     mkdir -p "$results/$1"
     env -u KUBECONFIG "$kepler" --listen "127.0.0.1:$2" --tick 500ms --set log.format=json --set log.level=debug \
         --set sources.cpu=estimator --set sources.dram=estimator --set sources.platform=estimator --set 'sources.gpu=[]' \
         --set 'exporter.levels=["node","container","pod"]' \
-        --set kubernetes.mode=api --set "kubernetes.kubeconfig=$run/$3.kubeconfig" --set kubernetes.node_name=localhost \
+        --set "kubernetes.wait=$4" --set kubernetes.mode=api --set "kubernetes.kubeconfig=$run/$3.kubeconfig" --set kubernetes.node_name=localhost \
         2> "$results/$1/log" < /dev/null &
     pids+=($!)
     echo $! > "$results/$1/pid"
@@ -135,7 +136,8 @@ cut -d ' ' -f 1 /proc/loadavg > "$results/load"
 admin version -o json 2> /dev/null | jq -r .serverVersion.gitVersion > "$results/version"
 
 clocks > "$results/clocks"
-daemon main 28291 kepler
+# Longer than the API server is away: whoever comes meanwhile waits for its name.
+daemon main 28291 kepler 3m
 record main 28291 &
 pids+=($!)
 recorder=$!
@@ -172,7 +174,7 @@ kill "$(cat "$results/main/pid")"
 clocks >> "$results/clocks"
 
 say "without rights"
-daemon denied 28292 stranger
+daemon denied 28292 stranger 1s
 sleep 5
 frame denied 28292 1
 sleep 10

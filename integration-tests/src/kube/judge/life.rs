@@ -5,7 +5,9 @@ use super::names::misses;
 use super::{Judge, seconds};
 use crate::figures::rows;
 use crate::kube::run::{Frame, Watched};
-use crate::kube::series::{self, Points};
+use crate::kube::series::{self, PODS, Points, shown};
+use crate::promtext;
+use std::collections::BTreeMap;
 
 impl Judge<'_> {
     /// A job that ends, a pod that is deleted, a container that starts again and again.
@@ -66,7 +68,7 @@ impl Judge<'_> {
         self.said(
             "the API server is away: said in words",
             &self.run.main,
-            &["pods cannot be asked for", "try"],
+            &["pods cannot be asked for", "no connection", "the figures go on"],
         );
         self.said(
             "the API server is back: said in words",
@@ -99,6 +101,19 @@ impl Judge<'_> {
                 seen == 1 && of_pod == 1,
             );
         }
+        let errors: Vec<_> = [&self.run.main, &self.run.denied]
+            .iter()
+            .flat_map(|daemon| daemon.log.lines())
+            .filter(|line| line.contains("\"level\":\"ERROR\""))
+            .map(squeezed)
+            .collect();
+        let lines = self.run.main.log.lines().count();
+        self.all(
+            "nothing of all this is an error to the log",
+            "no such line",
+            lines,
+            &errors,
+        );
         let alive = if self.run.main.alive { "alive" } else { "ended" };
         self.fact(
             "the daemon, after all this",
@@ -122,27 +137,41 @@ impl Judge<'_> {
             denied,
             &["pods cannot be asked for", "403", "ClusterRole"],
         );
-        let frames = denied.frames.get(..2).unwrap_or_default();
-        let total = |frame: &Frame| -> u64 {
-            let pods = rows(&frame.snapshot, "pods").iter();
-            pods.filter_map(|row| row["cpu_ns"].as_u64()).sum()
+        let totals: Vec<BTreeMap<&str, u64>> = denied.frames.iter().map(totals).collect();
+        let [first, second, third] = totals.as_slice() else {
+            return self.fact(
+                "no right to read pods: figures go on",
+                "3 scrapes",
+                totals.len().to_string(),
+                false,
+            );
         };
-        let totals: Vec<u64> = frames.iter().map(total).collect();
-        let rose = match totals.as_slice() {
-            [before, after] => after.saturating_sub(*before),
-            _ => 0,
-        };
+        let rose = second.values().sum::<u64>().saturating_sub(first.values().sum());
         self.fact(
-            "no right to read pods: figures go on",
+            "no right to read pods: figures go on, in the metrics",
             "CPU time of pods rises",
-            format!("by {}", seconds(rose)),
+            format!("by {} in {} pods", seconds(rose), second.len()),
             rose > 0,
+        );
+        let mut wrong: Vec<_> = second
+            .iter()
+            .filter(|(uid, total)| third.get(*uid).is_none_or(|now| now < total))
+            .map(|(uid, total)| format!("{uid}: from {total} to {:?}", third.get(uid)))
+            .collect();
+        let named = shown(denied.frames.get(2..).unwrap_or_default(), PODS);
+        let twice = named.iter().filter(|(_, names)| names.len() > 1);
+        wrong.extend(twice.map(|(uid, names)| format!("{uid}: {:?} at once", names.keys())));
+        self.all(
+            "the right is granted: a pod goes on under its name where it was without",
+            "no total falls, none is there twice",
+            second.len(),
+            &wrong,
         );
         let names = |frames: &[Frame]| -> usize {
             let rows = frames.iter().flat_map(|frame| rows(&frame.snapshot, "pods"));
             rows.filter(|row| row["name"].is_string()).count()
         };
-        let before = names(frames);
+        let before = names(denied.frames.get(..2).unwrap_or_default());
         let after = names(denied.frames.get(2..).unwrap_or_default());
         self.fact(
             "the right is granted: names come, without a restart",
@@ -151,6 +180,16 @@ impl Judge<'_> {
             before == 0 && after >= 8 && denied.alive,
         );
     }
+}
+
+/// CPU time by pod in the metrics, in nanoseconds.
+fn totals(frame: &Frame) -> BTreeMap<&str, u64> {
+    let mut totals = BTreeMap::new();
+    for sample in promtext::of(&frame.metrics, PODS.metric) {
+        // Milliseconds with six places.
+        *totals.entry(sample.label(PODS.id)).or_default() += sample.millionths();
+    }
+    totals
 }
 
 /// CPU time of a pod in every snapshot that says that it ended.
