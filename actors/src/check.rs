@@ -14,7 +14,7 @@ use config::Loaded;
 use exporter::ExporterConfig;
 use probe_ebpf::preflight::{self, Preflight};
 use probe_workloads::cgroup::Mode;
-use probe_workloads::{Machine, Roots};
+use probe_workloads::{Machine, PodNames, Roots};
 use std::fmt;
 use std::path::Path;
 
@@ -111,6 +111,7 @@ pub fn inspect(loaded: &Loaded) -> Report {
     if let Ok(roots) = &roots {
         of_probes(&mut report, loaded, &machine, roots);
     }
+    of_pods(&mut report, loaded);
     of_sources(&mut report, loaded);
     of_addresses(&mut report, loaded);
     report
@@ -239,6 +240,19 @@ fn of_probes(report: &mut Report, loaded: &Loaded, machine: &Machine, roots: &Ro
             report.say("probes", "cpu_time", Verdict::Fatal, format!("{error:#}{advice}"));
         }
     }
+}
+
+fn of_pods(report: &mut Report, loaded: &Loaded) {
+    let section = loaded.section("kubernetes").unwrap_or_default();
+    let (verdict, detail) = match PodNames::describe(&section, &node::host_name()) {
+        Ok(Some(plan)) => (Verdict::Fact, plan),
+        Ok(None) => (
+            Verdict::Fact,
+            "nobody is asked: this is no pod, or kubernetes.mode is \"off\"".to_owned(),
+        ),
+        Err(error) => (Verdict::Fatal, error.to_string()),
+    };
+    report.say("names", "pods", verdict, detail);
 }
 
 fn of_sources(report: &mut Report, loaded: &Loaded) {

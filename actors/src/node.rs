@@ -46,12 +46,16 @@ fn threads(machine: &Machine) -> u32 {
 /// When names are asked for that cannot be had here.
 pub fn resolver(roots: Roots, kubernetes: &KubernetesConfig) -> Result<Resolver, PodsError> {
     let resolver = Resolver::new(roots);
-    let host = rustix::system::uname();
-    let pods = PodNames::open(kubernetes, &host.nodename().to_string_lossy())?;
+    let pods = PodNames::open(kubernetes, &host_name())?;
     Ok(match pods {
         Some(pods) => resolver.with(Box::new(pods)),
         None => resolver,
     })
+}
+
+/// What this host calls itself.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The resolver of this node's cgroups.

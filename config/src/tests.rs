@@ -1040,3 +1040,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_variable_of_somebody_elses_is_the_weakest_layer_over_the_defaults() {
+    let none: &[(&str, &str)] = &[];
+    let table = [
+        ("", none, "/var/lib/kepler", "default"),
+        (
+            "",
+            &[("STATE_HOME", "/other")],
+            "/other",
+            "environment STATE_HOME",
+        ),
+        ("", &[("STATE_HOME", "")], "/var/lib/kepler", "default"),
+        (
+            "state.dir = \"/file\"\n",
+            &[("STATE_HOME", "/other")],
+            "/file",
+            "file:1",
+        ),
+        (
+            "",
+            &[("KEPLER_STATE__DIR", "/ours"), ("STATE_HOME", "/other")],
+            "/ours",
+            "environment KEPLER_STATE__DIR",
+        ),
+    ];
+    for (text, variables, dir, from) in table {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut schema = Schema::new();
+        schema.section::<Top>("").variable("state.dir", "STATE_HOME");
+        let loaded = schema
+            .load(Layers {
+                file: Some(ConfigFile::Named(path)),
+                environment: variables
+                    .iter()
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .collect(),
+                flags: Vec::new(),
+            })
+            .unwrap();
+        assert_eq!(loaded.section::<Top>("").unwrap().state.dir, dir, "{variables:?}");
+        assert_eq!(origin(&loaded, "state.dir"), from, "{variables:?}");
+    }
+}

@@ -55,12 +55,21 @@ pub fn command() -> Command {
     bare(binary())
 }
 
+/// What a cluster tells its pods: tests may run in one, and are none of its business.
+const OF_A_CLUSTER: [&str; 4] = [
+    "NODE_NAME",
+    "NODE_IP",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+];
+
 /// A command for any program, without any configuration of ours from this machine.
 #[must_use]
 pub fn bare(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEPLER_") {
+        let text = name.to_string_lossy();
+        if text.starts_with("KEPLER_") || OF_A_CLUSTER.contains(&&*text) {
             command.env_remove(name);
         }
     }

@@ -419,3 +419,27 @@ fn a_meter_that_finds_out_later_what_it_reads_is_described_anew() {
     node.open();
     assert_eq!(node.close().facts.sources, [source("Chassis/1U")]);
 }
+
+#[test]
+fn a_probe_that_asks_for_names_stands_in_every_snapshot_as_it_stood_last() {
+    let mut node = Node::new(settings());
+    let state = |up, reason: &str| ProbeState {
+        probe: "pods",
+        up,
+        reason: reason.to_owned(),
+    };
+    for state in [
+        state(false, "no answer yet"),
+        state(true, ""),
+        state(false, "403"),
+    ] {
+        node.owners.probes = vec![state.clone()];
+        assert_eq!(node.window().facts.probes, [state]);
+    }
+    node.owners.probes.clear();
+    assert_eq!(
+        node.window().facts.probes.len(),
+        1,
+        "what is not said again stays"
+    );
+}

@@ -57,6 +57,15 @@ impl PodNames {
             .transpose()
     }
 
+    /// Who would be asked, in words; `None` for nobody. Asks nobody.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn describe(section: &KubernetesConfig, host: &str) -> Result<Option<String>, PodsError> {
+        let plan = plan::plan(section, host)?;
+        Ok(plan.map(|plan| plan.to_string()))
+    }
+
     fn start(plan: Plan, section: &KubernetesConfig, patience: Patience) -> Result<Self, PodsError> {
         let (tell, told) = watch::channel(Known::default());
         let nudge = Arc::new(Notify::new());
@@ -89,7 +98,7 @@ impl PodNames {
 /// Keeps the table current until nobody wants it any more.
 async fn follow(plan: Plan, patience: Patience, labels: Labels, tell: watch::Sender<Known>, nudge: &Notify) {
     let is_kubelet = matches!(plan, Plan::Kubelet { .. });
-    tracing::info!(?plan, "pods are asked for");
+    tracing::info!(%plan, "pods are asked for");
     let mut desk = Desk::new(labels, tell, is_kubelet);
     let closed = desk.closed();
     let work = async {

@@ -3,6 +3,7 @@
 //! nobody.
 
 use super::config::{KubernetesConfig, Mode};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,29 @@ pub(super) enum Plan {
     Api { access: Access, node: String },
     /// The kubelet, each time after so long.
     Kubelet { access: Access, interval: Duration },
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kubeconfig(file) => write!(f, "as {} says", file.display()),
+            Self::Token { url, token, ca } => {
+                write!(f, "{url}, token {}, trusted by {}", token.display(), ca.display())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api { access, node } => write!(f, "pods of node {node} from the API server ({access})"),
+            Self::Kubelet { access, interval } => {
+                let interval = humantime::format_duration(*interval);
+                write!(f, "pods from the kubelet every {interval} ({access})")
+            }
+        }
+    }
 }
 
 /// Why a section cannot be used here.

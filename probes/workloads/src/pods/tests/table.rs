@@ -71,7 +71,7 @@ fn what_is_said_again_is_no_news_and_keeps_its_place_in_memory() {
     assert!(book.put(&of(named("a")), SECOND));
     assert!(!book.put(&of(named("a")), SECOND));
     let uid = PodUid::new("uid-a");
-    let before = book.pods().get(&uid).unwrap().clone();
+    let before = std::sync::Arc::clone(book.pods().get(&uid).unwrap());
     let mut more = named("a");
     more["status"]["ephemeralContainerStatuses"] = json!([{ "name": "d", "containerID": "containerd://d" }]);
     assert!(book.put(&of(more), SECOND));
