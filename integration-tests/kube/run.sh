@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Starts a real Kubernetes node and kepler (debug build) beside it as a process of the host, lets pods come and go, and writes
 # down what kepler, the kubelet and the clocks said: .cache/kube/results, which src/bin/kube.rs judges. Needs root and
-# Debian bookworm. Three minutes, and the first time a quarter of an hour more (build.sh).
+# Debian bookworm. Five minutes, and the first time a quarter of an hour more (build.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/integration-tests/kube
