@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,14 @@ setup-containers:
 test-containers: setup-build setup-test setup-containers ## Docker, containerd and Podman for real, started by the tests (as root; installs them)
 	@deploy/mount-kernel-filesystems.sh
 	$(CARGO) nextest run -p integration-tests --locked --features runtimes --test runtimes --test containers -j 1 --no-fail-fast --success-output final --failure-output final
+
+setup-kube: setup-build
+	@deploy/install-packages.sh kube
+
+test-kube: setup-kube ## The daemon on a real Kubernetes node, built once (15 minutes) and started here; writes docs/kube.md
+	@deploy/mount-kernel-filesystems.sh
+	integration-tests/kube/run.sh
+	$(CARGO) run --locked -q -p integration-tests --bin kube .cache/kube/results docs/kube.md
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

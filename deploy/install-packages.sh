@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `containers`, `guest`, `meters`, `vms`, `bench` or
-# `lint`. Without root it prints the command.
+# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `containers`, `guest`, `meters`, `vms`, `kube`,
+# `bench` or `lint`. Without root it prints the command.
 set -euo pipefail
 
 # The build does without clang: it then takes the committed eBPF objects.
@@ -14,10 +14,14 @@ guest) wanted="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cp
 # Kernels, their headers and drivers are only downloaded and unpacked, by the script that boots them.
 meters) wanted="make:make gcc:gcc iasl:acpica-tools xz:xz-utils python3:python3" ;;
 vms) wanted="virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu-run:libvirt-daemon-driver-qemu" ;;
+# Go and Kubernetes' sources are only downloaded and unpacked, by the script that builds them.
+kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:containernetworking-plugins runc:runc kubectl:kubernetes-client
+    busybox:busybox-static rsync:rsync make:make gcc:gcc dpkg-source:dpkg-dev strip:binutils jq:jq openssl:openssl curl:curl
+    python3:python3" ;;
 bench) wanted="perf:linux-perf taskset:util-linux" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|containers|guest|meters|vms|bench|lint" >&2
+    echo "usage: $0 build|objects|test|containers|guest|meters|vms|kube|bench|lint" >&2
     exit 2
     ;;
 esac

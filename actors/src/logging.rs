@@ -5,6 +5,9 @@ use crate::health::EXIT_DIED;
 use crate::settings::{Log, LogFormat, LogLevel};
 use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Starts logging. A second call changes nothing.
 pub fn start(log: &Log) {
@@ -24,11 +27,27 @@ pub fn start(log: &Log) {
     let started = match log.format {
         LogFormat::Text => builder
             .with_ansi(std::io::stderr().is_terminal() && !plain)
+            .finish()
+            .with(ours(level))
             .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true);
+            builder.finish().with(ours(level)).try_init()
+        }
     };
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");
+    }
+}
+
+/// All lines but those of a library that calls each request without an answer an error; what it means is said by us, once.
+/// They are there at `trace`.
+fn ours(level: LevelFilter) -> Targets {
+    let everything = Targets::new().with_default(level);
+    if level == LevelFilter::TRACE {
+        everything
+    } else {
+        everything.with_target("kube_client", LevelFilter::OFF)
     }
 }
 
@@ -47,4 +66,20 @@ pub fn end_on_panic() {
         );
         std::process::exit(i32::from(EXIT_DIED));
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn a_request_without_an_answer_is_no_error_line_of_a_library() {
+        let theirs = "kube_client::client::builder";
+        assert!(!ours(LevelFilter::INFO).would_enable(theirs, &Level::ERROR));
+        assert!(!ours(LevelFilter::DEBUG).would_enable(theirs, &Level::ERROR));
+        assert!(ours(LevelFilter::TRACE).would_enable(theirs, &Level::ERROR));
+        assert!(ours(LevelFilter::INFO).would_enable("probe_workloads::pods::desk", &Level::INFO));
+        assert!(!ours(LevelFilter::INFO).would_enable("probe_workloads::pods::desk", &Level::DEBUG));
+    }
 }

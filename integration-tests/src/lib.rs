@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod figures;
 pub mod http;
 pub mod kernels;
+pub mod kube;
 pub mod meters;
 pub mod promtext;
 pub mod runc;

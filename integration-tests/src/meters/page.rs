@@ -74,26 +74,33 @@ pub fn render(all: &[Judged]) -> String {
         let good = rows.iter().filter(|row| row.good).count();
         let _infallible = write!(
             page,
-            "\n## {}: {about}\n\n{}, {}; {good} of {} as they should be.\n\n\
-             | | it is | kepler says | off by | |\n|---|---|---|---|---|\n",
+            "\n## {}: {about}\n\n{}, {}; {good} of {} as they should be.\n\n{}",
             guest.name,
             guest.log.release,
             guest.package,
-            rows.len()
+            rows.len(),
+            table(rows)
         );
-        for row in rows {
-            let off = row.off_ppm.map_or_else(String::new, percent);
-            let verdict = if row.good { "ok" } else { "**failed**" };
-            let cells = [row.what.as_str(), &row.truth, &row.shown, &off, verdict];
-            let cells: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-            let _infallible = writeln!(page, "| {} |", cells.join(" | "));
-        }
     }
     page.push_str("\n## In no guest\n\n");
     for line in LEFT_OUT {
         let _infallible = writeln!(page, "- {line}");
     }
     page
+}
+
+/// A table of comparisons.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    let mut table = "| | it is | kepler says | off by | |\n|---|---|---|---|---|\n".to_owned();
+    for row in rows {
+        let off = row.off_ppm.map_or_else(String::new, percent);
+        let verdict = if row.good { "ok" } else { "**failed**" };
+        let cells = [row.what.as_str(), &row.truth, &row.shown, &off, verdict];
+        let cells: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        let _infallible = writeln!(table, "| {} |", cells.join(" | "));
+    }
+    table
 }
 
 /// Millionths as per cent with two places.

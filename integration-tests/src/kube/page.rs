@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The page: docs/kube.md.
+
+use super::judge::rows_of;
+use super::run::Run;
+use crate::meters::judge::Row;
+use crate::meters::page::table;
+
+const HEAD: &str = "# On a real Kubernetes node
+
+Written by `make test-kube`, which builds Kubernetes from Debian's source package, starts one node of it (API server, controllers,
+scheduler, kubelet, containerd) and runs the daemon beside it with the rights of
+[rights.yaml](../integration-tests/kube/rights.yaml); change nothing here by hand.
+
+CPU time of a pod is held against what the kubelet itself counted (`usageCoreNanoSeconds` of its `/stats/summary`) between the same two
+moments, and has to agree to 2 %. Names are held against the kubelet's `/pods`. `kubernetes.wait` is longer here than the API server is away; a
+container that waits longer than that for its name is shown without one, and under a second series when the name comes after all.
+";
+
+/// A run with what came out.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    run: Run,
+    rows: Vec<Row>,
+}
+
+impl Judged {
+    /// Judges it.
+    #[must_use]
+    pub fn new(run: Run) -> Self {
+        Self {
+            rows: rows_of(&run),
+            run,
+        }
+    }
+
+    /// What must not be: a comparison that failed, a run that stopped.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let failed = self.rows.iter().filter(|row| !row.good);
+        let mut complaints: Vec<_> = failed
+            .map(|row| format!("{}: {}, where it is {}", row.what, row.shown, row.truth))
+            .collect();
+        if !self.run.done {
+            complaints.push("the run did not come to its end".to_owned());
+        }
+        complaints
+    }
+
+    /// The whole page.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let good = self.rows.iter().filter(|row| row.good).count();
+        format!(
+            "{HEAD}\nKubernetes {}, machine's load {}; {good} of {} as they should be.\n\n{}",
+            self.run.version,
+            self.run.load,
+            self.rows.len(),
+            table(&self.rows)
+        )
+    }
+}
