@@ -15,4 +15,5 @@ mod step;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod unseen;
 pub(crate) mod usage;

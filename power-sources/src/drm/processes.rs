@@ -20,9 +20,10 @@
 use super::cards::Cards;
 use super::fdinfo::{self, Engine};
 use super::queue::{LISTING, Queue};
+use super::unseen::Unseen;
 use super::usage::{FileId, Sighting};
 use crate::files::{Fault, parse_number};
-use attribution::model::{ErrorReason, MonotonicNanos};
+use attribution::model::MonotonicNanos;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -40,12 +41,12 @@ const MOST_AT_ONCE: Duration = Duration::from_secs(4);
 const LOOK_UNITS: u64 = 8;
 const ASK_UNITS: u64 = 16;
 /// Most processes that are known. A node that runs more has `pid_max` raised beyond what 64-bit kernels set by 32.
-const MOST_PROCESSES: usize = 131_072;
+pub(super) const MOST_PROCESSES: usize = 131_072;
 /// Longest text about a file that is read. The longest known is 2 KB.
 const LONGEST_TEXT: u64 = 16_384;
 /// Most GPU files that are read at each reading, about 20 us each. Beyond are those of nodes that share their GPUs among
 /// more containers than they have CPUs.
-const MOST_HANDLES: usize = 4_096;
+pub(super) const MOST_HANDLES: usize = 4_096;
 
 /// An open GPU file of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +95,7 @@ pub(crate) struct Processes {
     list: u64,
     /// When looks were last allowed for.
     looked: Option<MonotonicNanos>,
-    refused: u64,
-    /// When a look was refused last.
-    hidden: Option<MonotonicNanos>,
-    too_many: u64,
-    complained: Option<MonotonicNanos>,
+    unseen: Unseen,
 }
 
 impl Processes {
@@ -114,10 +111,7 @@ impl Processes {
             listed: None,
             list: 0,
             looked: None,
-            refused: 0,
-            hidden: None,
-            too_many: 0,
-            complained: None,
+            unseen: Unseen::default(),
         }
     }
 
@@ -133,22 +127,19 @@ impl Processes {
         {
             faults.push(Fault::io(&self.root, &error));
         }
-        let refused_before = self.refused;
+        let refused_before = self.unseen.refused;
         self.look_at_the_due(now, cards);
         let sightings = self.ask_the_holders(cards);
-        if self.refused > refused_before {
-            self.hidden = Some(now);
-        }
-        if self.complained.is_none_or(|last| now.since(last) >= self.scan) {
-            faults.extend(self.complaints(now));
-        }
+        faults.extend(
+            self.unseen
+                .after_looks(refused_before, now, self.scan, &self.root),
+        );
         (sightings, faults)
     }
 
-    /// Whether there may be users that cannot be seen: each process is looked at once in a scan, so a refusal says so for two.
+    /// Whether there may be users that cannot be seen.
     pub(crate) fn hide_users(&self, now: MonotonicNanos) -> bool {
-        let two_scans = self.scan.saturating_mul(2);
-        self.hidden.is_some_and(|last| now.since(last) <= two_scans)
+        self.unseen.hides_users(now, self.scan)
     }
 
     /// Takes the list of processes: new ones are due at once, those that are gone are forgotten.
@@ -161,7 +152,7 @@ impl Processes {
             if let Some(known) = self.known.get_mut(&pid) {
                 known.list = self.list;
             } else if self.known.len() >= MOST_PROCESSES {
-                self.too_many += 1;
+                self.unseen.too_many += 1;
             } else {
                 let listed = self.listed.is_some().then_some(now);
                 let known = Known {
@@ -233,7 +224,7 @@ impl Processes {
                 }
                 // Asked again like any other: what is gone leaves the list, and a refusal may end (setuid, exec).
                 Err(error) => {
-                    self.refused += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
+                    self.unseen.refused += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
                     self.queue.looked_at(pid, listed, now);
                 }
             }
@@ -254,7 +245,7 @@ impl Processes {
             match fs::read_link(entry.path()) {
                 Ok(target) if is_gpu(&target) => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    self.refused += 1;
+                    self.unseen.refused += 1;
                     return true;
                 }
                 _ => continue,
@@ -282,7 +273,7 @@ impl Processes {
 
     fn add(&mut self, known: &mut Known, number: u32, file: FileId) {
         if known.handles.len() >= MOST_HANDLES {
-            self.too_many += 1;
+            self.unseen.too_many += 1;
             return;
         }
         known.handles.push(Handle {
@@ -308,7 +299,7 @@ impl Processes {
                     continue;
                 }
                 if sightings.len() >= MOST_HANDLES {
-                    self.too_many += 1;
+                    self.unseen.too_many += 1;
                     continue;
                 }
                 let sleeps = cards.sleeps(handle.file.card);
@@ -362,37 +353,6 @@ impl Processes {
 
     fn process(&self, pid: u32) -> PathBuf {
         self.root.join(pid.to_string())
-    }
-
-    /// What there is to say about all processes together, so that it is told once and not per process.
-    fn complaints(&mut self, now: MonotonicNanos) -> Vec<Fault> {
-        let root = self.root.display();
-        let mut faults = Vec::new();
-        if self.refused > 0 {
-            faults.push(Fault {
-                reason: ErrorReason::Io,
-                words: format!(
-                    "{root}: {} looks at the open files of processes were refused, so their use of GPUs is not \
-                     known; needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root",
-                    self.refused
-                ),
-            });
-        }
-        if self.too_many > 0 {
-            faults.push(Fault {
-                reason: ErrorReason::Implausible,
-                words: format!(
-                    "{root}: {} processes or GPU files are too many ({MOST_PROCESSES} and {MOST_HANDLES} are the \
-                     most); their use of GPUs is not known",
-                    self.too_many
-                ),
-            });
-        }
-        if !faults.is_empty() {
-            self.complained = Some(now);
-            (self.refused, self.too_many) = (0, 0);
-        }
-        faults
     }
 }
 
@@ -507,22 +467,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_look_hides_users_for_two_scans() {
-        let mut processes = Processes::new(PathBuf::from("/nothing"), Duration::from_secs(10));
-        let at = |seconds| MonotonicNanos::ZERO.after(Duration::from_secs(seconds));
-        assert!(!processes.hide_users(at(0)));
-        processes.hidden = Some(at(5));
-        assert!(processes.hide_users(at(25)));
-        assert!(!processes.hide_users(at(26)));
-    }
-
-    #[test]
     fn looks_that_were_refused_are_told_once_a_scan_and_not_per_process() {
         let mut processes = Processes::new(PathBuf::from("/nothing"), Duration::from_secs(10));
         processes.listed = Some(MonotonicNanos::ZERO);
         let mut words = Vec::new();
         for tenth in 0..40 {
-            processes.refused += 300;
+            processes.unseen.refused += 300;
             let now = MonotonicNanos::ZERO.after(Duration::from_millis(10 * tenth));
             words.extend(
                 processes
@@ -539,6 +489,6 @@ mod tests {
                  needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root"
             ]
         );
-        assert_eq!(processes.refused, 39 * 300);
+        assert_eq!(processes.unseen.refused, 39 * 300);
     }
 }
