@@ -733,9 +733,9 @@ fn what_the_resolver_knows_of_the_process_itself_stays_under_the_machine() {
     let owner = identity.owner(root.task, root.cgroup).unwrap();
     assert_eq!(owner.container, Some(ContainerId::new(ID)));
     assert_eq!(owner.vm, Some(VmId::new(UUID)));
-    // The resolver follows it, and the machine stays.
+    // The resolver follows it when it asks again (who is in a container is asked every five minutes), and the machine stays.
     fs::write(node.path("proc/7/cgroup"), "4:cpu:/b.service\n0::/\n").unwrap();
-    let identity = resolver.resolve(&report, SECOND * 101);
+    let identity = resolver.resolve(&report, SECOND * 500);
     let owner = identity.owner(root.task, root.cgroup).unwrap();
     assert_eq!(
         (owner.unit.as_deref(), &owner.vm),
