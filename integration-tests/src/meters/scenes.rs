@@ -205,14 +205,19 @@ fn amd(guest: &Guest) -> Vec<Row> {
         "check no-rules",
         &["gpu: amd", "no"],
     );
-    judge.says("kepler check", "check amd", &["cpu: rapl", "yes", "core/socket0"]);
+    judge.says(
+        "kepler check",
+        "check amd",
+        &["cpu: rapl", "yes", "powercap: package/socket0"],
+    );
     judge.says("AMD's RAPL has no memory", "check amd", &["dram: rapl", "no"]);
     judge.says(
         "a rule makes the supply the platform",
         "check amd",
         &["platform: hwmon", "yes"],
     );
-    for (zone, truth) in rapl_zones(0).iter().take(2) {
+    // The zone "core" of an AMD socket is the counter of one core, and left out.
+    for (zone, truth) in rapl_zones(0).iter().take(1) {
         let name = format!("{} {}", zone.component, zone.place);
         judge.energy(&name, *zone, truth, span("amd-1", "amd-4"));
     }
