@@ -27,11 +27,7 @@ impl Lasting {
             return Ok(());
         }
         let [found, least, most] = [self.0, least, most].map(humantime::format_duration);
-        Err(SourceOpenError::Value {
-            name: source,
-            key,
-            problem: format!("is {found}; allowed are {least} to {most}"),
-        })
+        crate::refuse(source, key, format!("is {found}; allowed are {least} to {most}"))
     }
 }
 

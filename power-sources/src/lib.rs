@@ -133,6 +133,11 @@ pub const ALL: &[Entry] = &[
     Entry { name: amd_gpu::NAME, components: amd_gpu::COMPONENTS, open: amd_gpu::open, check: amd_gpu::check, default_section: amd_gpu::default_section },
 ];
 
+/// Says that a key of a source's section has a value out of its range; `problem` says what is wrong and what would be right.
+pub(crate) fn refuse(name: &'static str, key: &'static str, problem: String) -> Result<(), SourceOpenError> {
+    Err(SourceOpenError::Value { name, key, problem })
+}
+
 /// Reads a source's own section; `null` is an empty one.
 pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
     name: &'static str,

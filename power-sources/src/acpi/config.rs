@@ -43,13 +43,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 impl AcpiConfig {
     /// Checks what types cannot.
     pub(super) fn check(&self) -> Result<(), SourceOpenError> {
-        let refuse = |key, problem| {
-            Err(SourceOpenError::Value {
-                name: NAME,
-                key,
-                problem,
-            })
-        };
+        let refuse = |key, problem| crate::refuse(NAME, key, problem);
         if self.root.as_os_str().is_empty() {
             return refuse("root", "is empty; the default is /sys/class/hwmon".to_owned());
         }

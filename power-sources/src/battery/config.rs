@@ -31,13 +31,7 @@ const MOST_WATTS: u32 = 100_000;
 impl BatteryConfig {
     /// Checks what types cannot.
     pub(super) fn check(&self) -> Result<(), SourceOpenError> {
-        let refuse = |key, problem| {
-            Err(SourceOpenError::Value {
-                name: NAME,
-                key,
-                problem,
-            })
-        };
+        let refuse = |key, problem| crate::refuse(NAME, key, problem);
         if self.root.as_os_str().is_empty() {
             return refuse(
                 "root",

@@ -52,13 +52,7 @@ impl IpmiConfig {
 
     /// Checks what types cannot.
     pub(super) fn check(&self) -> Result<(), SourceOpenError> {
-        let refuse = |key, problem| {
-            Err(SourceOpenError::Value {
-                name: NAME,
-                key,
-                problem,
-            })
-        };
+        let refuse = |key, problem| crate::refuse(NAME, key, problem);
         if self.device.as_os_str().is_empty() {
             return refuse("device", "is empty; the default is /dev/ipmi0".to_owned());
         }

@@ -42,11 +42,7 @@ impl MsrConfig {
         ];
         for (key, path, default) in paths {
             if path.as_os_str().is_empty() {
-                return Err(SourceOpenError::Value {
-                    name: NAME,
-                    key,
-                    problem: format!("is empty; the default is {default}"),
-                });
+                return crate::refuse(NAME, key, format!("is empty; the default is {default}"));
             }
         }
         self.max_watts.check(NAME)

@@ -45,13 +45,7 @@ impl NvmlConfig {
 
     /// Checks what types cannot.
     pub(super) fn check(&self) -> Result<(), SourceOpenError> {
-        let refuse = |key, problem| {
-            Err(SourceOpenError::Value {
-                name: NAME,
-                key,
-                problem,
-            })
-        };
+        let refuse = |key, problem| crate::refuse(NAME, key, problem);
         if self.root.as_os_str().is_empty() {
             let default = Self::default().root;
             return refuse("root", format!("is empty; the default is {}", default.display()));
