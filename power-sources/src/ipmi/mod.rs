@@ -63,6 +63,11 @@ pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
         path: config.device.clone(),
         patience: PATIENCE,
     });
+    // A device that is not there is no reading that failed: it would be a warning in the log of most machines.
+    if let Err(error) = std::fs::metadata(&config.device) {
+        let reason = Meter::new(config, driver).fault(&error).words;
+        return Ok(Opened::Absent { reason });
+    }
     Ok(match start(config, driver, ask) {
         Ok(polled) => Opened::Source(Box::new(polled)),
         Err(reason) => Opened::Absent { reason },
