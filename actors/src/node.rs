@@ -95,6 +95,7 @@ pub fn facts(
         detail: model.detail(),
     }));
     NodeFacts {
+        memory: None,
         selections: chosen.selections.clone(),
         probes,
         accounting,

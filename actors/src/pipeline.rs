@@ -379,7 +379,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::run::{Outcome, run_until};
-    use attribution::engine::{FloorPolicy, IdleShare};
+    use attribution::engine::{FloorPolicy, IdleShare, SplitRules};
     use attribution::model::*;
     use crossbeam_channel::{Receiver, bounded};
 
@@ -440,6 +440,7 @@ mod tests {
             rules: Settings {
                 floor: FloorPolicy::None,
                 idle_share: IdleShare::Node,
+                split: SplitRules::default(),
                 processes_max: 1,
                 ended_keep: Duration::ZERO,
             },

@@ -10,7 +10,7 @@ use crate::pipeline::{Parts, Pipeline};
 use crate::settings::{Idle, Probes, Root, Sources};
 use actix::System;
 use anyhow::Context;
-use attribution::engine::Settings;
+use attribution::engine::{Settings, SplitRules};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, RenderSettings};
@@ -117,6 +117,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         rules: Settings {
             floor: idle.floor.0,
             idle_share: idle.share.into(),
+            split: SplitRules::default(),
             processes_max: exporter.processes.max,
             ended_keep: exporter.ended.keep.into(),
         },
@@ -147,6 +148,7 @@ pub fn build_info() -> BuildInfo {
 /// One line per decision, once.
 fn announce(parts: &Parts) {
     let NodeFacts {
+        memory: _,
         selections,
         probes,
         accounting,

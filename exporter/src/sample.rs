@@ -29,7 +29,7 @@ use attribution::model::snapshot::{
 };
 use attribution::model::{
     CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime, DeviceNanos,
-    Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, PackageId,
+    Event, EventCounts, EventSet, Feature, LostEvents, Microjoules, Microwatts, MonotonicNanos, PackageId,
     PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Section, Snapshot, SoftirqTime, SourceId,
     TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
 };
@@ -107,6 +107,7 @@ pub(crate) fn zone(component: Component, place: Place, source: SourceId, figures
         unreserved_idle,
         power: Some(Microwatts::from_micro(12_500_000)),
         floor: Some(Microwatts::from_watts(5)),
+        feature: Feature::CpuTime,
         age: Duration::from_millis(250),
         up: true,
     }

@@ -10,7 +10,7 @@ use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
 use crate::shells::PayTo;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, System};
-use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, USAGE};
+use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, SplitRules, USAGE};
 use attribution::model::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -184,6 +184,7 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
         let settings = Settings {
             floor: FloorPolicy::None,
             idle_share: IdleShare::Node,
+            split: SplitRules::default(),
             processes_max: 10,
             ended_keep: Duration::from_secs(180),
         };

@@ -6,6 +6,7 @@
 //! its process is gone and everything it owes is paid.
 
 use super::levels::Rows;
+use super::rise::Rise;
 use crate::model::{
     CgroupId, CgroupOwner, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage,
 };
@@ -50,12 +51,18 @@ impl Account {
     }
 }
 
-/// CPU time of one account in one window.
+/// What one account did in one window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delta {
     pub(crate) id: AccountId,
     pub(crate) package: PackageId,
-    pub(crate) time: CpuNanos,
+    pub(crate) rise: Rise,
+}
+
+impl Delta {
+    pub(crate) const fn time(&self) -> CpuNanos {
+        CpuNanos::from_nanos(self.rise.time)
+    }
 }
 
 /// All accounts. As many as the newest usage report has rows (the probe bounds those), and those of the dead that a late
@@ -115,15 +122,18 @@ impl Accounts {
             // A total that went back was dropped by the probe and began again at zero: all of it is new.
             let time = row.cpu.checked_sub(account.booked).unwrap_or(row.cpu);
             account.booked = row.cpu;
+            let mut events = EventCounts::ZERO;
             if row.events != account.booked_events {
-                counts.push((id, row.events.since(&account.booked_events)));
+                events = row.events.since(&account.booked_events);
+                counts.push((id, events));
                 account.booked_events = row.events;
             }
-            if !time.is_zero() {
+            let rise = Rise::of(time, &events);
+            if rise != Rise::default() {
                 deltas.push(Delta {
                     id,
                     package: row.package,
-                    time,
+                    rise,
                 });
             }
             if row.ended {
@@ -295,7 +305,7 @@ mod tests {
             .iter()
             .map(|delta| {
                 let task = accounts.get(delta.id).and_then(|account| account.task);
-                (task.map_or(0, |task| task.tgid), delta.time.as_nanos())
+                (task.map_or(0, |task| task.tgid), delta.rise.time)
             })
             .collect();
         news.sort_unstable();

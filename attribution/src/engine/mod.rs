@@ -8,11 +8,14 @@
 
 mod accounts;
 mod devices;
+mod feature;
 mod groups;
 mod idle;
+mod idle_share;
 mod ledger;
 mod levels;
 mod processes;
+mod rise;
 mod settle;
 mod share;
 mod snap;
@@ -21,6 +24,7 @@ mod tests;
 mod window;
 mod zones;
 
+pub use feature::SplitRules;
 pub use idle::FloorPolicy;
 
 use crate::model::facts::SourceFacts;
@@ -49,6 +53,8 @@ pub struct Settings {
     pub floor: FloorPolicy,
     /// Who pays idle energy.
     pub idle_share: IdleShare,
+    /// By what dynamic energy is split.
+    pub split: SplitRules,
     /// Processes with a row of their own.
     pub processes_max: usize,
     /// How long an ended workload stays visible.

@@ -2,6 +2,8 @@
 //! The close of a window: CPU time is booked, every zone is split, bills go to rows.
 
 use super::accounts::{Account, AccountId, Delta};
+use super::idle_share::{Idle, one_account_per_process};
+use super::rise::Rise;
 use super::share::largest_remainder;
 use super::zones::{Due, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
@@ -17,7 +19,7 @@ impl Engine {
         let work = &mut self.work;
         self.accounts
             .book(&usage.tasks, &mut work.deltas, &mut work.counts);
-        let charged: CpuNanos = self.work.deltas.iter().map(|delta| delta.time).sum();
+        let charged: CpuNanos = self.work.deltas.iter().map(Delta::time).sum();
         self.coverage = coverage(charged, &self.packages, &usage.packages);
         self.packages.clone_from(&usage.packages);
         self.cpus.clone_from(&usage.cpus);
@@ -56,7 +58,8 @@ impl Engine {
     /// Splits what every zone has counted since it was last paid. Fills the bills.
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
-        let equal = (self.settings.idle_share == IdleShare::Equal).then(|| self.one_account_per_process());
+        let tenants =
+            (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
         for (index, zone) in self.zones.iter_mut().enumerate() {
             let work = &mut self.work;
             zone.find_users(&self.accounts, &work.deltas, now);
@@ -65,7 +68,8 @@ impl Engine {
             };
             let unknown = {
                 let deltas = paying(zone.socket(), &work.deltas);
-                zone.take_weights(deltas, &mut work.ids, &mut work.weights)
+                let rules = &self.settings.split;
+                zone.take_weights(deltas, rules, self.counted, &mut work.ids, &mut work.weights)
             };
             let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
                 dynamic: part,
@@ -80,36 +84,14 @@ impl Engine {
                     ..Bill::nothing(*id, index)
                 }));
             }
-            zone.account.unreserved_idle += match (self.settings.idle_share, &equal) {
-                (IdleShare::Usage, _) => {
-                    split(work, due.idle, unknown, |id, part| idle_bill(id, index, part))
-                }
-                (IdleShare::Equal, Some(living)) => {
-                    // Nobody pays for a device that they did not use, not even its idle energy.
-                    if !device {
-                        work.ids.clone_from(living);
-                    }
-                    work.weights.clear();
-                    work.weights.resize(work.ids.len(), 1);
-                    split(work, due.idle, 0, |id, part| idle_bill(id, index, part))
-                }
-                _ => due.idle,
+            let idle = Idle {
+                zone: index,
+                amount: due.idle,
+                device,
+                unknown,
             };
+            zone.account.unreserved_idle += idle.share(self.settings.idle_share, tenants.as_ref(), work);
         }
-    }
-
-    /// One living account per process, in a fixed order. Softirqs have a row like a process but are none.
-    fn one_account_per_process(&self) -> Vec<AccountId> {
-        let mut living: Vec<(TaskKey, AccountId)> = self
-            .accounts
-            .iter()
-            .filter(|(_, account)| account.lives())
-            .filter_map(|(id, account)| Some((account.task?, id)))
-            .filter(|(task, _)| *task != TaskKey::SOFTIRQ)
-            .collect();
-        living.sort_unstable();
-        living.dedup_by_key(|(task, _)| *task);
-        living.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Gives rows to the most expensive processes of this window that live and have none.
@@ -141,8 +123,9 @@ impl Engine {
     /// Books CPU time, events and bills on the rows of every level.
     pub(super) fn apply(&mut self) {
         let work = &mut self.work;
-        for Delta { id, time, .. } in work.deltas.drain(..) {
-            if let Some(account) = self.accounts.get(id) {
+        for delta in work.deltas.drain(..) {
+            let time = delta.time();
+            if let Some(account) = self.accounts.get(delta.id) {
                 let newest = account.task.map(|task| process_row(task, account));
                 self.processes.ran(newest.as_ref(), time);
                 self.levels.ran(account.rows, time);
@@ -217,15 +200,15 @@ fn due(
 }
 
 /// CPU time that pays for a zone: of one socket, or of all.
-fn paying(socket: Option<PackageId>, deltas: &[Delta]) -> impl Iterator<Item = (AccountId, u64)> {
+fn paying(socket: Option<PackageId>, deltas: &[Delta]) -> impl Iterator<Item = (AccountId, Rise)> + Clone {
     deltas
         .iter()
         .filter(move |delta| socket.is_none_or(|socket| socket == delta.package))
-        .map(|delta| (delta.id, delta.time.as_nanos()))
+        .map(|delta| (delta.id, delta.rise))
 }
 
 /// Splits `amount` by the weights at hand into bills; returns the part that nobody can be named for.
-fn split(
+pub(super) fn split(
     work: &mut Work,
     amount: Microjoules,
     unknown: u64,
@@ -244,13 +227,6 @@ fn split(
     work.charges
         .extend(bills.map(|(id, part)| bill(*id, Microjoules::from_micro(*part))));
     Microjoules::from_micro(nobody)
-}
-
-const fn idle_bill(id: AccountId, zone: usize, idle: Microjoules) -> Bill {
-    Bill {
-        idle,
-        ..Bill::nothing(id, zone)
-    }
 }
 
 /// Charged time over the busy time of the same window. Both come from the same reader, so a value far from 1000 says

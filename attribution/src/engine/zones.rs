@@ -7,11 +7,13 @@
 
 use super::accounts::{AccountId, Accounts, Delta};
 use super::devices::Device;
+use super::feature::SplitRules;
 use super::idle::{BusyTime, Floor, FloorPolicy};
+use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
-    ZoneReading,
+    Component, Energy, EventSet, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
+    SourceId, Zone, ZoneReading,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,47 +24,43 @@ use std::time::Duration;
 const CARRIED: Duration = Duration::from_secs(3_600);
 /// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
 const AWAY: Duration = Duration::from_secs(180);
-/// Accounts in a carry: 16,384 are 400 KiB. What does not fit weighs in as unknown.
+/// Accounts in a carry: 16,384 are 1.2 MiB. What does not fit weighs in as unknown.
 const CARRIED_ACCOUNTS: usize = 16_384;
 
 /// CPU time that waits for a zone's energy.
 #[derive(Debug, Default)]
 pub(crate) struct Carry {
-    weights: BTreeMap<AccountId, u64>,
-    unknown: u64,
+    rises: BTreeMap<AccountId, Rise>,
+    unknown: Rise,
     since: Option<MonotonicNanos>,
 }
 
 impl Carry {
     /// Adds the CPU time of a window that closes at `now`.
-    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, u64)>, now: MonotonicNanos) {
+    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, Rise)>, now: MonotonicNanos) {
         let since = *self.since.get_or_insert(now);
-        for (id, nanos) in deltas {
-            if self.weights.len() < CARRIED_ACCOUNTS || self.weights.contains_key(&id) {
-                let weight = self.weights.entry(id).or_default();
-                *weight = weight.saturating_add(nanos);
+        for (id, rise) in deltas {
+            if self.rises.len() < CARRIED_ACCOUNTS || self.rises.contains_key(&id) {
+                self.rises.entry(id).or_default().add(&rise);
             } else {
-                self.unknown = self.unknown.saturating_add(nanos);
+                self.unknown.add(&rise);
             }
         }
         if now.since(since) >= CARRIED {
-            let all = self
-                .weights
-                .values()
-                .fold(self.unknown, |sum, weight| sum.saturating_add(*weight));
-            self.weights.clear();
-            self.unknown = all;
+            for rise in std::mem::take(&mut self.rises).values() {
+                self.unknown.add(rise);
+            }
         }
     }
 
     /// Whether `id` waits here for a bill.
     pub(crate) fn holds(&self, id: AccountId) -> bool {
-        self.weights.contains_key(&id)
+        self.rises.contains_key(&id)
     }
 
     /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.weights.is_empty() && self.unknown == 0
+        self.rises.is_empty() && self.unknown == Rise::default()
     }
 }
 
@@ -108,6 +106,7 @@ impl ZoneState {
                 unreserved_idle: Microjoules::ZERO,
                 power: None,
                 floor: None,
+                feature: Feature::default(),
                 age: Duration::ZERO,
                 up: true,
             },
@@ -214,34 +213,31 @@ impl ZoneState {
     /// then empty; of a device its use.
     pub(crate) fn take_weights(
         &mut self,
-        deltas: impl Iterator<Item = (AccountId, u64)>,
+        deltas: impl Iterator<Item = (AccountId, Rise)> + Clone,
+        rules: &SplitRules,
+        counted: EventSet,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
     ) -> u64 {
         if let Some(device) = &mut self.device {
+            self.account.feature = Feature::DeviceTime;
             return device.take_weights(self.elapsed, ids, weights);
         }
-        ids.clear();
-        weights.clear();
-        if self.carry.is_empty() {
+        let wanted = rules.feature(self.account.zone.component, counted);
+        let (unknown, feature) = if self.carry.is_empty() {
             self.carry.since = None;
-            deltas.for_each(|(id, nanos)| {
-                ids.push(id);
-                weights.push(nanos);
-            });
-            return 0;
-        }
-        let mut carry = std::mem::take(&mut self.carry);
-        // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
-        for (id, nanos) in deltas {
-            let weight = carry.weights.entry(id).or_default();
-            *weight = weight.saturating_add(nanos);
-        }
-        for (id, nanos) in carry.weights {
-            ids.push(id);
-            weights.push(nanos);
-        }
-        carry.unknown
+            rules.weigh(wanted, deltas, &Rise::default(), ids, weights)
+        } else {
+            let mut carry = std::mem::take(&mut self.carry);
+            // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
+            for (id, rise) in deltas {
+                carry.rises.entry(id).or_default().add(&rise);
+            }
+            let rises = carry.rises.iter().map(|(id, rise)| (*id, *rise));
+            rules.weigh(wanted, rises, &carry.unknown, ids, weights)
+        };
+        self.account.feature = feature;
+        unknown
     }
 
     /// The socket whose CPU time pays for this zone; `None` when all of it does.

@@ -12,7 +12,7 @@ use super::report::{
     SourceError, TaskKind, VmFacts,
 };
 use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
-use super::zone::{Permille, Provenance, Zone};
+use super::zone::{Feature, Permille, Provenance, Zone};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,6 +109,8 @@ pub struct ZoneAccount {
     pub power: Option<Microwatts>,
     /// The idle floor in use; `None` while it is not known.
     pub floor: Option<Microwatts>,
+    /// By what its dynamic energy was split in the last payment.
+    pub feature: Feature,
     /// Time from its last reading to the close of the window.
     pub age: Duration,
     /// Whether it answered in the last report of its source.

@@ -108,6 +108,33 @@ impl fmt::Display for Zone {
     }
 }
 
+/// By what a zone's dynamic energy was split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// CPU time.
+    #[default]
+    CpuTime,
+    /// Cycles of the CPU clock that were not halted.
+    CpuCycles,
+    /// Misses of the last-level cache.
+    CacheMisses,
+    /// Time that the device was used.
+    DeviceTime,
+}
+
+impl Feature {
+    /// A name for people and for JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CpuTime => "cpu_time",
+            Self::CpuCycles => "cpu_cycles",
+            Self::CacheMisses => "cache_misses",
+            Self::DeviceTime => "device_time",
+        }
+    }
+}
+
 /// A share in thousandths, for figures that need no more (an expected error, a busy ratio).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permille(pub u32);

@@ -10,7 +10,7 @@
 //! {"schema": 1, "tick": 7, "window": {"began_ns": 1, "ended_ns": 2},
 //!  "zones": [{"component": "package", "place": "socket0", "source": "rapl-sysfs", "provenance": "counted",
 //!             "relative_error_p90_permille": null, "dynamic_uj": 1, "idle_uj": 1, "unattributed_uj": 0,
-//!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "age_ns": 1, "up": true}],
+//!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "feature": "cpu_time", "age_ns": 1, "up": true}],
 //!  "packages": [{"package": 0, "cpus": 8, "busy_ns": 1, "idle_ns": 1}],
 //!  "cpus": [{"cpu": 0, "package": 0, "online": true, "busy_ns": 1, "idle_ns": 1, "steal_ns": null}],
 //!  "softirqs": [{"package": 0, "vector": "net_rx", "count": 1, "time_ns": 1}],
@@ -89,7 +89,7 @@ mod tests {
             json!({"component": "package", "place": "socket0", "source": "rapl-sysfs", "provenance": "counted",
                 "relative_error_p90_permille": null, "dynamic_uj": 60_000_005, "idle_uj": 40_000_000,
                 "unattributed_uj": 2, "unreserved_idle_uj": 39_000_000, "power_uw": 12_500_000,
-                "floor_uw": 5_000_000, "age_ns": 250_000_000, "up": true})
+                "floor_uw": 5_000_000, "feature": "cpu_time", "age_ns": 250_000_000, "up": true})
         );
         assert_eq!(snapshot["zones"][3]["provenance"], "estimated");
         assert_eq!(snapshot["zones"][3]["relative_error_p90_permille"], 150);

@@ -114,6 +114,7 @@ struct ZoneView<'a> {
     unreserved_idle_uj: u64,
     power_uw: Option<u64>,
     floor_uw: Option<u64>,
+    feature: &'static str,
     age_ns: u64,
     up: bool,
 }
@@ -143,6 +144,7 @@ fn zone(account: &ZoneAccount) -> ZoneView<'_> {
         unreserved_idle_uj: account.unreserved_idle.as_micro(),
         power_uw: account.power.map(|power| power.as_micro()),
         floor_uw: account.floor.map(|power| power.as_micro()),
+        feature: account.feature.name(),
         age_ns: nanos(account.age),
         up: account.up,
     }

@@ -33,6 +33,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         floor: FloorPolicy::None,
         idle_share: IdleShare::Reserved,
+        split: SplitRules::default(),
         processes_max: 3,
         ended_keep: Duration::from_secs(180),
     }

@@ -104,6 +104,7 @@ fn rules() -> impl Strategy<Value = Settings> {
         .prop_map(|(floor, idle_share, processes_max, keep)| Settings {
             floor,
             idle_share,
+            split: SplitRules::default(),
             processes_max,
             ended_keep: Duration::from_secs(keep),
         })
