@@ -6,8 +6,9 @@
 //! 62,000 µs and a pinned inode for each. And inotify tells names only: by the time that it is asked, a cgroup that has
 //! gone has no number any more. Here the event of the end has the number of the one that ended.
 //!
-//! Needs Linux 6.7 (before, these file systems have no number of their own and the kernel answers `ENODEV`), and
-//! `CAP_SYS_ADMIN` in the first user namespace. Where it is refused, whoever wants it does without.
+//! Needs Linux 6.7 (before, these file systems have no number of their own and the kernel answers `ENODEV`, as 5.10 and 6.1
+//! do in docs/kernels.md, where 6.12 and the newest kernel tell), and `CAP_SYS_ADMIN` in the first user namespace. Where it
+//! is refused, whoever wants it does without.
 
 use attribution::model::CgroupId;
 use nix::errno::Errno;
