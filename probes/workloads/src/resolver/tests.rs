@@ -211,6 +211,68 @@ fn a_process_in_a_unified_cgroup_is_not_asked() {
     assert_eq!(resolver.counters().tasks_read, 0);
 }
 
+/// Version 1 mounted beside version 2.
+fn hybrid(node: &Node) -> Resolver {
+    let mut roots = node.roots(true);
+    roots.cgroup_mounts.version1 = node.roots(false).cgroup_mounts.version1;
+    Resolver::new(roots)
+}
+
+#[test]
+fn a_container_that_is_one_in_version_1_only_is_found_where_both_are_in_use() {
+    let node = Node::new();
+    let service = node.cgroup("/system.slice/containerd.service");
+    let unified = "0::/system.slice/containerd.service\n";
+    let v1 = |path: &str| format!("9:name=systemd:{path}\n4:cpu,cpuacct:{path}\n{unified}");
+    let old = node.process(7, 100, &v1(&format!("/docker/{ID}")));
+    let daemon = node.process(8, 100, &v1("/system.slice/containerd.service"));
+    let mut resolver = hybrid(&node);
+    let report = usage(&[row(Some(old), service), row(Some(daemon), service)]);
+    let identity = resolver.resolve(&report, SECOND * 60);
+    assert_eq!(container(&identity, Some(old), service), Some(ID));
+    let unit = &identity.owner(Some(daemon), service).unwrap().unit;
+    assert_eq!(unit.as_deref(), Some("containerd.service"));
+    assert_eq!(identity.tasks.len(), 1, "version 2 has said who the daemon is");
+    let again = resolver.resolve(&report, SECOND * 61);
+    assert!(Arc::ptr_eq(&identity, &again));
+    assert_eq!(resolver.counters().tasks_read, 2);
+    // A zombie has the root in version 1, and stays whose it was.
+    node.process(7, 100, &format!("9:name=systemd:/\n4:cpu,cpuacct:/\n{unified}"));
+    let identity = resolver.resolve(&report, SECOND * 400);
+    assert_eq!(container(&identity, Some(old), service), Some(ID));
+    // One that was moved out is the unit's again.
+    node.process(7, 100, &v1("/system.slice/containerd.service"));
+    let identity = resolver.resolve(&report, SECOND * 800);
+    assert_eq!(container(&identity, Some(old), service), None);
+    assert_eq!(identity.tasks.len(), 0);
+}
+
+#[test]
+fn a_process_in_a_container_of_version_2_is_not_asked_beside_version_1_either() {
+    let node = Node::new();
+    let id = node.cgroup(&format!("/docker/{ID}"));
+    let task = node.process(7, 100, &format!("4:cpu:/docker/{OTHER}\n0::/docker/{ID}\n"));
+    let mut resolver = hybrid(&node);
+    let identity = resolver.resolve(&usage(&[row(Some(task), id)]), SECOND * 60);
+    assert_eq!(container(&identity, Some(task), id), Some(ID));
+    assert_eq!(resolver.counters().tasks_read, 0);
+}
+
+#[test]
+fn a_monitor_that_is_in_a_pod_in_version_1_only_is_the_pods() {
+    let node = Node::new();
+    let service = node.cgroup("/system.slice/crio.service");
+    let monitor = node.process(
+        7,
+        100,
+        "4:cpu:/kubepods/pod1-2/crio-conmon-x\n0::/system.slice/crio.service\n",
+    );
+    let mut resolver = hybrid(&node);
+    let identity = resolver.resolve(&usage(&[row(Some(monitor), service)]), SECOND * 60);
+    let pod = identity.owner(Some(monitor), service).unwrap().pod.clone();
+    assert_eq!(pod.unwrap().as_str(), "1-2");
+}
+
 #[test]
 fn a_young_process_that_its_runtime_moves_is_followed_and_an_old_one_is_asked_now_and_then() {
     let node = Node::new();
