@@ -14,7 +14,10 @@ mod tests {
     use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
     use probe_workloads::cgroup::CgroupMount;
     use probe_workloads::{Resolver, Roots};
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
     use std::path::{Path, PathBuf};
 
     const HEX: &str = "b1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
@@ -97,8 +100,15 @@ mod tests {
     impl Drop for Place {
         fn drop(&mut self) {
             // What a failed test left behind.
-            for entry in fs::read_dir(self.folder("")).into_iter().flatten().flatten() {
-                let _ = fs::remove_dir(entry.path());
+            let inside = |folder: PathBuf| {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                entries.map(|entry| entry.path())
+            };
+            for folder in inside(self.folder("")).filter(|path| path.is_dir()) {
+                for inner in inside(folder.clone()).filter(|path| path.is_dir()) {
+                    let _ = fs::remove_dir(inner);
+                }
+                let _ = fs::remove_dir(folder);
             }
             let _ = fs::remove_dir(self.folder(""));
         }
@@ -199,6 +209,26 @@ mod tests {
         );
         place.remove(&container);
         assert_eq!(place.resolver.counters().walks, walks);
+    }
+
+    #[test]
+    fn a_cgroup_whose_name_is_no_text_hides_nobody_in_it() {
+        let Some(mut place) = Place::new("no-text") else {
+            return;
+        };
+        place.resolve(&[]);
+        let odd = place.folder("").join(OsStr::from_bytes(b"\xff"));
+        fs::create_dir(&odd).unwrap();
+        fs::create_dir(odd.join(HEX)).unwrap();
+        let inside = CgroupId(fs::metadata(odd.join(HEX)).unwrap().ino());
+        let walks = place.resolver.counters().walks;
+        assert_eq!(place.resolve(&[inside]), [Some(HEX.to_owned())]);
+        assert_eq!(place.resolver.counters().walks, walks + 1);
+        // What comes and goes in it has the number of its end.
+        fs::create_dir(odd.join(HEX).join("x")).unwrap();
+        let gone = CgroupId(fs::metadata(odd.join(HEX).join("x")).unwrap().ino());
+        fs::remove_dir(odd.join(HEX).join("x")).unwrap();
+        assert_eq!(place.resolve(&[gone]), [Some(HEX.to_owned())]);
     }
 
     #[test]

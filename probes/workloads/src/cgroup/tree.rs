@@ -94,8 +94,17 @@ impl Tree {
             caught.walked = Some(self.paths.walk(mount, &mut caught));
             self.stale = false;
         }
-        self.paths
-            .apply(&mut changes, &mut |below| id_at(mount, below), &mut caught);
+        let mut is_hidden = false;
+        let mut id_of = |below: &str| {
+            let id = id_at(mount, below);
+            // Bytes that are no text cannot be looked up by the text that stands for them.
+            is_hidden |= id.is_none() && below.contains(char::REPLACEMENT_CHARACTER);
+            id
+        };
+        self.paths.apply(&mut changes, &mut id_of, &mut caught);
+        if is_hidden && caught.walked.is_none() {
+            caught.walked = Some(self.paths.walk(mount, &mut caught));
+        }
         // Room for a usual tick; what a storm needed is given back.
         changes.shrink_to(256);
         self.changes = changes;
