@@ -389,6 +389,17 @@ mod tests {
     }
 
     #[test]
+    fn of_two_mounts_that_show_as_much_the_later_one_hides_the_other() {
+        let unified = "5 1 0:1 / /one ro - cgroup2 cgroup rw\n6 1 0:1 / /two ro - cgroup2 cgroup rw\n";
+        let mounts = CgroupMounts::parse(unified.as_bytes());
+        assert_eq!(mounts.unified.unwrap().point, Path::new("/two"));
+        let version1 = "5 1 0:1 / /one ro - cgroup cgroup rw,cpu\n6 1 0:1 / /two ro - cgroup cgroup rw,cpu\n\
+            7 1 0:1 /docker/x /part ro - cgroup cgroup rw,cpu\n";
+        let mounts = CgroupMounts::parse(version1.as_bytes());
+        assert_eq!(mounts.version1_of("cpu").unwrap().point, Path::new("/two"));
+    }
+
+    #[test]
     fn paths_and_folders_belong_together_and_nothing_climbs_out_of_the_mount() {
         let mount = |root: &str| CgroupMount {
             point: PathBuf::from("/m"),

@@ -47,6 +47,7 @@ const CONTAINERS: &str = r"
 /system.slice/cri-containerd-abc0123.scope  abc0123 containerd - -
 /system.slice/containerd.service/kubepods-burstable-pod{UID_}.slice:cri-containerd:{A}  {A} containerd {UID} -
 /kubepods-besteffort-pod{UID_}.slice:cri-containerd:{A}  {A} containerd {UID} -
+/kubepods/pod{UID2}/kubepods-pod{UID_}.slice:cri-containerd:{A}  {A} containerd {UID} -
 # nerdctl pkg/cmd/container: SLICE:nerdctl:ID
 /system.slice/nerdctl-{A}.scope  {A} containerd - -
 /user.slice/user-1000.slice/user@1000.service/user.slice/nerdctl-{A}.scope  {A} containerd - -
@@ -211,6 +212,8 @@ const OTHERS: &str = r"
 /kubepods/burstable/pod{UID}  - - {UID}
 /kubepods/burstable/pod{UID}/.x  - - {UID}
 /kubepods/pod/web  - - -
+/kubepods.slice/kubepods-pod{UID_}.slice/kubepods/pod{UID2}  - kubepods-pod{UID_}.slice {UID2}
+/.slice  - - -
 /kubepods.slice/kubepods-pod.slice/isulad-{A}.scope  isulad-{A}.scope kubepods-pod.slice -
 /kubepods.slice/kubepods-pod{UID_}.slice/isulad-{A}  - kubepods-pod{UID_}.slice {UID}
 /kubepods.slice/kubepods-pod{UID_}.slice/isulad-web.scope  isulad-web.scope kubepods-pod{UID_}.slice {UID}

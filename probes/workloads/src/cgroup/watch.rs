@@ -297,12 +297,12 @@ mod tests {
         let good = event(CREATE | ON_DIR, 1, "good", None);
         let mut foreign = event(CREATE | ON_DIR, 1, "other handle", None);
         foreign[24 + 16] = 1;
-        let climbing = event(CREATE | ON_DIR, 1, "..", None);
+        let climbing = ["..", ".", "", "a/b"].map(|name| event(CREATE | ON_DIR, 1, name, None));
         let mut newer = good.clone();
         newer[4] = 4;
-        let (changes, found) = heard(&[foreign, climbing, newer, good.clone()].concat());
+        let (changes, found) = heard(&[foreign, climbing.concat(), newer, good.clone()].concat());
         assert_eq!(changes, [change(1, "good", None)]);
-        assert_eq!((found.odd, found.overflowed), (3, false));
+        assert_eq!((found.odd, found.overflowed), (6, false));
 
         // A length that leads nowhere: the rest is lost, and is treated so.
         let (changes, found) = heard(&[good, vec![0; 24]].concat());

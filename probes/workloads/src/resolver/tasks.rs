@@ -234,7 +234,6 @@ fn read(proc: &mut ProcFs, task: TaskKey) -> Result<Option<Vec<CgroupLine>>, Wor
 fn best_owner(lines: &[CgroupLine]) -> Option<CgroupOwner> {
     let mut owners: Vec<(u8, CgroupOwner)> = lines
         .iter()
-        .filter(|line| line.path != "/")
         .map(|line| (rank(line), owner_of(&line.path)))
         .collect();
     owners.sort_by_key(|(rank, _)| *rank);
