@@ -81,6 +81,8 @@ pub struct Resolver {
     cgroups: CgroupBook,
     /// Whether there is a unified hierarchy. Without one all processes are asked one by one.
     unified: bool,
+    /// Whether hierarchies of version 1 with controllers are mounted beside it.
+    hybrid: bool,
     round: u64,
     tasks: TaskBook,
     /// In the order in which they add to each other.
@@ -97,6 +99,7 @@ impl Resolver {
             proc: ProcFs::new(&roots.proc),
             cgroups: CgroupBook::new(roots.cgroup_mounts.accounting()),
             unified: roots.cgroup_mounts.unified.is_some(),
+            hybrid: roots.cgroup_mounts.is_hybrid(),
             round: 0,
             tasks: TaskBook::default(),
             namers: Vec::new(),
@@ -151,19 +154,29 @@ impl Resolver {
     }
 
     /// Marks the processes that have to be asked themselves: those in the root of the unified hierarchy (version 1 may
-    /// know better), all where there is none, and those in a cgroup that our mount does not show.
+    /// know better), all where there is none, and those in a cgroup that our mount does not show. Where both versions are
+    /// in use, also those whose cgroup is no container's: runc before 1.1, Slurm and others move a process in version 1
+    /// only, and in version 2 it stays with its runtime (`0::/system.slice/containerd.service`).
     fn note_tasks(&mut self, rows: &[TaskUsage], now: u64) {
         for row in rows {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
                 continue;
             };
-            if row.cgroup == CgroupId::ROOT || !self.unified || self.cgroups.is_missing(row.cgroup) {
-                self.tasks.note(task, row.ended, self.round, now);
+            let unknown =
+                row.cgroup == CgroupId::ROOT || !self.unified || self.cgroups.is_missing(row.cgroup);
+            let beside = !unknown && self.hybrid && !self.is_container(row.cgroup);
+            if unknown || beside {
+                self.tasks.note(task, beside, row.ended, self.round, now);
             }
         }
         for task in self.tasks.forget(self.round) {
             self.apply(Finding { task, owner: None });
         }
+    }
+
+    fn is_container(&self, cgroup: CgroupId) -> bool {
+        let owner = self.identity.cgroups.get(&cgroup);
+        owner.is_some_and(|owner| owner.container.is_some())
     }
 
     fn apply(&mut self, finding: Finding) {
