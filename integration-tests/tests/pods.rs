@@ -251,6 +251,44 @@ fn an_api_server_that_is_away_for_a_while_takes_no_name_and_no_joule() {
 }
 
 #[test]
+fn a_container_that_begins_while_the_api_server_is_away_has_one_series_all_the_same() {
+    if !can_run() {
+        return;
+    }
+    let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().expect("a folder"));
+    let kubeconfig = server.write_kubeconfig(folder.path(), TOKEN);
+    let daemon = Daemon::spawn(prepared(&[
+        format!("kubernetes.kubeconfig={}", kubeconfig.display()),
+        format!("kubernetes.node_name={NODE}"),
+        "kubernetes.wait=1s".to_owned(),
+    ]));
+    wait_for_probe(&daemon, true);
+    server.set_fault(Fault::Away);
+    wait_for_probe(&daemon, false);
+    let (id, uid) = ids(3);
+    server.put(pod(Release::V1_33, NODE, POD, &uid, &[("web", &id)]));
+    let runc = busy(&id, &format!("/kubepods/burstable/pod{uid}/{id}"));
+    let first = daemon.wait_until("the container", |snapshot| {
+        container(snapshot, &id).map(|_| snapshot.clone())
+    });
+    // Three times the wait.
+    let during = daemon.wait_for_tick(integer(&first, "tick") + 15);
+    assert_eq!(container(&during, &id).expect("a row")["awaited"], true);
+    assert_eq!(series(&scrape(&daemon), &id), BTreeSet::new());
+    drop(runc);
+    server.set_fault(Fault::None);
+    let samples = daemon.wait_until("its series", |_| {
+        let samples = scrape(&daemon);
+        (!series(&samples, &id).is_empty()).then_some(samples)
+    });
+    assert_eq!(series(&samples, &id), named());
+    let last = daemon.snapshot();
+    nothing_fell(&during, &last);
+    conserves(&last);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn in_a_pod_the_environment_says_where_everything_is() {
     let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().expect("a folder"));
     server.write_service_account(folder.path(), TOKEN);

@@ -16,7 +16,7 @@ use kube::Client;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Where pods are listed and watched.
 pub(super) const PODS: &str = "/api/v1/pods";
@@ -31,6 +31,10 @@ struct Watcher {
     client: Option<Client>,
     /// What was heard last; `None` before the first list and where a new one is needed.
     version: Option<String>,
+    /// Since when the watch of this round has counted as one.
+    open: Option<Instant>,
+    /// Whether the last failure was that the version is gone.
+    expired: bool,
 }
 
 /// How a watch ended.
@@ -54,20 +58,29 @@ pub(super) async fn follow(
         node,
         client: None,
         version: None,
+        open: None,
+        expired: false,
     };
     let mut backoff = Backoff::default();
     loop {
-        match watcher.round(desk, nudge, &mut backoff).await {
+        let end = watcher.round(desk, nudge).await;
+        let was_open = watcher.open.take();
+        let was_steady = was_open.is_some_and(|since| since.elapsed() >= patience.steady);
+        if was_steady {
+            backoff.succeeded();
+        }
+        match end {
             Ok(End::Nudged) => watcher.version = None,
             // All nodes lose a server that restarts at the same moment.
-            Ok(End::Over) => sleep(jittered(SOON, chance())).await,
+            Ok(End::Over) if was_steady => sleep(jittered(SOON, chance())).await,
+            // Something between us and the server cuts watches short.
+            Ok(End::Over) => sleep(backoff.failed(chance())).await,
             Err(failure) => {
-                watcher.after(&failure);
-                // An old version is nobody's fault.
-                if failure.kind != Kind::Expired {
+                if watcher.is_trouble(&failure) {
                     desk.failed(&failure);
                 }
-                sleep(backoff.failed(chance())).await;
+                watcher.after(&failure);
+                sleep(backoff.failed_for(failure.retry, chance())).await;
             }
         }
     }
@@ -75,12 +88,7 @@ pub(super) async fn follow(
 
 impl Watcher {
     /// A list if there is need, and a watch to its end.
-    async fn round(
-        &mut self,
-        desk: &mut Desk,
-        nudge: &Notify,
-        backoff: &mut Backoff,
-    ) -> Result<End, Failure> {
+    async fn round(&mut self, desk: &mut Desk, nudge: &Notify) -> Result<End, Failure> {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => self
@@ -96,17 +104,19 @@ impl Watcher {
         let lasts = jittered(self.patience.watch, chance());
         let mut lines = access::watch(&client, &self.node, &version, lasts, self.patience).await?;
         // Until it has proven itself: whatever answers with a page of its own ends at once.
-        match lines.next(self.patience.settle).await {
+        match lines.next(Instant::now() + self.patience.settle).await {
             Ok(Some(line)) => self.hear(&line, desk)?,
             Ok(None) => return Err(at_once(&lines)),
             Err(failure) if failure.kind == Kind::Slow => {}
             Err(failure) => return Err(failure),
         }
         desk.current();
-        backoff.succeeded();
+        self.open = Some(Instant::now());
+        self.expired = false;
+        let until = Instant::now() + lasts + self.patience.grace;
         loop {
             let line = {
-                let next = pin!(lines.next(lasts + self.patience.grace));
+                let next = pin!(lines.next(until));
                 match select(next, pin!(nudge.notified())).await {
                     Either::Left((line, _)) => line,
                     Either::Right(_) => return Ok(End::Nudged),
@@ -115,8 +125,11 @@ impl Watcher {
             match line {
                 Ok(Some(line)) => self.hear(&line, desk)?,
                 Ok(None) => return Ok(End::Over),
-                // A server that goes away breaks its watches off. Whether it is gone is seen at the next question.
-                Err(failure) if failure.kind == Kind::Unreachable => return Ok(End::Over),
+                // A server that goes away breaks its watches off or falls silent. Whether it is gone is seen at the next
+                // question.
+                Err(failure) if matches!(failure.kind, Kind::Unreachable | Kind::Slow) => {
+                    return Ok(End::Over);
+                }
                 Err(failure) => return Err(failure),
             }
         }
@@ -126,12 +139,7 @@ impl Watcher {
         let body = access::list(client, PODS, Some(&self.node), self.patience).await?;
         let list = shape::list(&body).map_err(malformed)?;
         let pods = list.items.unwrap_or_default();
-        if pods.is_empty() {
-            tracing::warn!(
-                node = self.node,
-                "the API server knows no pod on this node; is kubernetes.node_name (NODE_NAME) right?"
-            );
-        }
+        desk.note_empty(&self.node, pods.is_empty());
         desk.replace(&pods);
         let version = list.metadata.resource_version.unwrap_or_default();
         self.version = Some(version.clone());
@@ -151,7 +159,10 @@ impl Watcher {
                 desk.remove(&pod);
                 self.remember(pod.metadata.resource_version);
             }
-            Event::Bookmark(version) => self.remember(Some(version)),
+            Event::Bookmark(version) => {
+                desk.still_there();
+                self.remember(Some(version));
+            }
             Event::Error(code, words) => return Err(Failure::of_event(code, &words)),
             Event::Unknown => {}
         }
@@ -164,12 +175,22 @@ impl Watcher {
         }
     }
 
-    /// Token, certificates and addresses are read anew, and where the server did answer the list is.
+    /// An old version is nobody's fault, unless the list has none that is new.
+    fn is_trouble(&self, failure: &Failure) -> bool {
+        failure.kind != Kind::Expired || self.expired
+    }
+
+    /// Token, certificates and addresses are read anew, and where the server did answer the list is, for the list may be
+    /// all that can be had: so it is, too, where a watch is not answered in time (a proxy that waits for its end). A busy
+    /// server is not asked for more than it was.
     fn after(&mut self, failure: &Failure) {
         self.client = None;
+        self.expired = failure.kind == Kind::Expired;
         match failure.kind {
-            Kind::Unreachable | Kind::Untrusted | Kind::Slow | Kind::Setup | Kind::Unauthorized => {}
-            Kind::Forbidden | Kind::Expired | Kind::Refused | Kind::Malformed => self.version = None,
+            Kind::Unreachable | Kind::Untrusted | Kind::Setup | Kind::Unauthorized | Kind::Busy => {}
+            Kind::Forbidden | Kind::Expired | Kind::Refused | Kind::Malformed | Kind::Slow => {
+                self.version = None;
+            }
         }
     }
 }

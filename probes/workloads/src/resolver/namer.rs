@@ -20,7 +20,7 @@ pub trait Namer: Send {
 }
 
 /// What everybody who knows names counts, by probe.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tallies(Vec<Tally>);
 
 impl Tallies {

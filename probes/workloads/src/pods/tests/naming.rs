@@ -17,6 +17,7 @@ use std::time::Duration;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 const WAIT: u64 = 30;
+const AWAY: u64 = 900;
 
 /// A resolver's state, a table, and a clock in seconds.
 struct Scene {
@@ -24,6 +25,8 @@ struct Scene {
     identity: Arc<Identity>,
     known: Known,
     usage: Usage,
+    /// A server that is there says something at every look, unless it is this.
+    silent: bool,
     /// Whether the last look was for nothing that is in the table.
     nudged: bool,
 }
@@ -31,13 +34,14 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         Self {
-            naming: Naming::new(Duration::from_secs(WAIT)),
+            naming: Naming::new(Duration::from_secs(WAIT), Duration::from_secs(AWAY)),
             identity: Arc::default(),
             known: Known {
                 state: State::Current,
                 ..Known::default()
             },
             usage: Usage::default(),
+            silent: false,
             nudged: false,
         }
     }
@@ -81,6 +85,11 @@ impl Scene {
         let at = Duration::from_secs(at);
         let identity = &mut self.identity;
         self.nudged = self.naming.name(&self.known, is_news, &self.usage, identity, at);
+        let waits = !identity.awaited.containers.is_empty();
+        if self.known.state == State::Current && !self.silent && waits {
+            self.known.answers += 1;
+            self.nudged |= self.naming.name(&self.known, true, &self.usage, identity, at);
+        }
     }
 
     /// What a container is called; `None` while it is awaited. Without a name it is called nothing.
@@ -128,8 +137,8 @@ fn a_container_waits_for_its_pod_and_for_its_own_status_and_then_has_both_names(
 }
 
 #[test]
-fn nobody_waits_longer_than_the_wait_whether_the_server_answers_or_not() {
-    for state in [State::Current, State::Asking, State::Down(Kind::Unreachable)] {
+fn nobody_waits_longer_than_the_wait_where_the_server_answers_or_says_no() {
+    for state in [State::Current, State::Ended, State::Down(Kind::Forbidden)] {
         let mut scene = Scene::new();
         scene.known.state = state;
         scene.begin('a', UID, "nginx");
@@ -151,6 +160,111 @@ fn nobody_waits_longer_than_the_wait_whether_the_server_answers_or_not() {
             "{state:?}"
         );
     }
+}
+
+#[test]
+fn while_the_server_is_away_the_wait_stands_still_up_to_the_longer_limit() {
+    for state in [
+        State::Asking,
+        State::Down(Kind::Unreachable),
+        State::Down(Kind::Slow),
+    ] {
+        let mut scene = Scene::new();
+        scene.begin('a', UID, "nginx");
+        scene.look(100, false);
+        scene.look(110, false);
+        scene.known.state = state;
+        scene.look(120, true);
+        scene.look(500, false);
+        assert_eq!((scene.name('a'), scene.pod(UID)), (None, None), "{state:?}");
+        scene.known.state = State::Current;
+        scene.look(600, true);
+        // 20 seconds were over before.
+        scene.look(609, false);
+        assert_eq!(scene.name('a'), None, "{state:?}");
+        scene.look(610, false);
+        assert_eq!(scene.name('a'), called(""), "{state:?}");
+        scene.known.state = state;
+        scene.begin('b', UID, "nginx");
+        scene.look(1_000, true);
+        scene.look(1_000 + AWAY - 1, false);
+        assert_eq!(scene.name('b'), None, "{state:?}");
+        scene.look(1_000 + AWAY, false);
+        assert_eq!(scene.name('b'), called(""), "{state:?}");
+    }
+}
+
+#[test]
+fn a_container_that_came_and_went_while_the_server_was_away_gets_its_name() {
+    let mut scene = Scene::new();
+    scene.known.state = State::Down(Kind::Unreachable);
+    scene.begin('a', UID, "job");
+    scene.look(100, false);
+    scene.end('a');
+    scene.look(700, true);
+    scene.known.state = State::Current;
+    scene.learn(&[web(UID, &[("job", &ids('a'))])]);
+    scene.look(701, true);
+    assert_eq!(scene.name('a'), called("job"));
+}
+
+#[test]
+fn a_server_that_was_not_heard_since_is_not_believed_to_know_nobody() {
+    let mut scene = Scene::new();
+    scene.silent = true;
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(300, false);
+    assert_eq!(scene.name('a'), None, "its watch may be dead and nobody knows");
+    scene.known.answers += 1;
+    scene.look(310, true);
+    scene.look(310 + WAIT - 1, false);
+    assert_eq!(scene.name('a'), None);
+    scene.look(310 + WAIT, false);
+    assert_eq!(scene.name('a'), called(""));
+}
+
+#[test]
+fn a_wait_that_is_shorter_than_other_steps_ends_on_time() {
+    let mut scene = Scene::new();
+    scene.naming = Naming::new(Duration::from_secs(1), Duration::from_secs(AWAY));
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(101, false);
+    assert_eq!(scene.name('a'), called(""));
+}
+
+#[test]
+fn the_longer_limit_is_never_the_shorter_one() {
+    let mut scene = Scene::new();
+    scene.naming = Naming::new(Duration::from_secs(WAIT), Duration::from_secs(1));
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(100 + WAIT - 1, false);
+    assert_eq!(scene.name('a'), None);
+}
+
+#[test]
+fn what_is_awaited_is_counted() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    let mut tallies = crate::resolver::Tallies::default();
+    scene.naming.count(&mut tallies);
+    let counts: Vec<_> = tallies
+        .into_inner()
+        .iter()
+        .map(|tally| (tally.what, tally.count))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            ("containers", 1),
+            ("containers not remembered", 0),
+            ("containers awaited", 1),
+            ("pods awaited", 1)
+        ]
+    );
 }
 
 #[test]
@@ -254,7 +368,7 @@ fn a_container_that_was_started_again_while_the_server_is_away_is_not_called_pod
     scene.known.state = State::Down(Kind::Slow);
     scene.begin('b', UID, "nginx");
     scene.look(100, true);
-    scene.look(100 + WAIT, false);
+    scene.look(100 + AWAY, false);
     assert_eq!(
         (scene.name('b'), scene.pod(UID)),
         (called(""), called("web-7d4b9c6f5-x2x4z"))

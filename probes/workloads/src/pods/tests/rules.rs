@@ -92,14 +92,19 @@ fn a_pod_from_a_file_has_the_hash_of_that_file_in_paths() {
     let uid = |pod| uid_in_paths(&of(pod)).map(|uid| uid.as_str().to_owned());
     let mirror = mirror_pod(NODE, "8b1a9953c4611296a827abf8c47804d7", &[]);
     assert_eq!(uid(mirror).as_deref(), Some("8b1a9953c4611296a827abf8c47804d7"));
-    // The kubelet's own list has no copy of it, but the pod itself.
-    let mut static_pod = web("11-22", &[]);
+    // The kubelet's own list has no copy of it, but the pod itself, whose UID is the hash.
+    let mut static_pod = web("8b1a9953c4611296a827abf8c47804d7", &[]);
     static_pod["metadata"]["annotations"] =
         json!({ "kubernetes.io/config.hash": "8b1a9953c4611296a827abf8c47804d7" });
     assert_eq!(
         uid(static_pod).as_deref(),
         Some("8b1a9953c4611296a827abf8c47804d7")
     );
+    // A manifest that somebody copied from there is a pod of its own.
+    let mut copied = web("11-22", &[]);
+    copied["metadata"]["annotations"] =
+        json!({ "kubernetes.io/config.hash": "8b1a9953c4611296a827abf8c47804d7" });
+    assert_eq!(uid(copied).as_deref(), Some("11-22"));
     assert_eq!(uid(web("11-22", &[])).as_deref(), Some("11-22"));
     assert_eq!(uid(json!({})), None);
 }
@@ -231,11 +236,29 @@ fn a_line_of_a_watch_is_an_event_or_an_error_in_words() {
     }
 }
 
+#[test]
+fn a_refusal_has_words_and_a_time_whoever_wrote_it() {
+    let refusal = |words: &str, retry| shape::Refusal {
+        words: words.to_owned(),
+        retry,
+    };
+    let status = json!({ "kind": "Status", "message": "slow down", "details": { "retryAfterSeconds": 7 }, "code": 429 });
+    assert_eq!(
+        shape::refusal(status.to_string().as_bytes()),
+        refusal("slow down", Some(7))
+    );
+    let status = json!({ "kind": "Status", "message": "no", "code": 403 });
+    assert_eq!(shape::refusal(status.to_string().as_bytes()), refusal("no", None));
+    assert_eq!(shape::refusal(b" <b>no</b>\n"), refusal("<b>no</b>", None));
+    assert_eq!(shape::refusal(b"\xff").retry, None);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_a_reader_of_pods_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = shape::event(&bytes);
         let _ = shape::list(&bytes);
+        let _ = shape::refusal(&bytes);
     }
 
     #[test]

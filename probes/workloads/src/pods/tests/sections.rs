@@ -109,6 +109,21 @@ fn sections_are_read_as_people_and_environments_write_them() {
         (written["mode"].clone(), written["wait"].clone()),
         (json!("auto"), json!("30s"))
     );
+    for edge in ["1s", "10m"] {
+        assert_eq!(
+            serde_json::to_value(section(json!({ "wait": edge })).wait).unwrap(),
+            edge
+        );
+    }
+    for edge in ["1s", "15m", "1day"] {
+        let away = section(json!({ "wait_away": edge })).wait_away;
+        assert_eq!(serde_json::to_value(away).unwrap(), edge);
+    }
+    assert_eq!(
+        section(json!({ "labels": ["a", "b", "a"] })).labels.0,
+        ["a", "b"],
+        "each once"
+    );
     assert_eq!(section(json!({ "mode": "kubelet" })).mode, Mode::Kubelet);
     let list = section(json!({ "labels": ["app", "app.kubernetes.io/part-of"] }));
     assert_eq!(
@@ -124,6 +139,9 @@ fn sections_are_read_as_people_and_environments_write_them() {
         (json!({ "wait": "0s" }), "1s to 10m"),
         (json!({ "wait": "10m 1ms" }), "1s to 10m"),
         (json!({ "wait": 30 }), "1s to 10m"),
+        (json!({ "wait_away": "999ms" }), "1s to 1day"),
+        (json!({ "wait_away": "1day 1ms" }), "1s to 1day"),
+        (json!({ "wait_away": 900 }), "1s to 1day"),
         (json!({ "kubelet": { "port": 0 } }), "1 to 65535"),
         (json!({ "service_port": 65_536 }), "1 to 65535"),
         (json!({ "namespaces": [] }), "unknown field"),
