@@ -66,23 +66,33 @@ pub(super) async fn follow(
         let end = watcher.round(desk, nudge).await;
         let was_open = watcher.open.take();
         let was_steady = was_open.is_some_and(|since| since.elapsed() >= patience.steady);
-        if was_steady {
-            backoff.succeeded();
-        }
+        let pause = pause(&mut backoff, &end, was_steady, chance());
         match end {
             Ok(End::Nudged) => watcher.version = None,
-            // All nodes lose a server that restarts at the same moment.
-            Ok(End::Over) if was_steady => sleep(jittered(SOON, chance())).await,
-            // Something between us and the server cuts watches short.
-            Ok(End::Over) => sleep(backoff.failed(chance())).await,
+            Ok(End::Over) => {}
             Err(failure) => {
                 if watcher.is_trouble(&failure) {
                     desk.failed(&failure);
                 }
                 watcher.after(&failure);
-                sleep(backoff.failed_for(failure.retry, chance())).await;
             }
         }
+        sleep(pause).await;
+    }
+}
+
+/// How long to wait after a round. `was_steady`: its watch was open for a while.
+fn pause(backoff: &mut Backoff, end: &Result<End, Failure>, was_steady: bool, random: u64) -> Duration {
+    if was_steady {
+        backoff.succeeded();
+    }
+    match end {
+        Ok(End::Nudged) => Duration::ZERO,
+        // All nodes lose a server that restarts at the same moment.
+        Ok(End::Over) if was_steady => jittered(SOON, random),
+        // Something between us and the server cuts watches short.
+        Ok(End::Over) => backoff.failed(random),
+        Err(failure) => backoff.failed_for(failure.retry, random),
     }
 }
 
@@ -207,4 +217,35 @@ fn malformed(error: serde_json::Error) -> Failure {
         Kind::Malformed,
         format!("no pods as Kubernetes writes them: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_followed_by_a_pause_that_is_short_only_after_a_steady_watch() {
+        let failed = |seconds: Option<u64>| {
+            Err(Failure {
+                retry: seconds.map(Duration::from_secs),
+                ..Failure::new(Kind::Busy, "")
+            })
+        };
+        let mut backoff = Backoff::default();
+        // how it ended, whether its watch was steady, and the longest pause in seconds
+        for (end, was_steady, seconds) in [
+            (Ok(End::Over), false, 1),
+            (Ok(End::Over), false, 2),
+            (failed(None), false, 4),
+            (Ok(End::Nudged), false, 0),
+            (failed(Some(60)), false, 61),
+            (Ok(End::Over), true, 1),
+            (failed(None), false, 1),
+            (failed(None), false, 2),
+            (failed(None), true, 1),
+        ] {
+            let pause = pause(&mut backoff, &end, was_steady, 1_023);
+            assert_eq!(pause, Duration::from_secs(seconds));
+        }
+    }
 }

@@ -125,6 +125,8 @@ pub(super) struct Troubles {
     owes_end: bool,
     /// Since when all is well.
     well: Option<Duration>,
+    /// Whether the last list was of nobody.
+    was_empty: bool,
 }
 
 impl Troubles {
@@ -147,6 +149,12 @@ impl Troubles {
         self.well.get_or_insert(now);
         std::mem::take(&mut self.owes_end)
     }
+
+    /// A list of somebody or of nobody: whether it is the first of nobody.
+    pub(super) const fn is_newly_empty(&mut self, is_empty: bool) -> bool {
+        let was_empty = std::mem::replace(&mut self.was_empty, is_empty);
+        is_empty && !was_empty
+    }
 }
 
 /// See the module's head.
@@ -156,7 +164,6 @@ pub(super) struct Desk {
     began: Instant,
     state: State,
     troubles: Troubles,
-    was_empty: bool,
     known: Known,
     is_kubelet: bool,
 }
@@ -169,7 +176,6 @@ impl Desk {
             began: Instant::now(),
             state: State::Asking,
             troubles: Troubles::default(),
-            was_empty: false,
             known: Known::default(),
             is_kubelet,
         }
@@ -208,13 +214,12 @@ impl Desk {
 
     /// A list of nobody at the API server: said once, until there is somebody.
     pub(super) fn note_empty(&mut self, node: &str, is_empty: bool) {
-        if is_empty && !self.was_empty {
+        if self.troubles.is_newly_empty(is_empty) {
             tracing::warn!(
                 node,
                 "the API server knows no pod on this node; is kubernetes.node_name (NODE_NAME) right?"
             );
         }
-        self.was_empty = is_empty;
     }
 
     /// An answer that says nothing new of a pod.

@@ -159,8 +159,7 @@ impl Naming {
             }
         }
         for seen in self.seen.values_mut() {
-            if seen.from.is_none() && self.clock.runs && (known.answers > seen.answers || known.state.is_no())
-            {
+            if seen.from.is_none() && (known.answers > seen.answers || known.state.is_no()) {
                 seen.from = Some(self.clock.shows);
             }
         }
@@ -179,15 +178,10 @@ impl Naming {
         self.clock.shows.saturating_sub(from)
     }
 
-    /// When its wait is over if everything stays as it is.
+    /// When its wait is over if the clock runs from now on. Where it does not, a look then finds that out.
     fn over(&self, seen: &Seen, now: Duration) -> Duration {
-        let latest = seen.since + self.longest;
         let left = self.wait.saturating_sub(self.waited(seen));
-        if left.is_zero() || (self.clock.runs && seen.from.is_some()) {
-            latest.min(now + left)
-        } else {
-            latest
-        }
+        (seen.since + self.longest).min(now + left)
     }
 
     /// Finds out which of those without a status holds its pod's namespaces: one whose processes are all called `pause`,
@@ -197,13 +191,8 @@ impl Naming {
         if known.state != State::Current {
             return;
         }
-        let has_one: HashSet<PodUid> = {
-            let sandboxes = self
-                .seen
-                .values()
-                .filter(|seen| seen.is_sandbox && seen.look == self.look);
-            sandboxes.map(|seen| seen.pod.clone()).collect()
-        };
+        let sandboxes = self.seen.values().filter(|seen| seen.is_sandbox);
+        let has_one: HashSet<PodUid> = sandboxes.map(|seen| seen.pod.clone()).collect();
         let mut first: HashMap<PodUid, (bool, Duration, ContainerId)> = HashMap::new();
         for (id, seen) in &self.seen {
             let age = now.saturating_sub(seen.since);
@@ -240,7 +229,7 @@ impl Naming {
                 given.pods.insert(seen.pod.clone(), Arc::clone(&pod.facts));
             }
             let named = pod.and_then(|pod| pod.container(id));
-            let container = named.or_else(|| (pod.is_some() && seen.is_sandbox).then_some(&self.sandbox));
+            let container = named.or_else(|| seen.is_sandbox.then_some(&self.sandbox));
             if let Some(container) = container {
                 given.containers.insert(id.clone(), Arc::clone(container));
                 seen.told = true;

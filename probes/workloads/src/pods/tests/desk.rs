@@ -28,6 +28,14 @@ fn each_kind_of_trouble_is_logged_once_until_all_was_well_for_half_a_minute() {
 }
 
 #[test]
+fn a_list_of_nobody_is_said_once_until_there_is_somebody() {
+    let mut troubles = Troubles::default();
+    for (is_empty, is_news) in [(true, true), (true, false), (false, false), (true, true)] {
+        assert_eq!(troubles.is_newly_empty(is_empty), is_news);
+    }
+}
+
+#[test]
 fn the_wait_runs_where_somebody_would_know_or_only_people_can_mend_it() {
     let running = [
         State::Current,

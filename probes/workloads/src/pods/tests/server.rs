@@ -380,6 +380,19 @@ fn a_busy_server_is_left_alone_for_as_long_as_it_asks_and_not_asked_for_more_the
 }
 
 #[test]
+fn a_version_that_is_gone_once_is_no_trouble() {
+    let mut scene = Scene::new();
+    scene.until_current();
+    scene.server.wait_for(&["watch=true"], 1);
+    scene.server.forget(Gone::Event);
+    scene.server.break_watches(false);
+    scene.server.wait_for(&["watch=true"], 3);
+    scene.still_hears("u2");
+    let known = scene.until_current();
+    assert_eq!((known.failed, scene.server.count(&["resourceVersion=0"])), (0, 2));
+}
+
+#[test]
 fn the_past_that_is_always_gone_is_trouble_once_and_the_list_is_kept_current() {
     let mut scene = Scene::with(|server| server.set_fault(Fault::AlwaysGone));
     scene.until_down(Kind::Expired);
