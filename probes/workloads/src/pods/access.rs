@@ -237,10 +237,9 @@ async fn ask(client: &Client, request: http::Request<Vec<u8>>, patience: Duratio
     let words = tokio::time::timeout(patience, lines.all(LONGEST_REFUSAL, patience)).await;
     let words = words.map(Result::unwrap_or_default).unwrap_or_default();
     let refusal = shape::refusal(&words);
-    let seconds = retry.and_then(|retry| retry.to_str().ok()?.trim().parse().ok());
-    let retry = seconds.or(refusal.retry).map(Duration::from_secs);
+    let retry = retry.as_ref().and_then(|retry| retry.to_str().ok());
     Err(Failure {
-        retry: retry.map(|retry| retry.min(LONGEST_RETRY)),
+        retry: time_to_wait(retry, refusal.retry),
         ..Failure::of_code(code.as_u16(), &refusal.words)
     })
 }
@@ -261,6 +260,12 @@ pub(super) async fn watch(
         .watch(&params, version)
         .map_err(setup)?;
     ask(client, request, patience.answer).await
+}
+
+/// How long a server asks to be left alone: in the head of its answer (in seconds; a date is not read), else in its body.
+fn time_to_wait(head: Option<&str>, body: Option<u64>) -> Option<Duration> {
+    let seconds = head.and_then(|head| head.trim().parse().ok()).or(body);
+    seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY))
 }
 
 fn of_node(node: &str) -> String {
@@ -348,6 +353,53 @@ impl Lines {
             if body.len() > most {
                 return Err(Failure::new(Kind::Malformed, "an answer does not end"));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::io::Cursor;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn an_answer_and_a_line_have_an_end_or_are_given_up() {
+        let patience = Duration::from_secs(60);
+        let all = |bytes: usize| block_on(Lines::new(Cursor::new(vec![b'x'; bytes])).all(10, patience));
+        assert_eq!(all(10).unwrap().len(), 10);
+        assert_eq!(all(11).unwrap_err().kind, Kind::Malformed);
+        let next = |bytes: usize| {
+            let mut line = vec![b'x'; bytes];
+            line.push(b'\n');
+            block_on(async {
+                Lines::new(Cursor::new(line))
+                    .next(Instant::now() + patience)
+                    .await
+            })
+        };
+        assert_eq!(next(3).unwrap().unwrap(), b"xxx");
+        assert_eq!(next(LONGEST_LINE).unwrap_err().kind, Kind::Malformed);
+    }
+
+    #[test]
+    fn the_time_to_wait_is_in_the_head_or_in_the_body_and_five_minutes_at_most() {
+        let seconds = |head, body| time_to_wait(head, body).map(|wait| wait.as_secs());
+        for (head, body, wait) in [
+            (None, None, None),
+            (Some("7"), Some(9), Some(7)),
+            (None, Some(9), Some(9)),
+            (Some("Fri, 31 Dec 2026 23:59:59 GMT"), Some(9), Some(9)),
+            (Some("86400"), None, Some(300)),
+        ] {
+            assert_eq!(seconds(head, body), wait, "{head:?} {body:?}");
         }
     }
 }

@@ -248,4 +248,28 @@ mod tests {
             assert_eq!(pause, Duration::from_secs(seconds));
         }
     }
+
+    #[test]
+    fn a_blank_line_and_a_bookmark_without_a_version_change_nothing() {
+        let (tell, _told) = tokio::sync::watch::channel(Default::default());
+        let mut desk = Desk::new(Default::default(), tell, false);
+        let mut watcher = Watcher {
+            access: Access::Kubeconfig(Default::default()),
+            patience: Patience::default(),
+            node: String::new(),
+            client: None,
+            version: Some("7".to_owned()),
+            open: None,
+            expired: false,
+        };
+        for line in [
+            "",
+            " \r",
+            "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"\"}}}",
+        ] {
+            assert!(watcher.hear(line.as_bytes(), &mut desk).is_ok(), "{line}");
+            assert_eq!(watcher.version.as_deref(), Some("7"), "{line}");
+        }
+        assert!(watcher.hear(b"x", &mut desk).is_err());
+    }
 }

@@ -100,6 +100,9 @@ fn a_pod_from_a_file_has_the_hash_of_that_file_in_paths() {
         uid(static_pod).as_deref(),
         Some("8b1a9953c4611296a827abf8c47804d7")
     );
+    let mut no_mirror = web("11-22", &[]);
+    no_mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "" });
+    assert_eq!(uid(no_mirror).as_deref(), Some("11-22"));
     // A manifest that somebody copied from there is a pod of its own.
     let mut copied = web("11-22", &[]);
     copied["metadata"]["annotations"] =
@@ -194,6 +197,41 @@ fn init_sidecar_and_ephemeral_containers_and_the_one_before_a_restart_have_names
 }
 
 #[test]
+fn an_id_is_kept_once_and_no_more_of_them_than_have_room() {
+    let mut pod = web("u", &[("web", &ids('a'))]);
+    pod["spec"]["containers"][0]["image"] = json!("web:2");
+    pod["status"]["containerStatuses"][0]["image"] = json!("");
+    pod["status"]["containerStatuses"][0]["state"] =
+        json!({ "terminated": { "containerID": format!("containerd://{}", ids('a')) } });
+    let one = known(pod.clone());
+    assert_eq!(one.containers.len(), 1);
+    assert_eq!(
+        one.containers[0].1.image.as_deref(),
+        Some("web:2"),
+        "nothing is no name"
+    );
+    let many: Vec<_> = (0..600)
+        .map(|number| status_of(Release::V1_33, "web", &format!("{number:064x}")))
+        .collect();
+    pod["status"]["containerStatuses"] = json!(many);
+    assert_eq!(known(pod).containers.len(), 512);
+}
+
+#[test]
+fn a_pod_that_is_over_has_succeeded_or_failed() {
+    for (phase, is_over) in [
+        ("Succeeded", true),
+        ("Failed", true),
+        ("Running", false),
+        ("Unknown", false),
+    ] {
+        let mut pod = web("u", &[]);
+        pod["status"]["phase"] = json!(phase);
+        assert_eq!(known(pod).is_over, is_over, "{phase}");
+    }
+}
+
+#[test]
 fn a_pod_that_says_null_or_nothing_is_a_pod_without_names() {
     for pod in [
         json!({ "metadata": { "uid": "u" } }),
@@ -224,6 +262,8 @@ fn a_line_of_a_watch_is_an_event_or_an_error_in_words() {
     assert!(matches!(event(bookmark), Ok(Event::Bookmark(version)) if version == "7"));
     let gone = json!({ "kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410 });
     assert!(matches!(event(line("ERROR", gone)), Ok(Event::Error(410, words)) if words == "too old"));
+    let bare = json!({ "reason": "Expired", "code": 410 });
+    assert!(matches!(event(line("ERROR", bare)), Ok(Event::Error(410, words)) if words == "Expired"));
     assert!(matches!(event(line("LATER", json!(1))), Ok(Event::Unknown)));
     for wrong in [
         "",

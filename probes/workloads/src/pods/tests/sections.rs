@@ -59,6 +59,14 @@ fn in_a_pod_the_api_server_is_asked_for_this_node() {
         asked(json!({ "kubeconfig": "/etc/k" })),
         api("/etc/k", "host-a.example")
     );
+    let bracketed = KubernetesConfig {
+        service_host: "[fd00::1]".to_owned(),
+        ..in_a_pod(&folder, json!({}))
+    };
+    assert_eq!(
+        at(plan(&bracketed, "n").unwrap()),
+        api("https://[fd00::1]:443", "n")
+    );
     let version_6 = in_a_pod(&folder, json!({}));
     let version_6 = KubernetesConfig {
         service_host: "fd00::1".to_owned(),
@@ -136,6 +144,8 @@ fn sections_are_read_as_people_and_environments_write_them() {
         (json!({ "labels": 5 }), "list of labels"),
         (json!({ "labels": ["a b"] }), "list of labels"),
         (json!({ "labels": ["a,"] }), "list of labels"),
+        (json!({ "labels": vec!["a"; 33] }), "list of labels"),
+        (json!({ "labels": ["a".repeat(318)] }), "list of labels"),
         (json!({ "wait": "0s" }), "1s to 10m"),
         (json!({ "wait": "10m 1ms" }), "1s to 10m"),
         (json!({ "wait": 30 }), "1s to 10m"),

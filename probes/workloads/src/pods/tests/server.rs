@@ -176,7 +176,8 @@ fn a_watch_that_ends_is_begun_where_it_stopped_without_a_new_list() {
         asked[2].contains("resourceVersion=1103"),
         "the bookmark's count: {asked:?}"
     );
-    assert_eq!(scene.names.told.borrow().state, State::Current);
+    let known = scene.names.told.borrow().clone();
+    assert_eq!((known.state, known.failed), (State::Current, 0), "no trouble");
 }
 
 #[test]
@@ -487,6 +488,10 @@ fn a_kubelet_is_asked_again_and_again() {
     scene.server.deny(&[]);
     scene.until_current();
     scene.still_hears("u3");
+    scene.server.set_token("token-2");
+    scene.until_down(Kind::Unauthorized);
+    scene.server.write_service_account(scene.folder.path(), "token-2");
+    scene.until_current();
     assert!(
         scene
             .server
@@ -494,6 +499,30 @@ fn a_kubelet_is_asked_again_and_again() {
             .iter()
             .all(|asked| asked.contains("/pods") && !asked.contains("/api"))
     );
+}
+
+#[test]
+fn a_thread_that_has_ended_is_said() {
+    let (tell, told) = tokio::sync::watch::channel(Known {
+        state: State::Current,
+        ..Known::default()
+    });
+    let wait = Duration::from_secs(30);
+    let mut names = PodNames {
+        told,
+        nudge: std::sync::Arc::default(),
+        known: Known::default(),
+        naming: super::super::naming::Naming::new(wait, wait),
+    };
+    let mut identity = std::sync::Arc::default();
+    let usage = attribution::model::Usage::default();
+    names.name(&usage, &mut identity, wait);
+    drop(tell);
+    names.name(&usage, &mut identity, wait);
+    let [probe] = identity.probes.as_slice() else {
+        panic!("{:?}", identity.probes)
+    };
+    assert!(!probe.up && probe.reason.contains("ended"), "{probe:?}");
 }
 
 #[test]
