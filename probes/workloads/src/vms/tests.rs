@@ -525,7 +525,12 @@ fn a_machine_in_a_pod_is_its_containers_and_its_pods_too() {
     assert_eq!(owner.vm, Some(VmId::new(UUID)));
     assert_eq!(facts(&identity, UUID), Some(("vmi-test", "qemu")));
     // Outside of pods an underscore is a letter, and so it is where Kubernetes has no such name.
-    for (name, path) in [("default_web", "/"), ("Default_web", path.as_str())] {
+    let docker = format!("/docker/{ID}");
+    for (name, path) in [
+        ("default_web", "/"),
+        ("default_web", docker.as_str()),
+        ("Default_web", path.as_str()),
+    ] {
         let row = node.process(9, &qemu(OTHER, name), path);
         let identity = node.resolver().resolve(&usage(&[row]), SECOND * 200);
         assert_eq!(facts(&identity, OTHER), Some((name, "qemu")));
@@ -691,6 +696,40 @@ fn a_process_that_hides_its_name_is_known_by_its_file() {
     row.comm = Comm::from_bytes(b"qemu-system-x86_64");
     let identity = node.resolver().resolve(&usage(&[row]), SECOND * 200);
     assert_eq!(vm_of(&identity, &row).as_deref(), Some(UUID));
+}
+
+#[test]
+fn a_script_that_is_called_like_a_hypervisor_is_none() {
+    let node = Node::new();
+    let mut row = node.process(7, "/bin/sh /usr/bin/kvm -m 64 -name web", "/");
+    row.comm = Comm::from_bytes(b"kvm");
+    symlink("/usr/bin/dash", node.path("proc/7/exe")).unwrap();
+    let identity = node.resolver().resolve(&usage(&[row]), SECOND * 200);
+    assert_eq!(vm_of(&identity, &row), None);
+}
+
+#[test]
+fn a_cgroup_that_is_called_like_another_machines_is_not_that_machine() {
+    let node = Node::new();
+    fs::write(node.path("libvirt/qemu/web.xml"), STATE).unwrap();
+    let machine = node.process(4_711, &qemu(UUID, "web"), "/machine/qemu-1-web.libvirt-qemu");
+    let hidden = node.process(8, "/opt/own-emulator", "/machine/qemu-2-own.libvirt-qemu");
+    let inside = |path: &str| format!("/docker/{ID}{path}");
+    let likes = [
+        node.process(9, "/bin/burn", &inside("/machine/qemu-1-web.libvirt-qemu")),
+        node.process(10, "/bin/burn", &inside("/machine/qemu-2-own.libvirt-qemu")),
+    ];
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[machine, hidden]), SECOND * 200);
+    let first = [machine, hidden];
+    resolver.resolve(&usage(&first), SECOND * 211);
+    let all = [machine, hidden, likes[0], likes[1]];
+    resolver.resolve(&usage(&all), SECOND * 212);
+    let identity = resolver.resolve(&usage(&all), SECOND * 230);
+    let vms = all.map(|row| vm_of(&identity, &row).unwrap());
+    assert_eq!(vms[..2], [UUID.to_owned(), "qemu-2-own".to_owned()]);
+    assert_eq!(vms[2], "qemu-1-web", "the name is free, the UUID is not");
+    assert_eq!(vms[3], inside("/machine/qemu-2-own.libvirt-qemu"));
 }
 
 #[test]
