@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Virtual machines: finds the processes that are some, and says which.
 //!
-//! A machine is a hypervisor's process with all of its threads, and whatever else is in its own cgroup where it has one. In
+//! A machine is a hypervisor's process with all of its threads, the kernel's that work for it, and whatever else is in its own cgroup where it has one. In
 //! a container (`KubeVirt`) it is the container's and its pod's as well. Its id is, in this order: what its command line
 //! says (`-uuid`, `-id`, `--id`, `--startvm`), libvirt's UUID, its own cgroup's name, its pid and start time; an id that
 //! another living machine has is passed over. Asks no daemon and opens no socket.
@@ -13,6 +13,7 @@ mod look;
 mod machines;
 mod qemu;
 mod scope;
+mod vhost;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use scope::scope_of;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use vhost::Workers;
 
 /// What it did since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct VmNames {
     /// Whether members came, went or changed in this call.
     stirred: bool,
     machines: Machines,
+    /// Kernel threads that work for them.
+    workers: Workers,
     /// What the last call left, without keeping it alive: any change since then is another allocation.
     left: Weak<Identity>,
     counters: VmCounters,
@@ -88,6 +92,7 @@ impl VmNames {
             rows_before: 0,
             stirred: false,
             machines: Machines::default(),
+            workers: Workers::default(),
             left: Weak::new(),
             counters: VmCounters::default(),
         }
@@ -103,9 +108,11 @@ impl VmNames {
     fn note(&mut self, rows: &[TaskUsage], now: u64) -> Vec<(TaskKey, Comm)> {
         self.book.begin();
         self.rows.clear();
+        self.workers.begin();
         let mut last = (None, false);
         for (at, row) in rows.iter().enumerate() {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
+                self.workers.note(row);
                 continue;
             };
             // Probes list a process's rows together.
@@ -304,6 +311,15 @@ impl Namer for VmNames {
             self.own(&usage.tasks, identity);
         }
         self.rows_before = self.rows.len();
+        let members = &self.members;
+        let machine = |pid, start| {
+            let of_pid = members
+                .iter()
+                .filter(|(task, _)| task.tgid == pid && task.start_ticks <= start);
+            let (_, newest) = of_pid.max_by_key(|(task, _)| task.start_ticks)?;
+            newest.vm.clone()
+        };
+        self.workers.own(machine, identity);
         if another(&self.left, identity) || self.machines.waits() {
             self.own_cgroups(identity, now);
         }

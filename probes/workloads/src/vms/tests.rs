@@ -758,6 +758,53 @@ fn a_reused_pid_a_zombie_and_a_kernel_thread_are_no_machine() {
 }
 
 #[test]
+fn the_kernels_workers_of_a_machine_are_its_own_from_its_start_to_their_end() {
+    let node = Node::new();
+    let root = r"/machine.slice/machine-qemu\x2d1\x2dweb.scope";
+    let machine = node.process(4_711, &qemu(UUID, "web"), root);
+    let kernel = |tgid, start_ticks, comm: &[u8]| TaskUsage {
+        task: Some(TaskKey { tgid, start_ticks }),
+        kind: TaskKind::Kernel,
+        comm: Comm::from_bytes(comm),
+        ..machine
+    };
+    let worker = kernel(20, 10_001, b"vhost-4711");
+    let other_package = TaskUsage {
+        package: PackageId(1),
+        ..worker
+    };
+    let strangers = [
+        kernel(21, 9_999, b"vhost-4711"), // of an earlier process of this pid
+        kernel(22, 10_001, b"vhost-4712"),
+        kernel(23, 10_001, b"vhost-"),
+        kernel(24, 10_001, b"kworker/4711"),
+        TaskUsage {
+            kind: TaskKind::User,
+            ..kernel(25, 10_001, b"vhost-4711")
+        },
+        TaskUsage { task: None, ..worker },
+    ];
+    let mut resolver = node.resolver();
+    let before = resolver.resolve(&usage(&[worker]), SECOND * 200);
+    assert!(before.tasks.is_empty());
+    let mut rows = vec![machine, worker, other_package];
+    rows.extend(strangers);
+    let identity = resolver.resolve(&usage(&rows), SECOND * 201);
+    let mut owned: Vec<_> = identity.tasks.keys().map(|task| task.tgid).collect();
+    owned.sort_unstable();
+    assert_eq!(owned, [20, 4_711]);
+    let owner = identity.tasks.get(&worker.task.unwrap()).unwrap();
+    assert_eq!((&owner.vm, owner.path.as_str()), (&Some(VmId::new(UUID)), "/"));
+    let again = resolver.resolve(&usage(&rows), SECOND * 202);
+    assert!(Arc::ptr_eq(&identity, &again));
+    // The machine's process leaves before it: what it did is the machine's to its end.
+    let alone = resolver.resolve(&usage(&[worker, strangers[1]]), SECOND * 203);
+    assert_eq!(alone.tasks.len(), 1);
+    let none = resolver.resolve(&usage(&[strangers[1]]), SECOND * 204);
+    assert!(none.tasks.is_empty());
+}
+
+#[test]
 fn what_the_resolver_knows_of_the_process_itself_stays_under_the_machine() {
     // A process in the root of the unified hierarchy, which version 1 knows better.
     let node = Node::new();
