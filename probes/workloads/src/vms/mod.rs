@@ -144,7 +144,10 @@ impl VmNames {
                         self.book.mark(task, false);
                     }
                 }
-                Seen::Nothing => self.counters.looks_without_answer += 1,
+                Seen::Nothing => {
+                    self.counters.looks_without_answer += 1;
+                    self.book.doubt(task);
+                }
             }
         }
     }

@@ -446,7 +446,7 @@ fn each_process_is_looked_at_a_few_times_and_never_again() {
     for tenths in 1_001..1_300_u32 {
         names.name(&usage(&rows), &mut identity, SECOND * tenths / 10);
     }
-    assert_eq!(names.counters().looks, 6);
+    assert_eq!(names.counters().looks, 3 + 1);
     assert_eq!(
         (names.counters().found, names.counters().looks_without_answer),
         (1, 0)
@@ -679,6 +679,23 @@ fn a_process_that_becomes_a_hypervisor_by_exec_is_found_however_old_and_one_that
     let identity = resolver.resolve(&usage(&[machine, sleep]), SECOND * 101);
     assert_eq!(vm_of(&identity, &sleep), None);
     assert_eq!(facts(&identity, OTHER), None);
+}
+
+#[test]
+fn a_process_that_was_in_the_middle_of_an_exec_is_looked_at_again_whatever_it_is_called() {
+    let node = Node::new();
+    let row = TaskUsage {
+        comm: Comm::from_bytes(b"web"),
+        ..node.process(7, &qemu(UUID, "web"), "/")
+    };
+    let line = fs::read(node.path("proc/7/cmdline")).unwrap();
+    fs::write(node.path("proc/7/cmdline"), "").unwrap();
+    let mut resolver = node.resolver();
+    let identity = resolver.resolve(&usage(&[row]), SECOND * 100);
+    assert_eq!(vm_of(&identity, &row), None);
+    fs::write(node.path("proc/7/cmdline"), line).unwrap();
+    let identity = resolver.resolve(&usage(&[row]), SECOND * 101);
+    assert_eq!(vm_of(&identity, &row).as_deref(), Some(UUID));
 }
 
 #[test]
