@@ -76,6 +76,9 @@ fn every_hypervisor_is_known_by_its_command_line() {
             Some("a,b"),
         ),
         ("qemu-system-x86_64 -m 64 -smbios type=0,vendor=x -hda disk.img".to_owned(), "qemu", None, None),
+        // No UUID at all, in two ways to say so.
+        ("qemu-system-x86_64 -uuid 00000000-0000-0000-0000-000000000000 -name web".to_owned(), "qemu", None, Some("web")),
+        ("qemu-system-x86_64 -smbios type=1,uuid=FFFFFFFF-ffff-ffff-ffff-ffffffffffff".to_owned(), "qemu", None, None),
         ("qemu-system-riscv64 -uuid web -name process=web".to_owned(), "qemu", None, None),
         // The settings that only reach the guest are none of ours.
         (format!("qemu-system-x86_64 -append root=UUID={OTHER} -kernel k"), "qemu", None, None),
