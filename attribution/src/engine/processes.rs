@@ -386,6 +386,26 @@ mod tests {
     }
 
     #[test]
+    fn a_process_of_the_same_pid_takes_nothing_of_one_that_lives() {
+        let mut level = Processes::new(2);
+        level.promote(&mut vec![(1, row(1))]);
+        level.charge(Some(task(1)), 0, joule());
+        level.promote(&mut vec![(1, again(1))]);
+        assert_eq!(joules(&level), [1, 0]);
+    }
+
+    #[test]
+    fn who_ended_first_leaves_first() {
+        let mut level = Processes::new(50);
+        let mut all: Vec<_> = (0..50).map(|pid| (1, row(pid))).collect();
+        level.promote(&mut all);
+        (0..50).for_each(|pid| level.end(task(pid), at(u64::from(pid))));
+        level.retire(at(KEEP.as_secs() + 25), KEEP);
+        let left: Vec<_> = pids(&level).iter().map(|(pid, ..)| *pid).collect();
+        assert_eq!(left, (25..50).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_row_that_was_taken_for_dead_lives_again_also_beyond_the_bound() {
         let mut level = Processes::new(1);
         level.promote(&mut vec![(1, row(1))]);

@@ -17,7 +17,7 @@ pub(crate) struct Cgroups {
     mount: PathBuf,
     inside: String,
     folder: Option<tempfile::TempDir>,
-    /// What the kernel would show of the processes, and a host without any runtime's state; in memory.
+    /// What the kernel would show of the processes, and containerd's state on the host; in memory.
     files: tempfile::TempDir,
 }
 
@@ -72,12 +72,23 @@ impl Cgroups {
         format!("{POD}/{number:064x}")
     }
 
+    /// A container, with what containerd writes of it.
     pub(super) fn make(&self, number: u64) -> CgroupId {
+        let bundle = self.bundle(number);
+        fs::create_dir_all(&bundle).unwrap();
+        let notes = format!(r#"{{"annotations":{{"io.kubernetes.cri.container-name":"c{number}"}}}}"#);
+        fs::write(bundle.join("config.json"), notes).unwrap();
         self.make_at(&Self::container(number))
     }
 
     pub(super) fn remove(&self, number: u64) {
         self.remove_at(&Self::container(number));
+        fs::remove_dir_all(self.bundle(number)).unwrap();
+    }
+
+    fn bundle(&self, number: u64) -> PathBuf {
+        let tasks = "run/containerd/io.containerd.runtime.v2.task/k8s.io";
+        self.files.path().join(format!("{tasks}/{number:064x}"))
     }
 
     pub(crate) fn make_at(&self, path: &str) -> CgroupId {

@@ -167,6 +167,8 @@ fn what_runs_no_machine_is_none() {
         "/usr/sbin/libvirtd --timeout 120",
         "firecracker-containerd --config /etc/x",
         "firecracker --version",
+        "firecracker --snapshot-version",
+        "firecracker --describe-snapshot /vm/snapshot",
         "jailer --id web --exec-file /usr/bin/firecracker",
         "cloud-hypervisor --version",
         "ch-remote --api-socket /s info",
