@@ -186,6 +186,16 @@ fn a_container_has_one_series_under_its_names_also_when_its_pod_becomes_known_th
         ("Deployment".into(), "web".into())
     );
     assert_eq!(row["qos"], "Burstable");
+    // What the resolver counts of itself reaches both pages.
+    let walks = rows(&last, "tallies")
+        .iter()
+        .find(|tally| tally["probe"] == "resolver" && tally["what"] == "walks");
+    assert!(walks.expect("a count")["count"].as_u64() > Some(0));
+    let lost = of(&samples, "kepler_probe_lost_events_total");
+    assert!(
+        lost.iter()
+            .any(|sample| sample.label("probe") == "resolver" && sample.label("reason") == "tasks denied")
+    );
     nothing_fell(&first, &last);
     conserves(&last);
     assert_eq!(daemon.stop(), Some(0));

@@ -27,7 +27,8 @@ use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
     CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
-    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
+    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId,
+    Usage,
 };
 use accounts::{AccountId, Accounts, Delta};
 use levels::Levels;
@@ -98,6 +99,7 @@ pub struct Engine {
     softirqs: Vec<SoftirqTime>,
     counted: EventSet,
     lost: Vec<LostEvents>,
+    tallies: Vec<Tally>,
     coverage: Option<Permille>,
     acked: Option<TickId>,
     work: Work,
@@ -173,6 +175,7 @@ impl Engine {
             softirqs: Vec::new(),
             counted: EventSet::NONE,
             lost: Vec::new(),
+            tallies: Vec::new(),
             coverage: None,
             acked: None,
             work: Work::default(),
@@ -218,6 +221,11 @@ impl Engine {
             self.identity_is_new = true;
             self.note_probes();
         }
+    }
+
+    /// Takes what those who made the identity count of themselves. Apart from the identity, which is the same for hours.
+    pub fn on_tallies(&mut self, tallies: Vec<Tally>) {
+        self.tallies = tallies;
     }
 
     /// Writes down how those probes stand that the identity speaks of.

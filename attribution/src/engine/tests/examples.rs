@@ -533,3 +533,21 @@ fn a_probe_that_asks_for_names_stands_in_every_snapshot_as_it_stood_last() {
         "what is not said again stays"
     );
 }
+
+#[test]
+fn what_those_who_know_names_count_of_themselves_is_in_every_snapshot_as_they_said_it_last() {
+    let mut node = Node::new(settings());
+    let walks = |count| {
+        vec![Tally {
+            probe: "resolver",
+            what: "walks",
+            kind: TallyKind::Done,
+            count,
+        }]
+    };
+    for count in [1, 2] {
+        node.engine.on_tallies(walks(count));
+        assert_eq!(node.window().tallies, walks(count));
+    }
+    assert_eq!(node.window().tallies, walks(2), "a report that is late");
+}

@@ -2,7 +2,7 @@
 //! The resolver over fixture trees: what it says, and how many files it needs for that.
 
 use super::*;
-use attribution::model::{Comm, ContainerId, CpuNanos, EventCounts, PackageId};
+use attribution::model::{Comm, ContainerId, CpuNanos, EventCounts, PackageId, Tally, TallyKind};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -91,6 +91,20 @@ fn an_id_is_looked_up_once_and_then_costs_no_file() {
     assert_eq!(first.cgroups[&CgroupId::ROOT].path, "/");
     let after = *resolver.counters();
     assert_eq!((after.walks, after.cgroups_found), (1, 2));
+    for (what, kind, count) in [
+        ("walks", TallyKind::Done, 1),
+        ("cgroups found", TallyKind::Done, 2),
+        ("cgroups missed", TallyKind::Lost, 0),
+        ("cgroups", TallyKind::Held, 2),
+    ] {
+        let told = Tally {
+            probe: "resolver",
+            what,
+            kind,
+            count,
+        };
+        assert!(resolver.tallies().contains(&told), "{told:?}");
+    }
     fs::remove_dir_all(node.path("cgroup")).unwrap();
     let second = resolver.resolve(&report, SECOND);
     assert!(Arc::ptr_eq(&first, &second));
