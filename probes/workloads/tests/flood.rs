@@ -16,7 +16,9 @@ mod support;
 mod tests {
     use super::support::{Cgroups, Crowd, Node, memory, resolver};
     use attribution::engine::{FloorPolicy, IdleShare, Settings};
-    use attribution::model::{Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage, Usage};
+    use attribution::model::{
+        Comm, CpuNanos, EventCounts, PackageId, TallyKind, TaskKey, TaskKind, TaskUsage, Usage,
+    };
     use std::time::Duration;
 
     const TICK: Duration = Duration::from_secs(5);
@@ -163,8 +165,19 @@ mod tests {
                 engine.processes = 0;
                 let identity = &node.identity;
                 let known = (identity.tasks.len(), identity.cgroups.len(), identity.vms.len());
-                let (then, bytes) = *settled.get_or_insert(((resolver, engine, known), memory()));
+                let held = node
+                    .resolver
+                    .tallies()
+                    .into_iter()
+                    .filter(|tally| tally.kind == TallyKind::Held);
+                let held: Vec<_> = held
+                    .filter(|tally| tally.probe == "vms")
+                    .map(|tally| tally.count)
+                    .collect();
+                let (then, bytes) = *settled.get_or_insert_with(|| ((resolver, engine, known), memory()));
                 assert_eq!((resolver, engine, known), then, "tick {tick}");
+                // Processes, those of machines, machines and their workers: two storms of them, and nothing else.
+                assert_eq!(held, [2 * 80, 2 * 20, 2 * 20, 2 * 20]);
                 assert!(memory() < bytes + bytes / 20, "{bytes} -> {} bytes", memory());
             }
         }

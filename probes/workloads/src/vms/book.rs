@@ -109,6 +109,11 @@ impl Book {
         any
     }
 
+    /// How many processes the newest report has.
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
+    }
+
     /// Whether the newest report has it.
     pub(super) fn has(&self, task: TaskKey) -> bool {
         self.states.contains_key(&task)

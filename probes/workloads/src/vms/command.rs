@@ -137,7 +137,11 @@ pub(super) fn uuid(bytes: &[u8]) -> Option<String> {
             true => *byte == b'-',
             false => byte.is_ascii_hexdigit(),
         });
-    let same = |digit: u8| bytes.iter().all(|byte| *byte == b'-' || byte.eq_ignore_ascii_case(&digit));
+    let same = |digit: u8| {
+        bytes
+            .iter()
+            .all(|byte| *byte == b'-' || byte.eq_ignore_ascii_case(&digit))
+    };
     let fits = fits && !same(b'0') && !same(b'f');
     // What passed is ASCII.
     fits.then(|| String::from_utf8_lossy(bytes).to_ascii_lowercase())

@@ -257,6 +257,11 @@ impl Machines {
         });
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// Whether a cgroup waits for a process.
     pub(super) const fn waits(&self) -> bool {
         self.waits

@@ -8,6 +8,7 @@
 
 mod book;
 mod command;
+mod counters;
 mod libvirt;
 mod look;
 mod machines;
@@ -18,7 +19,9 @@ mod vhost;
 #[cfg(test)]
 mod tests;
 
-use crate::resolver::Namer;
+pub use counters::VmCounters;
+
+use crate::resolver::{Namer, Tallies};
 use attribution::model::{CgroupId, CgroupOwner, Comm, Identity, TaskKey, TaskKind, TaskUsage, Usage, VmId};
 use book::Book;
 use foldhash::{HashMap, HashMapExt as _};
@@ -30,19 +33,6 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use vhost::Workers;
-
-/// What it did since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VmCounters {
-    /// Processes looked at.
-    pub looks: u64,
-    /// Of these: gone, or not for us to look at.
-    pub looks_without_answer: u64,
-    /// Looks put off to the next call by the bound for one call.
-    pub looks_put_off: u64,
-    /// Machines found.
-    pub found: u64,
-}
 
 /// The process of a machine.
 struct Member {
@@ -328,6 +318,17 @@ impl Namer for VmNames {
         }
         self.machines.write(identity);
         self.left = Arc::downgrade(identity);
+    }
+
+    fn count(&self, tallies: &mut Tallies) {
+        self.counters.count(tallies);
+        let held = [
+            ("processes", self.book.len()),
+            ("machines' processes", self.members.len()),
+            ("machines", self.machines.len()),
+            ("kernel threads of machines", self.workers.len()),
+        ];
+        counters::hold(&held, tallies);
     }
 }
 

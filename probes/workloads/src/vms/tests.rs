@@ -819,6 +819,24 @@ fn the_kernels_workers_of_a_machine_are_its_own_from_its_start_to_their_end() {
     assert_eq!((&owner.vm, owner.path.as_str()), (&Some(VmId::new(UUID)), "/"));
     let again = resolver.resolve(&usage(&rows), SECOND * 202);
     assert!(Arc::ptr_eq(&identity, &again));
+    let ours = resolver
+        .tallies()
+        .into_iter()
+        .filter(|tally| tally.probe == "vms");
+    let ours: Vec<_> = ours
+        .map(|tally| (tally.kind.name(), tally.what, tally.count))
+        .collect();
+    let expected = [
+        ("done", "looks", 2),
+        ("done", "looks put off", 0),
+        ("done", "machines' processes found", 1),
+        ("lost", "looks without answer", 1),
+        ("held", "processes", 2),
+        ("held", "machines' processes", 1),
+        ("held", "machines", 1),
+        ("held", "kernel threads of machines", 1),
+    ];
+    assert_eq!(ours, expected);
     // The machine's process leaves before it: what it did is the machine's to its end.
     let alone = resolver.resolve(&usage(&[worker, strangers[1]]), SECOND * 203);
     assert_eq!(alone.tasks.len(), 1);

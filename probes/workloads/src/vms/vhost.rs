@@ -24,6 +24,11 @@ impl Workers {
         self.seen.clear();
     }
 
+    /// How many work for a machine.
+    pub(super) fn len(&self) -> usize {
+        self.given.len()
+    }
+
     /// Takes a look at a row.
     pub(super) fn note(&mut self, row: &TaskUsage) {
         let (Some(task), TaskKind::Kernel) = (row.task, row.kind) else {
