@@ -136,6 +136,7 @@ fn every_hypervisor_is_known_by_its_command_line() {
             Some("/vms/one/web.vmx"),
             Some("web"),
         ),
+        ("vmware-vmx /old/a.vmx /vms/b.vmx".to_owned(), "vmware", Some("/vms/b.vmx"), Some("b")),
         ("vmware-vmx-debug web.vmx".to_owned(), "vmware", None, Some("web")),
     ];
     for (line, hypervisor, id, name) in table {
