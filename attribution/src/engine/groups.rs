@@ -296,6 +296,67 @@ mod tests {
     }
 
     #[test]
+    fn a_row_has_the_newest_owner_that_was_told() {
+        let owner = |path: &str| {
+            Arc::new(CgroupOwner {
+                path: path.to_owned(),
+                ..CgroupOwner::default()
+            })
+        };
+        let mut level = Level::default();
+        level.join(&"a", Some(&owner("/1")));
+        level.join(&"a", Some(&owner("/2")));
+        level.join(&"a", None);
+        let paths: Vec<_> = level
+            .rows()
+            .into_iter()
+            .map(|row| row.owner.map(|owner| owner.path.clone()))
+            .collect();
+        assert_eq!(paths, [Some("/2".to_owned())]);
+    }
+
+    #[test]
+    fn rows_are_new_until_they_were_named() {
+        let mut level = Level::default();
+        assert!(!level.has_new());
+        level.join(&"a", None);
+        assert!(level.has_new());
+        level.name(|_, _, _| {});
+        assert!(!level.has_new());
+        level.join(&"a", None);
+        assert!(!level.has_new(), "it has its name");
+    }
+
+    #[test]
+    fn who_ended_first_leaves_first_whatever_came_first() {
+        let mut level = Level::default();
+        let [a, b] = ["a", "b"].map(|key| level.join(&key, None));
+        level.leave(b, at(10));
+        level.leave(a, at(100));
+        level.retire(at(191), KEEP);
+        assert_eq!(totals(&level), [("a", 0, true)]);
+    }
+
+    #[test]
+    fn of_those_that_left_the_newest_are_remembered() {
+        let mut level = Level::default();
+        let most = u32::try_from(SHELF).unwrap();
+        let mut live = |key: u32, second| {
+            let id = level.join(&key, None);
+            level.charge(id, 0, joule(1));
+            level.leave(id, at(second));
+            level.retire(at(second + 1_000), KEEP);
+        };
+        (0..=most).for_each(|key| live(key, 0));
+        for (key, expected) in [(0, 1), (most, 2)] {
+            let id = level.join(&key, None);
+            level.charge(id, 0, joule(1));
+            let row = level.rows().into_iter().find(|row| row.key == key).unwrap();
+            assert_eq!(row.ledger.charges, [joule(expected)], "{key}");
+        }
+    }
+
+    #[test]
     fn a_flood_of_short_lived_rows_stays_bounded_and_nothing_is_lost() {
         let mut level = Level::default();
         for key in 0..20_000_u32 {

@@ -295,10 +295,25 @@ impl Engine {
         self.window.complete()
     }
 
+    /// Whether usage has to wait for the identity that was made from it: it lists somebody new, and the resolver is late. What
+    /// is booked on the wrong row stays there, so nothing is booked until it is known whose it is; but a resolver that has
+    /// missed several windows holds nobody up any more.
+    fn waits_for_owners(&self) -> bool {
+        self.usage.as_ref().is_some_and(|usage| {
+            self.window.is_behind(RESOLVER, usage.tick)
+                && !self.window.is_stale(RESOLVER)
+                && self.accounts.lists_strangers(&usage.body.tasks)
+        })
+    }
+
     /// Closes the open window: books CPU time, pays energy, lets go who is gone. `None` when no window is open.
     pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
         let closed = self.window.close(now)?;
-        let usage = self.usage.take();
+        let usage = if self.waits_for_owners() {
+            None
+        } else {
+            self.usage.take()
+        };
         let heard = usage.is_some();
         if let Some(report) = usage {
             self.book(&report.body, now);

@@ -178,7 +178,8 @@ pub struct Identity {
     /// Owners by cgroup, for hosts whose runtimes use the unified hierarchy.
     pub cgroups: HashMap<CgroupId, Arc<CgroupOwner>>,
     /// Owners by process, where the process itself says more than its cgroup: a virtual machine, or a process that is in
-    /// the root of the unified hierarchy while a version-1 hierarchy knows better. Wins over `cgroups`.
+    /// the root of the unified hierarchy while a version-1 hierarchy knows better. Wins over `cgroups`. A kernel thread that
+    /// works for a machine has one with nothing but that.
     pub tasks: HashMap<TaskKey, Arc<CgroupOwner>>,
     /// What is known of containers beyond their ids.
     pub containers: HashMap<ContainerId, Arc<ContainerFacts>>,
