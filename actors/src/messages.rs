@@ -4,7 +4,9 @@
 //! Everything is one-way; only the two messages of the shutdown are awaited.
 
 use actix::Message;
-use attribution::model::{Energy, Identity, MonotonicNanos, Report, Snapshot, SourceId, TickId, Usage};
+use attribution::model::{
+    Energy, Identity, MonotonicNanos, Report, Snapshot, SourceId, Tally, TickId, Usage,
+};
 use std::sync::Arc;
 
 /// The ticker's beat: open a window, read your meter.
@@ -22,9 +24,9 @@ pub struct Tick {
 #[derive(Clone, Debug)]
 pub struct UsageReady(pub Report<Arc<Usage>>);
 
-/// Who is who.
+/// Who is who, and what those who found it out count of themselves.
 #[derive(Clone, Debug)]
-pub struct IdentityReady(pub Report<Arc<Identity>>);
+pub struct IdentityReady(pub Report<Arc<Identity>>, pub Vec<Tally>);
 
 /// What it cost.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use crate::choice::Chosen;
 use crate::clock;
 use crate::shells::Resolve;
 use attribution::model::facts::SourceFacts;
-use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Usage};
+use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Tally, Usage};
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
 use probe_workloads::pods::{KubernetesConfig, PodsError};
 use probe_workloads::{DiskNames, Machine, PodNames, Resolver, Roots, RuntimesConfig, VmNames};
@@ -70,6 +70,10 @@ pub struct CgroupResolver(pub Resolver);
 impl Resolve for CgroupResolver {
     fn resolve(&mut self, usage: &Usage) -> Arc<Identity> {
         self.0.resolve(usage, clock::since_boot())
+    }
+
+    fn tallies(&self) -> Vec<Tally> {
+        self.0.tallies()
     }
 }
 

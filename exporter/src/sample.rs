@@ -215,6 +215,7 @@ pub(crate) fn snapshot() -> Snapshot {
             reason: "map full",
             count: 11,
         }],
+        tallies: health::tallies(),
         dropped: vec![("publish", 5)],
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Boots Debian's kernels in QEMU and runs the tests of probes/ebpf/tests/kernel and `kepler check` in each. Needs no KVM
-# and no root. What the guests said is in .cache/kernels/results; src/bin/kernels.rs reads it.
+# Boots Debian's kernels in QEMU and runs the tests of probes/ebpf/tests/kernel and probes/workloads/tests/real_tree.rs,
+# and `kepler check`, in each. Needs no KVM and no root. What the guests said is in .cache/kernels/results; src/bin/kernels.rs reads it.
 #   run.sh [KERNEL[:TEST]]...   KERNEL: 5.10, 6.1, 6.12, newest (all without arguments); TEST: a pattern of test names
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -36,16 +36,18 @@ fetch() {
 }
 
 make_initramfs() {
-    local messages tests objects
-    messages=$(cargo test --locked "${optimised[@]}" -p probe-ebpf --test kernel --no-run \
-        --message-format=json-render-diagnostics)
-    tests=$(sed -n 's/.*"name":"kernel".*"executable":"\([^"]*\)".*/\1/p' <<<"$messages")
+    local messages tests objects name
+    messages=$(cargo test --locked "${optimised[@]}" -p probe-ebpf -p probe-workloads --test kernel --test real_tree \
+        --no-run --message-format=json-render-diagnostics)
     objects=$(sed -n 's/.*"reason":"build-script-executed".*probes\/ebpf.*"out_dir":"\([^"]*\)".*/\1/p' <<<"$messages")
     new_root dash true sleep taskset
     ln -s dash "$root/usr/bin/sh"
     add_daemon
-    add "$tests" /tests
-    strip -g "$root/tests"
+    for name in kernel real_tree; do
+        tests=$(sed -n 's/.*"name":"'$name'".*"executable":"\([^"]*\)".*/\1/p' <<<"$messages")
+        add "$tests" "/tests/$name"
+        strip -g "$root/tests/$name"
+    done
     # What the tests find by the paths that they were compiled with.
     mkdir -p "$root$PWD/target/tmp" "$root$objects"
     cp "$objects"/*.bpf.o "$root$objects"

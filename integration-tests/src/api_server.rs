@@ -29,6 +29,16 @@ pub enum Fault {
     Away,
     /// Requests are not answered.
     Silent,
+    /// Lists are answered, watches are not.
+    SilentWatch,
+    /// Watches end after a bookmark.
+    ShortWatch,
+    /// No version can be watched from.
+    AlwaysGone,
+    /// Answers come byte by byte and have no end.
+    Dribble,
+    /// Too much to do, with so many seconds to wait.
+    Busy(u64),
     /// Every answer is this status, without a body that makes sense.
     Status(u16),
     /// Every answer is a page of something else.

@@ -154,6 +154,12 @@ fn ratio(line: &str) -> Option<(&str, String)> {
     Some((name, format!("{}.{} %", permille / 10, permille % 10)))
 }
 
+/// `cgroup made: known by its number`
+fn cgroup(line: &str) -> Option<(&str, String)> {
+    let (what, outcome) = line.strip_prefix("cgroup ")?.split_once(": ")?;
+    Some((what, outcome.to_owned()))
+}
+
 /// The whole page.
 #[must_use]
 pub fn render(guests: &[Guest]) -> String {
@@ -178,6 +184,9 @@ pub fn render(guests: &[Guest]) -> String {
         page.push_str("Every kernel takes every program.\n");
     }
     notes(&mut page, &reasons);
+    page.push_str("\n## Cgroups by their number\n\n");
+    let cgroups: Vec<_> = guests.iter().map(|guest| guest.facts(cgroup)).collect();
+    table(&mut page, "", &names, &rows_of(&cgroups));
     page.push_str("\n## Charged, of what the kernel accounts\n\n");
     let ratios: Vec<_> = guests.iter().map(|guest| guest.facts(ratio)).collect();
     table(&mut page, "", &names, &rows_of(&ratios));
@@ -200,7 +209,8 @@ pub fn render(guests: &[Guest]) -> String {
 const HEAD: &str = "# Kernels
 
 Written by `make test-kernels`, which boots Debian's kernels in QEMU with two emulated CPUs (TCG, no KVM) and runs
-`probes/ebpf/tests/kernel` and `kepler check` in each, one test after the other; change nothing here by hand.
+`probes/ebpf/tests/kernel`, `probes/workloads/tests/real_tree.rs` and `kepler check` in each, one test after the other, with
+control groups of version 2 alone; change nothing here by hand.
 
 What is charged is held to 1 % of the scheduler's own figures, here as on a real machine. A test that fails runs once more
 (`in run 2`), because a host that is busy with other things makes an emulated CPU's ticks late, and with them what the guest's

@@ -186,6 +186,16 @@ fn a_container_has_one_series_under_its_names_also_when_its_pod_becomes_known_th
         ("Deployment".into(), "web".into())
     );
     assert_eq!(row["qos"], "Burstable");
+    // What the resolver counts of itself reaches both pages.
+    let walks = rows(&last, "tallies")
+        .iter()
+        .find(|tally| tally["probe"] == "resolver" && tally["what"] == "walks");
+    assert!(walks.expect("a count")["count"].as_u64() > Some(0));
+    let lost = of(&samples, "kepler_probe_lost_events_total");
+    assert!(
+        lost.iter()
+            .any(|sample| sample.label("probe") == "resolver" && sample.label("reason") == "tasks denied")
+    );
     nothing_fell(&first, &last);
     conserves(&last);
     assert_eq!(daemon.stop(), Some(0));
@@ -237,6 +247,44 @@ fn an_api_server_that_is_away_for_a_while_takes_no_name_and_no_joule() {
         .filter(|line| line.contains("pods cannot be asked for"))
         .count();
     assert_eq!(noise, 1, "said once: {:#?}", daemon.log());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_container_that_begins_while_the_api_server_is_away_has_one_series_all_the_same() {
+    if !can_run() {
+        return;
+    }
+    let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().expect("a folder"));
+    let kubeconfig = server.write_kubeconfig(folder.path(), TOKEN);
+    let daemon = Daemon::spawn(prepared(&[
+        format!("kubernetes.kubeconfig={}", kubeconfig.display()),
+        format!("kubernetes.node_name={NODE}"),
+        "kubernetes.wait=1s".to_owned(),
+    ]));
+    wait_for_probe(&daemon, true);
+    server.set_fault(Fault::Away);
+    wait_for_probe(&daemon, false);
+    let (id, uid) = ids(3);
+    server.put(pod(Release::V1_33, NODE, POD, &uid, &[("web", &id)]));
+    let runc = busy(&id, &format!("/kubepods/burstable/pod{uid}/{id}"));
+    let first = daemon.wait_until("the container", |snapshot| {
+        container(snapshot, &id).map(|_| snapshot.clone())
+    });
+    // Three times the wait.
+    let during = daemon.wait_for_tick(integer(&first, "tick") + 15);
+    assert_eq!(container(&during, &id).expect("a row")["awaited"], true);
+    assert_eq!(series(&scrape(&daemon), &id), BTreeSet::new());
+    drop(runc);
+    server.set_fault(Fault::None);
+    let samples = daemon.wait_until("its series", |_| {
+        let samples = scrape(&daemon);
+        (!series(&samples, &id).is_empty()).then_some(samples)
+    });
+    assert_eq!(series(&samples, &id), named());
+    let last = daemon.snapshot();
+    nothing_fell(&during, &last);
+    conserves(&last);
     assert_eq!(daemon.stop(), Some(0));
 }
 

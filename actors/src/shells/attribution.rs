@@ -113,8 +113,9 @@ impl Handler<UsageReady> for AttributionShell {
 impl Handler<IdentityReady> for AttributionShell {
     type Result = ();
 
-    fn handle(&mut self, IdentityReady(report): IdentityReady, ctx: &mut Self::Context) {
+    fn handle(&mut self, IdentityReady(report, tallies): IdentityReady, ctx: &mut Self::Context) {
         self.engine.on_identity(report);
+        self.engine.on_tallies(tallies);
         self.close_if_complete(ctx);
     }
 }

@@ -8,13 +8,18 @@ use crate::messages::{IdentityReady, Stop, UsageReady};
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
 use attribution::engine::RESOLVER;
-use attribution::model::{Identity, Report, ReporterId, Section, TickId, Usage};
+use attribution::model::{Identity, Report, ReporterId, Section, Tally, TickId, Usage};
 use std::sync::Arc;
 
 /// Finds out who is who. Blocks on files; lives on its own thread.
 pub trait Resolve: Send {
     /// Owners of everything in `usage`; the same `Arc` as before while nothing changed.
     fn resolve(&mut self, usage: &Usage) -> Arc<Identity>;
+
+    /// What it counts of itself.
+    fn tallies(&self) -> Vec<Tally> {
+        Vec::new()
+    }
 }
 
 /// What the resolver thread is asked.
@@ -56,12 +61,13 @@ impl ResolverShell {
                 began,
                 ended: clock(),
             };
-            to.send(IdentityReady(Report {
+            let report = Report {
                 tick,
                 reporter: reporter.clone(),
                 section,
                 body,
-            }));
+            };
+            to.send(IdentityReady(report, resolver.tallies()));
         }
     }
 }

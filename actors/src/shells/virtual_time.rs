@@ -117,7 +117,10 @@ impl Handler<Tick> for Node {
                     RESOLVER => {
                         let identity = Arc::new(Identity::default());
                         this.to
-                            .try_send(IdentityReady(this.report(tick.id, RESOLVER, identity)))
+                            .try_send(IdentityReady(
+                                this.report(tick.id, RESOLVER, identity),
+                                Vec::new(),
+                            ))
                             .is_ok()
                     }
                     _ => {

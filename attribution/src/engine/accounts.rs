@@ -168,6 +168,14 @@ impl Accounts {
         }
     }
 
+    /// Whether a process of user space is listed in a cgroup or on a package where it had no account before. Kernel threads
+    /// are nobody's, whatever a resolver says.
+    pub(crate) fn lists_strangers(&self, tasks: &[TaskUsage]) -> bool {
+        tasks.iter().any(|row| {
+            row.kind == TaskKind::User && !self.by_key.contains_key(&(row.task, row.cgroup, row.package))
+        })
+    }
+
     fn find(&self, row: &TaskUsage, guess: Option<AccountId>) -> Option<AccountId> {
         let key = (row.task, row.cgroup, row.package);
         let guessed = |id: &AccountId| self.get(*id).is_some_and(|account| account.key() == key);

@@ -30,6 +30,8 @@ struct Row<K> {
     ledger: Ledger,
     members: u32,
     ended_at: Option<MonotonicNanos>,
+    /// Whether it was given what there is of names once. Who was shown then is shown from then on.
+    was_named: bool,
 }
 
 /// All rows of one level.
@@ -91,6 +93,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
                 ledger,
                 members: 0,
                 ended_at: None,
+                was_named: false,
             },
         );
         self.by_key.insert(key.clone(), id);
@@ -107,7 +110,10 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     pub(crate) fn name(&mut self, name: impl Fn(&K, Option<&Arc<CgroupOwner>>, &mut Names)) {
         self.has_new = false;
         for row in self.rows.values_mut() {
+            let waits = row.names.awaited || !row.was_named;
             name(&row.key, row.owner.as_ref(), &mut row.names);
+            row.names.awaited &= waits;
+            row.was_named = true;
         }
     }
 
@@ -142,8 +148,11 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         }
     }
 
-    /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound.
+    /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound. While a row's names are
+    /// awaited nobody is shown it, so its time begins after that.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
+        let ended = self.rows.values_mut().filter(|row| row.names.awaited);
+        ended.for_each(|row| row.ended_at = row.ended_at.map(|_| now));
         let mut ended: Vec<(MonotonicNanos, RowId)> = self
             .rows
             .iter()
@@ -256,6 +265,95 @@ mod tests {
         level.charge(id, 0, joule(1));
         assert_eq!(totals(&level), [("a", 6, false)]);
         assert_eq!(level.retired().charges, [joule(0)]);
+    }
+
+    #[test]
+    fn a_row_that_ended_while_its_name_is_awaited_is_kept_from_the_moment_that_it_is_shown() {
+        let mut level = Level::default();
+        let id = level.join(&"a", None);
+        level.name(|_, _, names| names.awaited = true);
+        level.charge(id, 0, joule(5));
+        level.leave(id, at(10));
+        level.retire(at(700), KEEP);
+        assert_eq!(totals(&level), [("a", 5, true)], "not yet shown to anybody");
+        level.name(|_, _, names| names.awaited = false);
+        level.retire(at(701), KEEP);
+        level.retire(at(880), KEEP);
+        assert_eq!(totals(&level), [("a", 5, true)], "for the whole time");
+        level.retire(at(881), KEEP);
+        assert_eq!(totals(&level), []);
+    }
+
+    #[test]
+    fn a_row_that_was_shown_is_not_taken_back() {
+        let mut level = Level::default();
+        let awaited = |level: &Level<&str>| level.rows().first().is_some_and(|row| row.names.awaited);
+        level.join(&"a", None);
+        for (said, is) in [(true, true), (true, true), (false, false), (true, false)] {
+            level.name(|_, _, names| names.awaited = said);
+            assert_eq!(awaited(&level), is);
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_newest_owner_that_was_told() {
+        let owner = |path: &str| {
+            Arc::new(CgroupOwner {
+                path: path.to_owned(),
+                ..CgroupOwner::default()
+            })
+        };
+        let mut level = Level::default();
+        level.join(&"a", Some(&owner("/1")));
+        level.join(&"a", Some(&owner("/2")));
+        level.join(&"a", None);
+        let paths: Vec<_> = level
+            .rows()
+            .into_iter()
+            .map(|row| row.owner.map(|owner| owner.path.clone()))
+            .collect();
+        assert_eq!(paths, [Some("/2".to_owned())]);
+    }
+
+    #[test]
+    fn rows_are_new_until_they_were_named() {
+        let mut level = Level::default();
+        assert!(!level.has_new());
+        level.join(&"a", None);
+        assert!(level.has_new());
+        level.name(|_, _, _| {});
+        assert!(!level.has_new());
+        level.join(&"a", None);
+        assert!(!level.has_new(), "it has its name");
+    }
+
+    #[test]
+    fn who_ended_first_leaves_first_whatever_came_first() {
+        let mut level = Level::default();
+        let [a, b] = ["a", "b"].map(|key| level.join(&key, None));
+        level.leave(b, at(10));
+        level.leave(a, at(100));
+        level.retire(at(191), KEEP);
+        assert_eq!(totals(&level), [("a", 0, true)]);
+    }
+
+    #[test]
+    fn of_those_that_left_the_newest_are_remembered() {
+        let mut level = Level::default();
+        let most = u32::try_from(SHELF).unwrap();
+        let mut live = |key: u32, second| {
+            let id = level.join(&key, None);
+            level.charge(id, 0, joule(1));
+            level.leave(id, at(second));
+            level.retire(at(second + 1_000), KEEP);
+        };
+        (0..=most).for_each(|key| live(key, 0));
+        for (key, expected) in [(0, 1), (most, 2)] {
+            let id = level.join(&key, None);
+            level.charge(id, 0, joule(1));
+            let row = level.rows().into_iter().find(|row| row.key == key).unwrap();
+            assert_eq!(row.ledger.charges, [joule(expected)], "{key}");
+        }
     }
 
     #[test]

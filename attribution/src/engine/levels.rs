@@ -44,7 +44,10 @@ impl Levels {
                 .containers
                 .join(&container_key(account.kind, owner), container_owner(owner)),
             pod: pod_key(owner).map(|pod| self.pods.join(&pod, owner)),
-            vm: vm_key(owner).map(|vm| self.vms.join(&vm, owner)),
+            vm: vm_key(owner).map(|vm| {
+                self.vms
+                    .join(&vm, owner.filter(|_| account.kind == TaskKind::User))
+            }),
             unit: unit_key(account.kind, owner).map(|key| self.units.join(&key, owner)),
         };
         if let Some(rows) = account.rows.replace(joined) {
@@ -150,10 +153,14 @@ fn keep_newest<T>(known: &mut Option<Arc<T>>, newest: Option<&Arc<T>>) {
 }
 
 fn owner_of<'a>(account: &Account, identity: &'a Identity) -> Option<&'a Arc<CgroupOwner>> {
-    // Kernel threads live in the root cgroup and belong to nobody else, whatever a hierarchy says.
-    (account.kind == TaskKind::User)
-        .then(|| identity.owner(account.task, account.cgroup))
-        .flatten()
+    match account.kind {
+        TaskKind::User => identity.owner(account.task, account.cgroup),
+        // Kernel threads belong to nobody, whatever cgroup they are in; but some work for one machine, which has them as well.
+        TaskKind::Kernel => account
+            .task
+            .and_then(|task| identity.tasks.get(&task))
+            .filter(|owner| owner.vm.is_some() && owner.container.is_none()),
+    }
 }
 
 fn container_key(kind: TaskKind, owner: Option<&Arc<CgroupOwner>>) -> ContainerKey {

@@ -31,7 +31,8 @@ use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
     CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
-    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
+    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId,
+    Usage,
 };
 use accounts::{AccountId, Accounts, Delta};
 use levels::Levels;
@@ -104,6 +105,7 @@ pub struct Engine {
     softirqs: Vec<SoftirqTime>,
     counted: EventSet,
     lost: Vec<LostEvents>,
+    tallies: Vec<Tally>,
     coverage: Option<Permille>,
     acked: Option<TickId>,
     work: Work,
@@ -179,6 +181,7 @@ impl Engine {
             softirqs: Vec::new(),
             counted: EventSet::NONE,
             lost: Vec::new(),
+            tallies: Vec::new(),
             coverage: None,
             acked: None,
             work: Work::default(),
@@ -224,6 +227,11 @@ impl Engine {
             self.identity_is_new = true;
             self.note_probes();
         }
+    }
+
+    /// Takes what those who made the identity count of themselves. Apart from the identity, which is the same for hours.
+    pub fn on_tallies(&mut self, tallies: Vec<Tally>) {
+        self.tallies = tallies;
     }
 
     /// Writes down how those probes stand that the identity speaks of.
@@ -293,10 +301,25 @@ impl Engine {
         self.window.complete()
     }
 
+    /// Whether usage has to wait for the identity that was made from it: it lists somebody new, and the resolver is late. What
+    /// is booked on the wrong row stays there, so nothing is booked until it is known whose it is; but a resolver that has
+    /// missed several windows holds nobody up any more.
+    fn waits_for_owners(&self) -> bool {
+        self.usage.as_ref().is_some_and(|usage| {
+            self.window.is_behind(RESOLVER, usage.tick)
+                && !self.window.is_stale(RESOLVER)
+                && self.accounts.lists_strangers(&usage.body.tasks)
+        })
+    }
+
     /// Closes the open window: books CPU time, pays energy, lets go who is gone. `None` when no window is open.
     pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
         let closed = self.window.close(now)?;
-        let usage = self.usage.take();
+        let usage = if self.waits_for_owners() {
+            None
+        } else {
+            self.usage.take()
+        };
         let heard = usage.is_some();
         if let Some(report) = usage {
             self.book(&report.body, now);

@@ -7,7 +7,7 @@
 
 use super::accounts::Account;
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
-use crate::model::{CpuNanos, EventCounts, MonotonicNanos, TaskKey};
+use crate::model::{ContainerId, CpuNanos, EventCounts, MonotonicNanos, TaskKey, TaskKind, VmId};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -66,12 +66,10 @@ impl Processes {
         }
     }
 
-    /// Takes out the ended row whose pid and name a new one has again. Outside, where rows have no start time, both are
-    /// one series; it goes on where it stopped, or it would fall when the old row leaves.
+    /// Takes out an ended row that outside, where rows have no start time, is one series with a new one. It goes on where
+    /// it stopped, or it would fall when the old row leaves.
     fn namesake(&mut self, row: &ProcessRow) -> Option<Tracked> {
-        let same = |old: &&Tracked| {
-            old.ended_at.is_some() && old.row.task.tgid == row.task.tgid && old.row.comm == row.comm
-        };
+        let same = |old: &&Tracked| old.ended_at.is_some() && is_one_series(&old.row, row);
         let task = self.rows.values().find(same)?.row.task;
         self.rows.remove(&task)
     }
@@ -154,9 +152,13 @@ impl Processes {
                 break;
             }
             surplus = surplus.saturating_sub(1);
-            if let Some(tracked) = self.rows.remove(&task) {
-                self.retired.absorb(&tracked.row.ledger);
-            }
+            let Some(Tracked { row, .. }) = self.rows.remove(&task) else {
+                continue;
+            };
+            // One that was renamed or moved since may be called as this one was: the series that both are goes on.
+            let heir = self.rows.values_mut().find(|heir| is_one_series(&heir.row, &row));
+            heir.map_or(&mut self.retired, |heir| &mut heir.row.ledger)
+                .absorb(&row.ledger);
         }
     }
 
@@ -183,10 +185,21 @@ impl Processes {
     }
 }
 
+/// Whether both have the same pid, name and place, which is all that is shown of a process.
+fn is_one_series(a: &ProcessRow, b: &ProcessRow) -> bool {
+    fn place(row: &ProcessRow) -> (TaskKind, Option<&ContainerId>, Option<&VmId>) {
+        let owner = row.owner.as_ref();
+        let container = owner.and_then(|owner| owner.container.as_ref());
+        (row.kind, container, owner.and_then(|owner| owner.vm.as_ref()))
+    }
+    a.task.tgid == b.task.tgid && a.comm == b.comm && place(a) == place(b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CgroupId, Comm, Microjoules, TaskKind};
+    use crate::model::{CgroupId, CgroupOwner, Comm, Microjoules};
+    use std::sync::Arc;
 
     const KEEP: Duration = Duration::from_secs(180);
 
@@ -290,6 +303,106 @@ mod tests {
         assert_eq!(joules, Some(2_000_000_u64));
         level.retire(at(1_000), KEEP);
         assert_eq!(level.rows().len(), 1);
+    }
+
+    fn again(tgid: u32) -> ProcessRow {
+        let start_ticks = 99;
+        ProcessRow {
+            task: TaskKey { tgid, start_ticks },
+            ..row(tgid)
+        }
+    }
+
+    fn joules(level: &Processes) -> Vec<u64> {
+        let of_row = |row: &ProcessRow| {
+            row.ledger
+                .charges
+                .iter()
+                .map(|c| c.dynamic.as_micro())
+                .sum::<u64>()
+        };
+        level.rows().iter().map(|row| of_row(row) / 1_000_000).collect()
+    }
+
+    #[test]
+    fn a_pid_that_comes_back_elsewhere_owes_nothing_of_the_old_one() {
+        let container = CgroupOwner {
+            container: Some(ContainerId::new("a")),
+            ..CgroupOwner::default()
+        };
+        let vm = CgroupOwner {
+            vm: Some(VmId::new("a")),
+            ..CgroupOwner::default()
+        };
+        let others = [
+            ProcessRow {
+                owner: Some(Arc::new(container)),
+                ..again(1)
+            },
+            ProcessRow {
+                owner: Some(Arc::new(vm)),
+                ..again(1)
+            },
+            ProcessRow {
+                kind: TaskKind::Kernel,
+                ..again(1)
+            },
+            ProcessRow {
+                comm: Comm::from_bytes(b"sh"),
+                ..again(1)
+            },
+            again(2),
+        ];
+        for other in others {
+            let mut level = Processes::new(2);
+            level.promote(&mut vec![(1, row(1))]);
+            level.charge(Some(task(1)), 0, joule());
+            level.end(task(1), at(1));
+            level.promote(&mut vec![(1, other)]);
+            assert_eq!(joules(&level), [1, 0]);
+            level.retire(at(1_000), KEEP);
+            assert_eq!(joules(&level), [0]);
+            assert_eq!(level.retired().charges, [joule()]);
+        }
+    }
+
+    #[test]
+    fn a_process_that_takes_the_name_of_an_ended_one_of_its_pid_goes_on_with_its_series() {
+        let mut level = Processes::new(2);
+        level.promote(&mut vec![(1, row(1))]);
+        level.charge(Some(task(1)), 0, joule());
+        level.end(task(1), at(1));
+        let shell = ProcessRow {
+            comm: Comm::from_bytes(b"sh"),
+            ..again(1)
+        };
+        level.promote(&mut vec![(1, shell)]);
+        level.ran(Some(&again(1)), CpuNanos::ZERO);
+        level.charge(Some(again(1).task), 0, joule());
+        assert_eq!(joules(&level), [1, 1]);
+        level.retire(at(1_000), KEEP);
+        assert_eq!(joules(&level), [2], "it is shown with 2 J before and after");
+        assert_eq!(level.retired().charges, []);
+    }
+
+    #[test]
+    fn a_process_of_the_same_pid_takes_nothing_of_one_that_lives() {
+        let mut level = Processes::new(2);
+        level.promote(&mut vec![(1, row(1))]);
+        level.charge(Some(task(1)), 0, joule());
+        level.promote(&mut vec![(1, again(1))]);
+        assert_eq!(joules(&level), [1, 0]);
+    }
+
+    #[test]
+    fn who_ended_first_leaves_first() {
+        let mut level = Processes::new(50);
+        let mut all: Vec<_> = (0..50).map(|pid| (1, row(pid))).collect();
+        level.promote(&mut all);
+        (0..50).for_each(|pid| level.end(task(pid), at(u64::from(pid))));
+        level.retire(at(KEEP.as_secs() + 25), KEEP);
+        let left: Vec<_> = pids(&level).iter().map(|(pid, ..)| *pid).collect();
+        assert_eq!(left, (25..50).collect::<Vec<_>>());
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Engine {
             facts: Arc::clone(&self.facts),
             windows: self.window.counters(),
             lost: self.lost.clone(),
+            tallies: self.tallies.clone(),
             // Queues belong to the actors; whoever publishes the snapshot writes their counters in.
             dropped: Vec::new(),
         }

@@ -89,6 +89,13 @@ impl Window {
             .any(|expected| expected.reporter.as_str() == reporter && expected.missed_in_a_row >= STALE_AFTER)
     }
 
+    /// Whether `reporter` takes part and has not answered `tick` yet.
+    pub(crate) fn is_behind(&self, reporter: &str, tick: TickId) -> bool {
+        self.expected
+            .iter()
+            .any(|expected| expected.reporter.as_str() == reporter && !expected.is_in(tick))
+    }
+
     /// Closes the open window, if there is one, and counts who was late.
     pub(crate) fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
         let open = self.open.take()?;

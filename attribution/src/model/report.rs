@@ -136,13 +136,50 @@ pub struct LostEvents {
     pub count: u64,
 }
 
+/// What a probe counts of itself, for whoever wants to see how it fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The probe: `resolver`, or as in `kepler_probe_up`.
+    pub probe: &'static str,
+    /// What is counted, in one to four words.
+    pub what: &'static str,
+    /// What the count means.
+    pub kind: TallyKind,
+    /// How often since start, or how much now.
+    pub count: u64,
+}
+
+/// What a [`Tally`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TallyKind {
+    /// Work that was done, since start. Rises.
+    Done,
+    /// What could not be done or was left out, since start. Rises; shown among the lost events.
+    Lost,
+    /// How much there is now.
+    Held,
+}
+
+impl TallyKind {
+    /// As the JSON says it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Lost => "lost",
+            Self::Held => "held",
+        }
+    }
+}
+
 /// Who is who. Shared and copied only when it changes.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Owners by cgroup, for hosts whose runtimes use the unified hierarchy.
     pub cgroups: HashMap<CgroupId, Arc<CgroupOwner>>,
     /// Owners by process, where the process itself says more than its cgroup: a virtual machine, or a process that is in
-    /// the root of the unified hierarchy while a version-1 hierarchy knows better. Wins over `cgroups`.
+    /// the root of the unified hierarchy while a version-1 hierarchy knows better. Wins over `cgroups`. A kernel thread that
+    /// works for a machine has one with nothing but that.
     pub tasks: HashMap<TaskKey, Arc<CgroupOwner>>,
     /// What is known of containers beyond their ids.
     pub containers: HashMap<ContainerId, Arc<ContainerFacts>>,

@@ -9,7 +9,7 @@ use super::facts::NodeFacts;
 use super::ids::{CgroupId, Comm, ContainerId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 use super::report::{
     CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Section, SoftirqTime,
-    SourceError, TaskKind, VmFacts,
+    SourceError, Tally, TaskKind, VmFacts,
 };
 use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
 use super::zone::{Feature, Permille, Provenance, Zone};
@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub windows: WindowCounters,
     /// What probes dropped or folded.
     pub lost: Vec<LostEvents>,
+    /// What those who know names count of themselves.
+    pub tallies: Vec<Tally>,
     /// Messages that found a full mailbox or channel, by queue, cumulative.
     pub dropped: Vec<(&'static str, u64)>,
 }

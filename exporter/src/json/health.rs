@@ -6,7 +6,7 @@ use attribution::model::facts::SourceFacts;
 use attribution::model::snapshot::{LATENESS_BUCKETS_MS, SourceAccount, WindowCounters};
 use attribution::model::{
     Accounting, Component, LostEvents, NodeFacts, PassedOver, ProbeState, ReporterId, Selection, SourceError,
-    Zone,
+    Tally, Zone,
 };
 use serde::Serialize;
 
@@ -182,6 +182,23 @@ pub(super) const fn lost(events: &LostEvents) -> LostView {
         probe: events.probe,
         reason: events.reason,
         count: events.count,
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct TallyView {
+    probe: &'static str,
+    what: &'static str,
+    kind: &'static str,
+    count: u64,
+}
+
+pub(super) const fn tally(tally: &Tally) -> TallyView {
+    TallyView {
+        probe: tally.probe,
+        what: tally.what,
+        kind: tally.kind.name(),
+        count: tally.count,
     }
 }
 

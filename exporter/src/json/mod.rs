@@ -36,6 +36,7 @@
 //!  "windows": {"closed": 7, "late": [{"reporter": "usage", "count": 1}], "late_now": [], "stale": [],
 //!              "lateness_bounds_ms": [0, 1], "lateness_counts": [7, 0, 0], "lateness_sum_ns": 0},
 //!  "lost": [{"probe": "...", "reason": "...", "count": 1}],
+//!  "tallies": [{"probe": "resolver", "what": "walks", "kind": "done", "count": 1}],
 //!  "dropped": [{"queue": "...", "count": 1}]}
 //! ```
 //!
@@ -51,7 +52,8 @@
 //! totals since the probe began; busy time holds softirqs, and `steal_ns` (the time a hypervisor took, `null` where it does
 //! not tell) is in neither busy nor idle time. `cpus` add up to `packages`, but for the accountant `scheduler`, which counts
 //! by package: there `cpus` are the kernel's ticks of 10 ms. `softirqs` are also the process with `pid` 0. `accounting.chosen` is
-//! `switch`, `scheduler` or `proc`. The `reason` of a probe that is up is a remark.
+//! `switch`, `scheduler` or `proc`. The `reason` of a probe that is up is a remark. `tallies` are what those who know
+//! names count of themselves: `done` and `lost` since start, `held` now.
 
 mod health;
 mod ledger;
@@ -246,6 +248,12 @@ mod tests {
         );
         assert_eq!(snapshot["coverage_permille"], 998);
         assert_eq!(snapshot["lost"][0]["count"], 11);
+        assert_eq!(
+            snapshot["tallies"],
+            json!([{"probe": "resolver", "what": "walks", "kind": "done", "count": 3},
+                {"probe": "pods", "what": "failed questions", "kind": "lost", "count": 2},
+                {"probe": "pods", "what": "pods known", "kind": "held", "count": 9}])
+        );
         assert_eq!(snapshot["dropped"], json!([{"queue": "publish", "count": 5}]));
         assert_eq!(snapshot["packages"][0]["busy_ns"], 9_000_000_000_u64);
     }

@@ -2,12 +2,14 @@
 //! Borrowed views that say how each part of a snapshot looks in JSON. Their fields are documented in the parent; a list
 //! inside a view is written through [`Each`], so that nothing is collected on the way.
 
-use super::health::{DroppedView, Facts, LostView, SourceView, Windows, dropped, lost, source};
+use super::health::{
+    DroppedView, Facts, LostView, SourceView, TallyView, Windows, dropped, lost, source, tally,
+};
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
     CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, PodUid,
-    Provenance, Section, Snapshot, SoftirqTime, TaskKind, VmId,
+    Provenance, Section, Snapshot, SoftirqTime, Tally, TaskKind, VmId,
 };
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -58,6 +60,7 @@ pub(super) struct SnapshotView<'a> {
     facts: Facts<'a>,
     windows: Windows<'a>,
     lost: Each<'a, LostEvents, LostView>,
+    tallies: Each<'a, Tally, TallyView>,
     dropped: Each<'a, (&'static str, u64), DroppedView>,
 }
 
@@ -84,6 +87,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
         facts: Facts::of(&snapshot.facts),
         windows: Windows::of(&snapshot.windows),
         lost: Each(&snapshot.lost, lost),
+        tallies: Each(&snapshot.tallies, tally),
         dropped: Each(&snapshot.dropped, dropped),
     }
 }

@@ -6,10 +6,24 @@ use attribution::model::facts::SourceFacts;
 use attribution::model::snapshot::{SourceAccount, WindowCounters};
 use attribution::model::{
     Accounting, Component, ErrorReason, NodeFacts, PackageId, PassedOver, Place, ProbeState, ReporterId,
-    Selection, SourceError, SourceId, Zone,
+    Selection, SourceError, SourceId, Tally, TallyKind, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(super) fn tallies() -> Vec<Tally> {
+    let tally = |probe, what, kind, count| Tally {
+        probe,
+        what,
+        kind,
+        count,
+    };
+    vec![
+        tally("resolver", "walks", TallyKind::Done, 3),
+        tally("pods", "failed questions", TallyKind::Lost, 2),
+        tally("pods", "pods known", TallyKind::Held, 9),
+    ]
+}
 
 pub(super) fn sources() -> Vec<SourceAccount> {
     let error = |reason, count| SourceError {

@@ -3,7 +3,7 @@
 
 use super::writer::{Decimal, Family, Kind, Labels, Tally};
 use attribution::model::snapshot::{LATENESS_BUCKETS_MS, WindowCounters};
-use attribution::model::{Component, Provenance, Snapshot, SourceId};
+use attribution::model::{Component, Provenance, Snapshot, SourceId, TallyKind};
 use std::collections::BTreeMap;
 
 pub(super) fn write(out: &mut String, snapshot: &Snapshot) {
@@ -165,6 +165,14 @@ fn probes(out: &mut String, snapshot: &Snapshot) {
             .with("probe", events.probe)
             .with("reason", events.reason);
         lost.add(labels, Decimal::whole(events.count));
+    }
+    for tally in &snapshot.tallies {
+        if tally.kind == TallyKind::Lost {
+            let labels = Labels::none()
+                .with("probe", tally.probe)
+                .with("reason", tally.what);
+            lost.add(labels, Decimal::whole(tally.count));
+        }
     }
     up.write(
         out,

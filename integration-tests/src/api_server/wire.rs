@@ -10,6 +10,9 @@ use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const WATCH_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+
 pub(super) fn accept(listener: &TcpListener, config: &Arc<ServerConfig>, shared: &Arc<Shared>) {
     for stream in listener.incoming() {
         let state = shared.lock();
@@ -60,6 +63,10 @@ impl Asked {
             .map_or("", |(_, value)| value.as_str())
     }
 
+    fn is_watch(&self) -> bool {
+        self.get("watch") == "true"
+    }
+
     fn number(&self, name: &str) -> u64 {
         self.get(name).parse().unwrap_or(0)
     }
@@ -92,20 +99,26 @@ fn serve(mut stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
         shared.changed.notify_all();
         match (fault, refusal) {
             (Fault::Away, _) => return Ok(()),
-            (Fault::Silent, _) => {
-                let mut state = shared.lock();
-                while state.fault == Fault::Silent && !state.stopped {
-                    state = shared.changed.wait(state).expect("no panic while held");
-                }
-                return Ok(());
+            (Fault::Silent, _) => return silence(shared, fault),
+            (Fault::SilentWatch, _) if asked.is_watch() => return silence(shared, fault),
+            (Fault::ShortWatch, None) if asked.is_watch() => return short_watch(&mut stream, shared),
+            (Fault::Dribble, _) => return dribble(&mut stream, shared),
+            (Fault::Busy(seconds), _) => {
+                let header = format!("Retry-After: {seconds}\r\n");
+                answer_with(
+                    &mut stream,
+                    429,
+                    &header,
+                    b"Too many requests, please try again later.",
+                )?;
             }
             (Fault::Status(code), _) => answer(&mut stream, code, b"upstream connect error")?,
             (Fault::Nonsense, _) => answer(&mut stream, 200, b"<html>log in</html>")?,
-            (Fault::None, Some((code, status))) => answer(&mut stream, code, status.to_string().as_bytes())?,
-            (Fault::None, None) if asked.get("watch") == "true" => {
+            (_, Some((code, status))) => answer(&mut stream, code, status.to_string().as_bytes())?,
+            (_, None) if asked.is_watch() => {
                 return watch(&mut stream, shared, &asked, broken);
             }
-            (Fault::None, None) => {
+            (_, None) => {
                 let list = list(&shared.lock(), &asked).to_string();
                 answer(&mut stream, 200, list.as_bytes())?;
             }
@@ -129,7 +142,7 @@ fn refusal(state: &State, asked: &Asked, head: &str) -> Option<(u16, Value)> {
             ),
         ));
     }
-    let is_watch = asked.get("watch") == "true";
+    let is_watch = asked.is_watch();
     let verb = if is_watch { "watch" } else { "list" };
     if state.denied.contains(&verb) {
         let words = format!(
@@ -141,7 +154,7 @@ fn refusal(state: &State, asked: &Asked, head: &str) -> Option<(u16, Value)> {
 }
 
 fn is_gone(state: &State, asked: &Asked) -> bool {
-    asked.number("resourceVersion") < state.oldest
+    asked.number("resourceVersion") < state.oldest || state.fault == Fault::AlwaysGone
 }
 
 fn too_old(state: &State, asked: &Asked) -> Value {
@@ -170,9 +183,45 @@ fn list(state: &State, asked: &Asked) -> Value {
     json!({ "kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items })
 }
 
+/// Nothing, until the fault is another.
+fn silence(shared: &Shared, fault: Fault) -> io::Result<()> {
+    let mut state = shared.lock();
+    while state.fault == fault && !state.stopped {
+        state = shared.changed.wait(state).expect("no panic while held");
+    }
+    Ok(())
+}
+
+/// A blank from time to time, until the fault is another.
+fn dribble(stream: &mut impl Write, shared: &Shared) -> io::Result<()> {
+    stream.write_all(WATCH_HEAD)?;
+    let mut state = shared.lock();
+    while state.fault == Fault::Dribble && !state.stopped {
+        drop(state);
+        chunk(stream, b" ")?;
+        let wait = Duration::from_millis(50);
+        let waited = shared.changed.wait_timeout(shared.lock(), wait);
+        (state, _) = waited.expect("no panic while held");
+    }
+    Ok(())
+}
+
+fn short_watch(stream: &mut impl Write, shared: &Shared) -> io::Result<()> {
+    let version = shared.lock().version.to_string();
+    let object = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "resourceVersion": version } });
+    let line = json!({ "type": "BOOKMARK", "object": object });
+    stream.write_all(WATCH_HEAD)?;
+    chunk(stream, format!("{line}\n").as_bytes())?;
+    chunk(stream, b"")
+}
+
 fn answer(stream: &mut impl Write, code: u16, body: &[u8]) -> io::Result<()> {
+    answer_with(stream, code, "", body)
+}
+
+fn answer_with(stream: &mut impl Write, code: u16, header: &str, body: &[u8]) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {code} \r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 {code} \r\n{header}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;
@@ -182,9 +231,7 @@ fn answer(stream: &mut impl Write, code: u16, body: &[u8]) -> io::Result<()> {
 
 /// Sends what changes, line by line, until its time is over or the test ends it.
 fn watch(stream: &mut impl Write, shared: &Shared, asked: &Asked, broken: u64) -> io::Result<()> {
-    stream.write_all(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-    )?;
+    stream.write_all(WATCH_HEAD)?;
     stream.flush()?;
     let end = Instant::now() + Duration::from_secs(asked.number("timeoutSeconds").max(1));
     let mut sent = asked.number("resourceVersion");

@@ -14,7 +14,7 @@ scheduler, kubelet, containerd) and runs the daemon beside it with the rights of
 
 CPU time of a pod is held against what the kubelet itself counted (`usageCoreNanoSeconds` of its `/stats/summary`) between the same two
 moments, and has to agree to 2 %. Names are held against the kubelet's `/pods`. `kubernetes.wait` is longer here than the API server is away; a
-container that waits longer than that for its name is shown without one, and under a second series when the name comes after all.
+container that waits longer than that for its name while the server answers is shown without one, and under a second series when the name comes after all.
 ";
 
 /// A run with what came out.

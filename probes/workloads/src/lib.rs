@@ -24,7 +24,7 @@ pub use error::WorkloadError;
 pub use fallback::ProcReader;
 pub use machine::Machine;
 pub use pods::PodNames;
-pub use resolver::{Namer, Resolver};
+pub use resolver::{Namer, Resolver, Tallies};
 pub use roots::Roots;
 pub use runtimes::{DiskNames, RuntimesConfig};
 pub use vms::VmNames;

@@ -34,6 +34,7 @@ mod tests {
         let child = Killed(fresh.run("exec sleep 60").spawn().unwrap());
         let id = id_of(&mount, &fresh.path);
         let usage = report(key_of(child.0.id()), id);
+        let asked = u64::from(roots.cgroup_mounts.is_hybrid());
         let mut resolver = Resolver::new(roots);
         let identity = resolver.resolve(&usage, boot_now());
         let owner = &identity.cgroups[&id];
@@ -41,9 +42,42 @@ mod tests {
         assert_eq!(owner.unit.as_deref(), fresh.path.strip_prefix('/'));
         assert_eq!(
             (resolver.counters().walks, resolver.counters().tasks_read),
-            (1, 0)
+            (1, asked)
         );
+        assert!(identity.tasks.is_empty());
         assert!(resolver.resolve(&Usage::default(), boot_now()).cgroups.is_empty());
+    }
+
+    #[test]
+    fn a_container_of_version_1_is_found_though_version_2_has_its_process_in_a_service() {
+        if !is_root() {
+            return;
+        }
+        let Some((roots, unified)) = roots() else { return };
+        let Some(version1) = roots.cgroup_mounts.version1_of("cpuacct").cloned() else {
+            return eprintln!("skipped: no hierarchy of version 1 counts CPU time");
+        };
+        let Some(service) = Fresh::new(&unified, "probe-workloads-hybrid") else {
+            return;
+        };
+        let hex = format!("{:064x}", std::process::id());
+        let container = Fresh::at(&version1, format!("/docker-{hex}.scope")).unwrap();
+        let child = Killed(service.run("exec sleep 60").spawn().unwrap());
+        container.take(child.0.id());
+        let start = Instant::now();
+        let id = id_of(&unified, &service.path);
+        let usage = report(key_of(child.0.id()), id);
+        let mut resolver = Resolver::new(roots);
+        loop {
+            let identity = resolver.resolve(&usage, boot_now());
+            let owner = identity.owner(usage.tasks[0].task, id).unwrap();
+            if let Some(found) = &owner.container {
+                assert_eq!(found.as_str(), hex);
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "{owner:?}");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -10,9 +10,14 @@ mod tests {
     use attribution::model::{
         CgroupId, Comm, ContainerId, CpuNanos, EventCounts, PackageId, TaskKind, TaskUsage, Usage,
     };
+    use nix::errno::Errno;
+    use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
     use probe_workloads::cgroup::CgroupMount;
     use probe_workloads::{Resolver, Roots};
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::MetadataExt as _;
     use std::path::{Path, PathBuf};
 
     const HEX: &str = "b1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
@@ -27,6 +32,19 @@ mod tests {
     impl Place {
         /// `None`, said why, where the kernel does not tell.
         fn new(name: &str) -> Option<Self> {
+            let place = Self::of_any_kernel(name)?;
+            if !place.is_told() {
+                eprintln!("skipped: this kernel does not tell which cgroups come and go");
+                return None;
+            }
+            Some(place)
+        }
+
+        fn is_told(&self) -> bool {
+            self.resolver.held().paths > 0
+        }
+
+        fn of_any_kernel(name: &str) -> Option<Self> {
             if !is_root() {
                 return None;
             }
@@ -37,10 +55,6 @@ mod tests {
             };
             let mut resolver = Resolver::new(roots);
             resolver.resolve(&Usage::default(), boot_now());
-            if resolver.held().paths == 0 {
-                eprintln!("skipped: this kernel does not tell which cgroups come and go");
-                return None;
-            }
             let path = format!("/{name}-{}", std::process::id());
             let place = Self {
                 mount,
@@ -86,8 +100,15 @@ mod tests {
     impl Drop for Place {
         fn drop(&mut self) {
             // What a failed test left behind.
-            for entry in fs::read_dir(self.folder("")).into_iter().flatten().flatten() {
-                let _ = fs::remove_dir(entry.path());
+            let inside = |folder: PathBuf| {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                entries.map(|entry| entry.path())
+            };
+            for folder in inside(self.folder("")).filter(|path| path.is_dir()) {
+                for inner in inside(folder.clone()).filter(|path| path.is_dir()) {
+                    let _ = fs::remove_dir(inner);
+                }
+                let _ = fs::remove_dir(folder);
             }
             let _ = fs::remove_dir(self.folder(""));
         }
@@ -104,6 +125,62 @@ mod tests {
             kind: TaskKind::User,
             ended: false,
         }
+    }
+
+    /// What the kernel answers whoever wants to be told.
+    fn answer(point: &Path) -> Result<(), Errno> {
+        let flags = InitFlags::FAN_CLASS_NOTIF | InitFlags::from_bits_retain(0x1e00);
+        Fanotify::init(flags, EventFFlags::empty())?.mark(
+            MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM,
+            MaskFlags::from_bits_retain(0x4000_0100),
+            rustix::fs::CWD,
+            Some(point),
+        )
+    }
+
+    #[test]
+    fn a_cgroup_is_known_by_its_number_whether_the_kernel_tells_of_it_or_not() {
+        let Some(mut place) = Place::of_any_kernel("number") else {
+            return;
+        };
+        let told = place.is_told();
+        let answer = answer(&place.mount.point);
+        assert_eq!(told, answer.is_ok(), "{answer:?}");
+        match answer {
+            Ok(()) => println!("cgroup that comes or goes: the kernel tells"),
+            Err(error) => println!("cgroup that comes or goes: looked for, as the kernel answers {error:?}"),
+        }
+
+        let walks = place.resolver.counters().walks;
+        let container = format!("/{HEX}");
+        let known = [Some(HEX.to_owned())];
+        let number = place.make(&container);
+        assert_eq!(place.resolve(&[number]), known);
+        let walked = place.resolver.counters().walks - walks;
+        assert_eq!(walked, u64::from(!told));
+        println!("cgroup made: known after {walked} walks");
+
+        // The kernel gives the number of one that is gone to no other, and version 2 lets none be renamed.
+        let renamed = fs::rename(place.folder(&container), place.folder("/other.service"));
+        println!("cgroup renamed: {}", renamed.unwrap_err().kind());
+        place.remove(&container);
+        assert_eq!(
+            place.resolve(&[number]),
+            known,
+            "as long as somebody speaks of it"
+        );
+        println!("cgroup removed: known while a report names it");
+
+        let unseen = place.make(&container);
+        place.remove(&container);
+        assert_ne!(unseen, number);
+        let named = place.resolve(&[unseen]);
+        assert_eq!(named, [told.then(|| HEX.to_owned())]);
+        let is_known = if told { "known" } else { "nobody's" };
+        println!("cgroup made and removed unseen: {is_known}");
+        let after = place.make(&container);
+        assert_eq!(place.resolve(&[after]), known);
+        place.remove(&container);
     }
 
     #[test]
@@ -132,6 +209,26 @@ mod tests {
         );
         place.remove(&container);
         assert_eq!(place.resolver.counters().walks, walks);
+    }
+
+    #[test]
+    fn a_cgroup_whose_name_is_no_text_hides_nobody_in_it() {
+        let Some(mut place) = Place::new("no-text") else {
+            return;
+        };
+        place.resolve(&[]);
+        let odd = place.folder("").join(OsStr::from_bytes(b"\xff"));
+        fs::create_dir(&odd).unwrap();
+        fs::create_dir(odd.join(HEX)).unwrap();
+        let inside = CgroupId(fs::metadata(odd.join(HEX)).unwrap().ino());
+        let walks = place.resolver.counters().walks;
+        assert_eq!(place.resolve(&[inside]), [Some(HEX.to_owned())]);
+        assert_eq!(place.resolver.counters().walks, walks + 1);
+        // What comes and goes in it has the number of its end.
+        fs::create_dir(odd.join(HEX).join("x")).unwrap();
+        let gone = CgroupId(fs::metadata(odd.join(HEX).join("x")).unwrap().ino());
+        fs::remove_dir(odd.join(HEX).join("x")).unwrap();
+        assert_eq!(place.resolve(&[gone]), [Some(HEX.to_owned())]);
     }
 
     #[test]

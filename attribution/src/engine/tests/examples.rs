@@ -162,6 +162,80 @@ fn kernel_threads_and_host_processes_have_rows_of_their_own() {
     assert_eq!(units, [("", vec![1_000]), ("ssh.service", vec![2_000])]);
 }
 
+/// Sends all but what the resolver says.
+fn without_owners(node: &mut Node) -> Snapshot {
+    node.open();
+    let (usage, energy) = (node.usage_report(), node.energy_report(None));
+    node.engine.on_usage(usage);
+    node.engine.on_energy(METER, energy);
+    node.close()
+}
+
+#[test]
+fn a_new_process_is_paid_when_its_owner_is_heard_and_not_by_the_host_before() {
+    let mut node = Node::new(settings());
+    node.run(1, 12, 0, 100);
+    node.window();
+    node.run(1, 12, 0, 100);
+    node.run(2, 10, 0, 300);
+    node.spend(0, 4_000);
+    let held = without_owners(&mut node);
+    assert_eq!(dynamic(container(&held, "system")), [0_u64; 0]);
+    assert_eq!(held.windows.late_now, [ReporterId::new(RESOLVER)]);
+    node.end(2);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "a")), [3_000]);
+    assert_eq!(dynamic(container(&snapshot, "system")), [1_000]);
+}
+
+#[test]
+fn a_late_resolver_holds_up_nobody_who_is_known() {
+    let mut node = Node::new(settings());
+    node.run(1, 12, 0, 100);
+    node.run(2, 10, 0, 100);
+    node.run(3, 1, 0, 100);
+    node.window();
+    node.run(2, 10, 0, 300);
+    node.run(4, 1, 0, 100); // A new kernel thread is the kernel's, whatever a resolver says.
+    node.spend(0, 4_000);
+    let snapshot = without_owners(&mut node);
+    assert_eq!(dynamic(container(&snapshot, "a")), [3_000]);
+    assert_eq!(dynamic(container(&snapshot, "kernel")), [1_000]);
+}
+
+#[test]
+fn a_resolver_that_stays_away_holds_up_a_new_process_for_two_windows_and_no_more() {
+    let mut node = Node::new(settings());
+    node.window();
+    let mut seen = Vec::new();
+    for tgid in 1..=5 {
+        node.run(tgid, 12, 0, 100);
+        node.spend(0, 1_000);
+        let snapshot = without_owners(&mut node);
+        let system = snapshot
+            .containers
+            .iter()
+            .find(|row| row.key == ContainerKey::System);
+        seen.push(system.map_or(0, |row| dynamic(&row.ledger).iter().sum()));
+    }
+    assert_eq!(seen, [0, 0, 3_000, 4_000, 5_000]);
+}
+
+#[test]
+fn where_nobody_resolves_nothing_waits() {
+    let mut engine = Engine::new(settings(), Arc::default());
+    engine.expect(&ReporterId::new(USAGE));
+    engine.expect_source(METER);
+    let mut node = Node {
+        engine,
+        ..Node::new(settings())
+    };
+    without_owners(&mut node);
+    node.run(1, 12, 0, 100);
+    node.spend(0, 1_000);
+    assert_eq!(dynamic(container(&without_owners(&mut node), "system")), [1_000]);
+}
+
 #[test]
 fn a_cgroup_that_gets_its_name_late_keeps_what_it_paid_before_and_no_total_falls() {
     let mut node = Node::new(settings());
@@ -458,4 +532,22 @@ fn a_probe_that_asks_for_names_stands_in_every_snapshot_as_it_stood_last() {
         1,
         "what is not said again stays"
     );
+}
+
+#[test]
+fn what_those_who_know_names_count_of_themselves_is_in_every_snapshot_as_they_said_it_last() {
+    let mut node = Node::new(settings());
+    let walks = |count| {
+        vec![Tally {
+            probe: "resolver",
+            what: "walks",
+            kind: TallyKind::Done,
+            count,
+        }]
+    };
+    for count in [1, 2] {
+        node.engine.on_tallies(walks(count));
+        assert_eq!(node.window().tallies, walks(count));
+    }
+    assert_eq!(node.window().tallies, walks(2), "a report that is late");
 }

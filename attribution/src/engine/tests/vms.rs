@@ -166,15 +166,52 @@ fn an_ended_machine_keeps_its_total_and_its_name_for_a_while_and_goes_on_when_it
 }
 
 #[test]
-fn a_kernel_thread_is_the_kernels_whatever_anybody_says() {
+fn a_kernel_thread_is_the_kernels_and_its_machines_and_nobody_elses() {
     let mut node = Node::new(settings());
-    node.machine(1, 1, "6f1c", "web"); // vhost-PID before Linux 6.4; the root cgroup holds kernel threads in this harness
+    // vhost-1 before Linux 6.4; cgroup 1 holds kernel threads in this harness.
+    node.machine(1, 12, "6f1c", "web");
+    node.machine(9, 1, "6f1c", "web");
     node.window();
-    node.run(1, 1, 0, 100 * MS);
-    node.spend(0, 1_000);
+    node.run(1, 12, 0, 100 * MS);
+    node.run(9, 1, 0, 100 * MS);
+    node.spend(0, 2_000);
     let snapshot = node.window();
     assert_eq!(dynamic(container(&snapshot, "kernel")), [1_000]);
-    assert!(snapshot.vms.is_empty());
+    assert_eq!(dynamic(container(&snapshot, "system")), [1_000]);
+    assert_eq!(vm_energy(&snapshot, "6f1c"), [2_000]);
+    assert_eq!(dynamic(&unit_total(&snapshot)), [0_u64; 0]);
+    let owner = vm(&snapshot, "6f1c").and_then(|row| row.owner.clone()).unwrap();
+    assert_eq!(
+        owner.unit.as_deref(),
+        Some("ssh.service"),
+        "the hypervisor's, not its worker's"
+    );
+}
+
+#[test]
+fn a_kernel_thread_in_a_machines_cgroup_or_a_container_is_the_kernels_alone() {
+    let mut node = Node::new(settings());
+    let of_vm = CgroupOwner {
+        vm: Some(VmId::new("6f1c")),
+        ..CgroupOwner::default()
+    };
+    node.owners.cgroups.insert(CgroupId(1), Arc::new(of_vm.clone()));
+    let in_pod = CgroupOwner {
+        vm: of_vm.vm,
+        ..CgroupOwner::clone(&owner("/kubepods/podp/b", Some("b"), Some("p")))
+    };
+    let task = TaskKey {
+        tgid: 9,
+        start_ticks: 0,
+    };
+    node.owners.tasks.insert(task, Arc::new(in_pod));
+    node.window();
+    node.run(8, 1, 0, 100 * MS);
+    node.run(9, 1, 0, 100 * MS);
+    node.spend(0, 2_000);
+    let snapshot = node.window();
+    assert_eq!(dynamic(container(&snapshot, "kernel")), [2_000]);
+    assert!(snapshot.vms.is_empty() && snapshot.pods.is_empty() && snapshot.units.is_empty());
 }
 
 /// What the host's user processes outside of containers paid: units and machines, and nothing in both.

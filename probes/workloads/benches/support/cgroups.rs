@@ -5,7 +5,7 @@ use attribution::model::{CgroupId, TaskKey, Usage};
 use probe_workloads::cgroup::{CgroupMount, CgroupMounts, Version1Mount};
 use probe_workloads::{Resolver, Roots};
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) struct Cgroups {
     mount: PathBuf,
     inside: String,
     folder: Option<tempfile::TempDir>,
+    /// What the kernel would show of the processes, and containerd's state on the host; in memory.
+    files: tempfile::TempDir,
 }
 
 impl Cgroups {
@@ -35,23 +37,19 @@ impl Cgroups {
             mount: mount.point,
             inside,
             folder: None,
+            files: in_memory(),
         };
         (resolver.held().paths > 0 && fs::create_dir_all(place.path(POD)).is_ok()).then_some(place)
     }
 
     /// Folders in memory, as many beside ours as a node has of its own.
     pub(crate) fn in_memory() -> Self {
-        let shm = Path::new("/dev/shm");
-        let folder = if shm.is_dir() {
-            tempfile::tempdir_in(shm)
-        } else {
-            tempfile::tempdir()
-        };
-        let folder = folder.unwrap();
+        let folder = in_memory();
         let place = Self {
             mount: folder.path().join("cgroup"),
             inside: String::new(),
             folder: Some(folder),
+            files: in_memory(),
         };
         fs::create_dir_all(place.path(POD)).unwrap();
         for unit in 0..100 {
@@ -74,14 +72,38 @@ impl Cgroups {
         format!("{POD}/{number:064x}")
     }
 
+    /// A container, with what containerd writes of it.
     pub(super) fn make(&self, number: u64) -> CgroupId {
-        let folder = self.path(&Self::container(number));
-        fs::create_dir(&folder).unwrap();
-        CgroupId(fs::metadata(folder).unwrap().ino())
+        let bundle = self.bundle(number);
+        fs::create_dir_all(&bundle).unwrap();
+        let notes = format!(r#"{{"annotations":{{"io.kubernetes.cri.container-name":"c{number}"}}}}"#);
+        fs::write(bundle.join("config.json"), notes).unwrap();
+        self.make_at(&Self::container(number))
     }
 
     pub(super) fn remove(&self, number: u64) {
-        fs::remove_dir(self.path(&Self::container(number))).unwrap();
+        self.remove_at(&Self::container(number));
+        fs::remove_dir_all(self.bundle(number)).unwrap();
+    }
+
+    fn bundle(&self, number: u64) -> PathBuf {
+        let tasks = "run/containerd/io.containerd.runtime.v2.task/k8s.io";
+        self.files.path().join(format!("{tasks}/{number:064x}"))
+    }
+
+    pub(crate) fn make_at(&self, path: &str) -> CgroupId {
+        let folder = self.path(path);
+        fs::create_dir_all(&folder).unwrap();
+        CgroupId(fs::metadata(folder).unwrap().ino())
+    }
+
+    pub(crate) fn remove_at(&self, path: &str) {
+        fs::remove_dir(self.path(path)).unwrap();
+    }
+
+    /// Where the runtimes' state would be.
+    pub(crate) fn host(&self) -> &Path {
+        self.files.path()
     }
 
     pub(crate) fn roots(&self, unified: bool) -> Roots {
@@ -93,10 +115,8 @@ impl Cgroups {
             controllers: vec!["cpuacct".to_owned()],
             mount: mount.clone(),
         };
-        let proc = self
-            .folder
-            .as_ref()
-            .map_or_else(|| PathBuf::from("/proc"), |folder| folder.path().join("proc"));
+        let proc = self.files.path().join("proc");
+        fs::create_dir_all(&proc).unwrap();
         Roots {
             proc,
             cgroup_mounts: CgroupMounts {
@@ -109,8 +129,11 @@ impl Cgroups {
 
     /// Writes what the kernel shows of a process in version 1.
     pub(super) fn write_process(&self, task: TaskKey, container: u64) {
-        let Some(folder) = &self.folder else { return };
-        let folder = folder.path().join(format!("proc/{}", task.tgid));
+        self.write_process_at(task, &Self::container(container), b"/bin/work\0");
+    }
+
+    pub(crate) fn write_process_at(&self, task: TaskKey, path: &str, command: &[u8]) {
+        let folder = self.files.path().join(format!("proc/{}", task.tgid));
         fs::create_dir_all(&folder).unwrap();
         let stat = format!(
             "{} (sh) S 1 1 1 0 -1 0 0 0 0 0 7 3 0 0 20 0 1 0 {} {}0 0\n",
@@ -119,10 +142,24 @@ impl Cgroups {
             "0 ".repeat(16)
         );
         fs::write(folder.join("stat"), stat).unwrap();
-        let path = Self::container(container);
         let lines = ["pids", "memory", "cpu,cpuacct", "name=systemd"]
             .map(|controllers| format!("4:{controllers}:{path}\n"));
         fs::write(folder.join("cgroup"), lines.concat()).unwrap();
+        fs::write(folder.join("cmdline"), command).unwrap();
+        let _ = symlink("/bin/work", folder.join("exe"));
+    }
+
+    pub(crate) fn remove_process(&self, task: TaskKey) {
+        let _ = fs::remove_dir_all(self.files.path().join(format!("proc/{}", task.tgid)));
+    }
+}
+
+fn in_memory() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() {
+        tempfile::tempdir_in(shm).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     }
 }
 

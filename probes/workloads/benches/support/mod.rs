@@ -5,7 +5,7 @@ mod cgroups;
 mod node;
 
 pub(crate) use cgroups::Cgroups;
-pub(crate) use node::Node;
+pub(crate) use node::{Node, resolver};
 
 use attribution::model::{
     CgroupId, Comm, CpuNanos, EventCounts, PackageId, PackageTime, TaskKey, TaskKind, TaskUsage, Usage,
@@ -126,13 +126,7 @@ impl Crowd {
     }
 
     /// The oldest go, new ones come; with `containers` as many of these.
-    pub(crate) fn births_and_deaths(
-        &mut self,
-        processes: u32,
-        containers: u32,
-        cgroups: &Cgroups,
-        unified: bool,
-    ) {
+    pub(crate) fn births_and_deaths(&mut self, processes: u32, containers: u32, cgroups: &Cgroups) {
         for _ in 0..containers {
             self.open(cgroups);
             let (number, id) = self.containers.pop_front().unwrap();
@@ -140,12 +134,12 @@ impl Crowd {
             self.rows.retain(|row| row.cgroup != id);
         }
         for _ in 0..processes {
-            self.rows.pop_front();
-            self.birth();
-            if !unified {
-                let (task, number) = (self.rows.back().unwrap().task.unwrap(), self.containers[0].0);
-                cgroups.write_process(task, number);
+            if let Some(dead) = self.rows.pop_front().and_then(|row| row.task) {
+                cgroups.remove_process(dead);
             }
+            self.birth();
+            let (task, number) = (self.rows.back().unwrap().task.unwrap(), self.containers[0].0);
+            cgroups.write_process(task, number);
         }
     }
 

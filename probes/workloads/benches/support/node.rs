@@ -1,35 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A resolver and an engine that are driven as the daemon drives them.
 
+use super::Cgroups;
 use super::thread_time;
 use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
 use attribution::model::snapshot::ContainerKey;
 use attribution::model::{
-    Component, CpuNanos, Energy, Microjoules, MonotonicNanos, PackageId, Place, Provenance, Report,
+    Component, CpuNanos, Energy, Identity, Microjoules, MonotonicNanos, PackageId, Place, Provenance, Report,
     ReporterId, Section, SourceId, TickId, Usage, Zone, ZoneReading,
 };
-use probe_workloads::{Resolver, Roots};
+use probe_workloads::{DiskNames, Resolver, RuntimesConfig, VmNames};
 use std::sync::Arc;
 use std::time::Duration;
 
 const METER: SourceId = SourceId("meter");
 
+/// A resolver with those who know names, as the daemon has it where there is no Kubernetes.
+pub(crate) fn resolver(cgroups: &Cgroups, unified: bool) -> Resolver {
+    let roots = cgroups.roots(unified);
+    let names = DiskNames::new(&RuntimesConfig {
+        host: cgroups.host().to_owned(),
+    });
+    let machines = VmNames::new(&roots.proc, &cgroups.host().join("run/libvirt"));
+    Resolver::new(roots)
+        .with(Box::new(names))
+        .with(Box::new(machines))
+}
+
 /// A resolver and an engine.
 pub(crate) struct Node {
     pub(crate) resolver: Resolver,
     pub(crate) engine: Engine,
+    pub(crate) identity: Arc<Identity>,
     tick: u64,
     system: CpuNanos,
 }
 
 impl Node {
-    pub(crate) fn new(roots: Roots, settings: Settings) -> Self {
+    pub(crate) fn new(resolver: Resolver, settings: Settings) -> Self {
         let mut engine = Engine::new(settings, Arc::default());
         engine.expect(&ReporterId::new(USAGE));
         engine.expect(&ReporterId::new(RESOLVER));
         engine.expect_source(METER);
         Self {
-            resolver: Resolver::new(roots),
+            resolver,
+            identity: Arc::default(),
             engine,
             tick: 0,
             system: CpuNanos::ZERO,
@@ -45,6 +60,7 @@ impl Node {
         let began = thread_time();
         let identity = self.resolver.resolve(&usage, boot);
         let took = thread_time() - began;
+        self.identity = Arc::clone(&identity);
         let (zone, total) = (
             Zone {
                 component: Component::Package,

@@ -163,6 +163,15 @@ impl CgroupMounts {
         }
     }
 
+    /// Whether version 1 has controllers beside version 2. A hierarchy with a name alone (`name=systemd`, which people mount
+    /// for old containers) moves nobody.
+    #[must_use]
+    pub fn is_hybrid(&self) -> bool {
+        let has_controller =
+            |v1: &Version1Mount| v1.controllers.iter().any(|name| !name.starts_with("name="));
+        self.unified.is_some() && self.version1.iter().any(has_controller)
+    }
+
     /// The version-1 mount that has this controller.
     #[must_use]
     pub fn version1_of(&self, controller: &str) -> Option<&CgroupMount> {
@@ -341,6 +350,7 @@ mod tests {
         ] {
             let mounts = CgroupMounts::parse(text.as_bytes());
             assert_eq!(mounts.mode(), mode);
+            assert_eq!(mounts.is_hybrid(), mode == Mode::Hybrid);
             let accounting = mounts.accounting();
             assert_eq!(accounting.as_ref().map(|found| found.hierarchy), hierarchy);
             if let Some(accounting) = accounting {
@@ -348,6 +358,13 @@ mod tests {
             }
             assert_eq!(mounts.notes, Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn a_named_hierarchy_alone_makes_no_hybrid() {
+        let named =
+            format!("{UNIFIED}40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n");
+        assert!(!CgroupMounts::parse(named.as_bytes()).is_hybrid());
     }
 
     #[test]
@@ -369,6 +386,17 @@ mod tests {
         let part = "5 1 0:1 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
         let mounts = CgroupMounts::parse(part.as_bytes());
         assert!(mounts.notes[0].contains("/docker/abc"), "{:?}", mounts.notes);
+    }
+
+    #[test]
+    fn of_two_mounts_that_show_as_much_the_later_one_hides_the_other() {
+        let unified = "5 1 0:1 / /one ro - cgroup2 cgroup rw\n6 1 0:1 / /two ro - cgroup2 cgroup rw\n";
+        let mounts = CgroupMounts::parse(unified.as_bytes());
+        assert_eq!(mounts.unified.unwrap().point, Path::new("/two"));
+        let version1 = "5 1 0:1 / /one ro - cgroup cgroup rw,cpu\n6 1 0:1 / /two ro - cgroup cgroup rw,cpu\n\
+            7 1 0:1 /docker/x /part ro - cgroup cgroup rw,cpu\n";
+        let mounts = CgroupMounts::parse(version1.as_bytes());
+        assert_eq!(mounts.version1_of("cpu").unwrap().point, Path::new("/two"));
     }
 
     #[test]

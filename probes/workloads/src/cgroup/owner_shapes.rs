@@ -104,7 +104,8 @@ impl IdShape {
     fn fits(self, id: &str) -> bool {
         match self {
             Self::Hex => is_hex_id(id),
-            Self::Name => is_name(id),
+            // `cri-containerd-shim.service` is the host's.
+            Self::Name => is_name(id) && !is_systemds(id),
         }
     }
 }
@@ -134,7 +135,7 @@ pub(super) fn container_in<'a>(name: &'a str, place: Place<'a>) -> Option<Hit<'a
 
 /// What only its place tells.
 fn placed<'a>(name: &'a str, stem: &'a str, place: Place<'a>) -> Option<Hit<'a>> {
-    let is_plain = is_name(name) && !is_unit(name);
+    let is_plain = is_name(name) && !is_systemds(name);
     match place {
         Place::PodFolder => is_plain.then(|| Hit::new(name, "")),
         Place::PodSlice => {
@@ -181,19 +182,22 @@ fn placed<'a>(name: &'a str, stem: &'a str, place: Place<'a>) -> Option<Hit<'a>>
 fn slice_prefix_id(name: &str) -> Option<Hit<'_>> {
     let (left, id) = name.rsplit_once(':')?;
     let (slice, prefix) = left.rsplit_once(':')?;
-    let runtime = runtime_of(prefix).filter(|_| is_name(id))?;
+    let (runtime, shape) = runtime_of(prefix)?;
+    if !shape.fits(id) {
+        return None;
+    }
     Some(Hit {
         pod: pod_of_slice(slice).flatten(),
         ..Hit::new(id, runtime)
     })
 }
 
-/// The runtime whose prefix this is, without its dash.
-fn runtime_of(word: &str) -> Option<&'static str> {
+/// The runtime whose prefix this is, without its dash, and what its ids are like.
+fn runtime_of(word: &str) -> Option<(&'static str, IdShape)> {
     PREFIXES
         .iter()
         .find(|(prefix, ..)| prefix.strip_suffix('-') == Some(word))
-        .map(|(_, runtime, _)| *runtime)
+        .map(|(_, runtime, shape)| (*runtime, *shape))
 }
 
 /// A container of systemd-nspawn: `machine-NAME.scope` with the name escaped (`machine_start_scope` in systemd's
@@ -244,7 +248,7 @@ pub(super) fn enter<'a>(name: &'a str, place: Place<'a>, is_top: bool) -> (Place
 
 fn folder<'a>(name: &'a str, place: Place<'a>, is_top: bool) -> Place<'a> {
     match (name, place) {
-        ("kubepods", _) | ("burstable" | "besteffort" | "guaranteed", Place::Kubepods) => Place::Kubepods,
+        ("kubepods", _) | ("burstable" | "besteffort", Place::Kubepods) => Place::Kubepods,
         ("docker" | "moby", _) => Place::Docker,
         // `default` is the namespace of ctr and nerdctl.
         ("k8s.io" | "default", _) if is_top => Place::Containerd,
@@ -283,6 +287,11 @@ pub(super) fn is_unit(name: &str) -> bool {
     UNITS
         .iter()
         .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+}
+
+/// A unit or a slice: no runtime calls a container so.
+fn is_systemds(name: &str) -> bool {
+    is_unit(name) || name.ends_with(".slice")
 }
 
 fn is_hex_id(id: &str) -> bool {

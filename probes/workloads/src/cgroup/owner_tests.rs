@@ -29,6 +29,7 @@ fn fill(text: &str) -> String {
 const CONTAINERS: &str = r"
 # moby daemon/oci_linux.go: PARENT/ID with cgroupfs, SLICE:docker:ID with systemd; the first ran with dockerd 20.10.24
 /docker/{A}  {A} docker - -
+/moby/{A}  {A} docker - -
 /system.slice/docker-{A}.scope  {A} docker - -
 # rootless dockerd, docs.docker.com/engine/security/rootless: the user's own manager
 /user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope  {A} docker - -
@@ -46,6 +47,7 @@ const CONTAINERS: &str = r"
 /system.slice/cri-containerd-abc0123.scope  abc0123 containerd - -
 /system.slice/containerd.service/kubepods-burstable-pod{UID_}.slice:cri-containerd:{A}  {A} containerd {UID} -
 /kubepods-besteffort-pod{UID_}.slice:cri-containerd:{A}  {A} containerd {UID} -
+/kubepods/pod{UID2}/kubepods-pod{UID_}.slice:cri-containerd:{A}  {A} containerd {UID} -
 # nerdctl pkg/cmd/container: SLICE:nerdctl:ID
 /system.slice/nerdctl-{A}.scope  {A} containerd - -
 /user.slice/user-1000.slice/user@1000.service/user.slice/nerdctl-{A}.scope  {A} containerd - -
@@ -57,6 +59,9 @@ const CONTAINERS: &str = r"
 /kubepods/burstable/pod{STATIC}/{A}  {A} - {STATIC} -
 /kubepods/burstable/pod{UID}/crio-{A}  {A} cri-o {UID} -
 /kubepods/burstable/pod{UID}/web  web - {UID} -
+# a folder of one's own: --cgroup-parent (GitHub's runner has /actions_job), runc without any runtime above it
+/actions_job/{A}  {A} - - -
+/{A}/init.scope  {A} - - -
 # kubelet, systemd driver
 /kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope  {A} containerd {UID} -
 /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/cri-containerd-{A}.scope  {A} containerd {UID} -
@@ -64,6 +69,7 @@ const CONTAINERS: &str = r"
 /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{STATIC}.slice/cri-containerd-{A}.scope  {A} containerd {STATIC} -
 /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/isulad-{A}.scope  {A} - {UID} -
 /kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{UID_}.slice/cri-containerd-{A}.scope  {A} containerd {UID} -
+/my\x2droot.slice/my\x2droot-kubepods.slice/my\x2droot-kubepods-pod{UID_}.slice/cri-containerd-{A}.scope  {A} containerd {UID} -
 # CRI-O internal/config/cgmgr; crun's folder inside (run.oci.systemd.subgroup)
 /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/crio-{A}.scope  {A} cri-o {UID} -
 /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/crio-{A}.scope/container  {A} cri-o {UID} -
@@ -96,10 +102,12 @@ const CONTAINERS: &str = r"
 /machine.slice/machine-a.slice/machine-web.scope/payload  web systemd-nspawn - -
 # libvirt's LXC driver, virDomainGenerateMachineName and virCgroupNewMachine
 /machine.slice/machine-lxc\x2d1234\x2dweb.scope  lxc-1234-web libvirt-lxc - -
+/machine.slice/machine-lxc\x2dmy\x2dweb.scope  lxc-my-web systemd-nspawn - -
 /machine/lxc-1234-web.libvirt-lxc  lxc-1234-web libvirt-lxc - -
 # Slurm: version 1 (src/plugins/cgroup/v1; with --enable-multiple-slurmd), version 2 (slurm.schedmd.com/cgroup_v2.html)
 /slurm/uid_2101171/job_280678/step_interactive/task_0  job_280678 slurm - step_interactive
 /slurm/uid_1000/job_5  job_5 slurm - -
+/slurm/uid_1000/job_5/step_  job_5 slurm - -
 /slurm_node1/uid_1000/job_5/step_batch  job_5 slurm - step_batch
 /system.slice/slurmstepd.scope/job_1392969/step_0/user/task_0  job_1392969 slurm - step_0
 /system.slice/slurmstepd.scope/job_5/step_0/slurm  job_5 slurm - step_0
@@ -110,12 +118,15 @@ const CONTAINERS: &str = r"
 /nomad.slice/share.slice/{UID}.web.scope  {UID}.web nomad - -
 /nomad.slice/reserve.slice/{UID}.my-task.scope  {UID}.my-task nomad - -
 /nomad/{UID}.web  {UID}.web nomad - -
+/nomad/share/{UID}.web  {UID}.web nomad - -
+/nomad/reserve/{UID}.web  {UID}.web nomad - -
 /nomad.slice/share.slice/docker-{A}.scope  {A} docker - -
 # Mesos docs/nested-container-and-task-group.md, --cgroups_root=mesos
 /mesos/{UID}  {UID} mesos - -
 /mesos/{UID}/mesos/{UID2}  {UID} mesos - {UID2}
 # guardian guardiancmd/server.go: garden[-TAG][/good|/bad]/HANDLE; an instance of Cloud Foundry
 /garden/{UID}  {UID} garden - -
+/garden/bad/{UID}  {UID} garden - -
 /system.slice/runc-bpm-garden.scope/garden-1/good/f2b6e5a4-3c1d-4f2a-5b1e-9d3a  f2b6e5a4-3c1d-4f2a-5b1e-9d3a garden - -
 # nested: Docker in Docker, systemd in a container, kind, Kubernetes in a pod, Incus in LXC, Docker in nspawn, Slurm in a pod
 /docker/{A}/docker/{B}  {A} docker - {B}
@@ -126,6 +137,7 @@ const CONTAINERS: &str = r"
 /system.slice/docker-{A}.scope/system.slice/docker-{B}.scope  {A} docker - {B}
 /docker/{A}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/cri-containerd-{B}.scope  {A} docker - {B}
 /docker/{A}/kubelet/kubepods/besteffort/pod{UID}/{B}  {A} docker - {B}
+/kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope/system.slice/kubepods.slice/kubepods-pod{STATIC}.slice/cri-containerd-{B}.scope  {A} containerd {UID} {B}
 /kubepods/burstable/pod{UID}/{A}/kubepods/pod{STATIC}/{B}  {A} - {UID} {B}
 /kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope/init.scope  {A} containerd {UID} -
 /kubepods.slice/kubepods-pod{UID_}.slice/cri-containerd-{A}.scope/docker/{B}/init.scope  {A} containerd {UID} {B}
@@ -159,6 +171,10 @@ const OTHERS: &str = r"
 /system.slice/docker-compose.scope  docker-compose.scope system.slice -
 /system.slice/docker-web.service  docker-web.service system.slice -
 /system.slice/crio-wipe.service  crio-wipe.service system.slice -
+/system.slice/cri-containerd-shim.service  cri-containerd-shim.service system.slice -
+/system.slice/cri-containerd-web.slice  - cri-containerd-web.slice -
+/system.slice/docker-{A}.service  docker-{A}.service system.slice -
+/system.slice:docker:web  - - -
 /system.slice/libpod-web.scope  libpod-web.scope system.slice -
 /system.slice/machine-web.scope  machine-web.scope system.slice -
 /user.slice/user-1000.slice/user@1000.service/app.slice/docker-x.service  docker-x.service user-1000.slice -
@@ -168,6 +184,10 @@ const OTHERS: &str = r"
 /user.slice/user-1000.slice/user@1000.service/user.slice/apptainer-4242.scope  apptainer-4242.scope user-1000.slice -
 /machine.slice/machine-.scope  machine-.scope machine.slice -
 /machine.slice/web.service  web.service machine.slice -
+/machine.slice/other.slice/machine-web.scope  machine-web.scope other.slice -
+/machine.slice/machine-a/machine-web.scope  machine-web.scope machine.slice -
+/machine/.libvirt-lxc  - - -
+/a/machine/lxc-1234-web.libvirt-lxc  - - -
 /machine.slice/systemd-nspawn@.service  systemd-nspawn@.service machine.slice -
 # machines: libvirt (the second with its own folders), Cloud Hypervisor, systemd-vmspawn (src/vmspawn/vmspawn-scope.c), no systemd
 /machine.slice/machine-qemu\x2d1\x2dweb.scope  machine-qemu-1-web.scope machine.slice -
@@ -190,21 +210,37 @@ const OTHERS: &str = r"
 /slurm/system  - - -
 # what is around containers, and what only looks like one
 /kubepods/burstable/pod{UID}  - - {UID}
+/kubepods/burstable/pod{UID}/.x  - - {UID}
+/kubepods/pod/web  - - -
+/kubepods.slice/kubepods-pod{UID_}.slice/kubepods/pod{UID2}  - kubepods-pod{UID_}.slice {UID2}
+/.slice  - - -
+/kubepods.slice/kubepods-pod.slice/isulad-{A}.scope  isulad-{A}.scope kubepods-pod.slice -
+/kubepods.slice/kubepods-pod{UID_}.slice/isulad-{A}  - kubepods-pod{UID_}.slice {UID}
+/kubepods.slice/kubepods-pod{UID_}.slice/isulad-web.scope  isulad-web.scope kubepods-pod{UID_}.slice {UID}
 /kubepods.slice/kubepods-burstable.slice  - kubepods-burstable.slice -
 /libpod_parent/{B}  - - -
 /slurm/uid_1000  - - -
 /slurm/uid_x/job_5  - - -
+/slurm/uid_/job_5  - - -
+/slurm/uid_1000/job_  - - -
 /system.slice/slurmstepd.scope/job_x  slurmstepd.scope system.slice -
 /a/slurm/uid_1000/job_5  - - -
 /job_5/step_0  - - -
 /system.slice/job_5  - system.slice -
 /nomad.slice/share.slice/web.scope  web.scope share.slice -
 /mesos/web  - - -
+/mesos/gggggggg-9d3b-4e55-8a21-6b7c8d9e0f1a  - - -
+/a/mesos/{UID}  - - -
+/nomad/{UID}.  - - -
 /garden/web  - - -
 /ecs/task/web  - - -
+/ecs/task/task-x  - - -
+/a/ecs/task/task-1  - - -
 /lxc  - - -
 /default  - - -
 /default/foo.service  foo.service - -
+/default/system.slice  - system.slice -
+/lxc/.x  - - -
 /a/default/web  - - -
 /poddle/podx/y  - - -
 /docker  - - -

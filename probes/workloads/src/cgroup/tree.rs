@@ -94,8 +94,17 @@ impl Tree {
             caught.walked = Some(self.paths.walk(mount, &mut caught));
             self.stale = false;
         }
-        self.paths
-            .apply(&mut changes, &mut |below| id_at(mount, below), &mut caught);
+        let mut is_hidden = false;
+        let mut id_of = |below: &str| {
+            let id = id_at(mount, below);
+            // Bytes that are no text cannot be looked up by the text that stands for them.
+            is_hidden |= id.is_none() && below.contains(char::REPLACEMENT_CHARACTER);
+            id
+        };
+        self.paths.apply(&mut changes, &mut id_of, &mut caught);
+        if is_hidden && caught.walked.is_none() {
+            caught.walked = Some(self.paths.walk(mount, &mut caught));
+        }
         // Room for a usual tick; what a storm needed is given back.
         changes.shrink_to(256);
         self.changes = changes;
@@ -122,8 +131,7 @@ impl Tree {
 
 fn id_at(mount: &CgroupMount, below: &str) -> Option<CgroupId> {
     let folder = mount.point.join(below.trim_start_matches('/'));
-    let metadata = std::fs::symlink_metadata(folder).ok()?;
-    metadata.is_dir().then(|| CgroupId(metadata.ino()))
+    Some(CgroupId(std::fs::symlink_metadata(folder).ok()?.ino()))
 }
 
 /// The map without the kernel.
@@ -423,6 +431,78 @@ mod tests {
         assert_eq!((paths.below(a), paths.below(id("/c"))), (Some("/a"), Some("/c")));
         paths.walk(&mount, &mut caught);
         assert_eq!((paths.known.len(), paths.gone.len(), caught.new), (4, 1, 4));
+    }
+
+    #[test]
+    fn no_more_living_ones_are_held_than_a_walk_looks_at() {
+        let mut paths = paths();
+        let mut caught = Caught::default();
+        for id in 2..=WALK_DIRECTORIES {
+            paths.insert(CgroupId(id), String::new(), &mut caught);
+        }
+        assert!(!paths.insert(CgroupId(u64::MAX), "/late".to_owned(), &mut caught));
+        assert_eq!((paths.below(CgroupId(u64::MAX)), caught.refused), (None, 1));
+        // One of those that are known may be told of again, and one that goes makes room.
+        paths.insert(CgroupId(2), "/again".to_owned(), &mut caught);
+        assert_eq!((paths.below(CgroupId(2)), caught.refused), (Some("/again"), 1));
+        let mut went = vec![change(CgroupId::ROOT, "again", Some(CgroupId(2)))];
+        paths.apply(&mut went, &mut |_| None, &mut caught);
+        assert!(paths.insert(CgroupId(u64::MAX), "/late".to_owned(), &mut caught));
+    }
+
+    #[test]
+    fn an_end_that_is_told_twice_or_without_a_number_counts_once_or_not() {
+        let mut paths = paths();
+        let mut caught = Caught::default();
+        paths.insert(CgroupId(7), "/a".to_owned(), &mut caught);
+        for _ in 0..3 {
+            let mut changes = vec![change(CgroupId::ROOT, "a", Some(CgroupId(7)))];
+            // Nobody knows where it was: it has a path already.
+            changes.push(change(CgroupId(99), "a", Some(CgroupId(7))));
+            let nameless = change(CgroupId(99), "b", Some(CgroupId(0)));
+            changes.push(Change { id: None, ..nameless });
+            paths.apply(&mut changes, &mut |_| None, &mut caught);
+        }
+        assert_eq!((paths.gone.len(), paths.late.len(), caught.unplaced), (1, 0, 0));
+    }
+
+    #[test]
+    fn one_that_was_taken_for_gone_and_is_there_again_stays_whatever_goes() {
+        let (mut paths, mut caught) = (paths(), Caught::default());
+        let back = CgroupId(7);
+        paths.insert(back, "/back".to_owned(), &mut caught);
+        let mut went = vec![change(CgroupId::ROOT, "back", Some(back))];
+        paths.apply(&mut went, &mut |_| None, &mut caught);
+        let mut came = vec![change(CgroupId::ROOT, "back", None)];
+        paths.apply(&mut came, &mut |_| Some(back), &mut caught);
+        for id in 0..2 * u64::try_from(GONE).unwrap() {
+            let mut went = vec![change(CgroupId::ROOT, "x", Some(CgroupId(100 + id)))];
+            paths.apply(&mut went, &mut |_| None, &mut caught);
+        }
+        assert_eq!(paths.below(back), Some("/back"));
+    }
+
+    #[test]
+    fn a_walk_that_finds_one_again_takes_it_from_those_that_are_gone() {
+        let (dir, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mount = CgroupMount {
+            point: dir.path().to_owned(),
+            root: "/".to_owned(),
+        };
+        let (mut paths, mut caught) = (Paths::default(), Caught::default());
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        let (here, there) = (dir.path().join("a"), away.path().join("a"));
+        for (from, to, gone) in [
+            (None, None, 0),
+            (Some(&here), Some(&there), 1),
+            (Some(&there), Some(&here), 0),
+        ] {
+            if let (Some(from), Some(to)) = (from, to) {
+                std::fs::rename(from, to).unwrap();
+            }
+            paths.walk(&mount, &mut caught);
+            assert_eq!((paths.known.len(), paths.gone.len()), (2, gone));
+        }
     }
 
     proptest! {

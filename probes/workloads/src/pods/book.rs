@@ -73,7 +73,9 @@ impl Book {
     /// Takes the end of a pod, with what it was last: the ids of its containers may be in there and nowhere before.
     pub(super) fn remove(&mut self, pod: &Pod, now: Duration) -> bool {
         let is_new = self.enter(pod, now);
-        if let Some(uid) = rules::uid_in_paths(pod) {
+        if let Some(uid) = rules::uid_in_paths(pod)
+            && self.is_of(&uid, pod)
+        {
             self.leave(uid, now);
         }
         self.forget(now) || is_new
@@ -85,6 +87,10 @@ impl Book {
         };
         let mut known = rules::known(pod, &self.wanted);
         let before = self.pods.get(&uid);
+        // Whoever may make a pod may write a mirror's annotation on it, and with it another pod's UID.
+        if known.is_mirror && before.is_some_and(|before| !before.is_mirror) {
+            return false;
+        }
         if before.is_none() && self.pods.len() >= MOST_PODS {
             self.refused += 1;
             return false;
@@ -92,6 +98,7 @@ impl Book {
         // Who compares addresses sees what stayed the same.
         if let Some(before) = before {
             if **before == known {
+                self.stay(&uid, known.is_over);
                 return false;
             }
             reuse(&mut known, before);
@@ -101,9 +108,22 @@ impl Book {
         if is_over {
             self.leave(uid, now);
         } else {
-            self.gone.retain(|(of, _)| *of != uid);
+            self.stay(&uid, false);
         }
         true
+    }
+
+    /// A pod that was missing is there again: in a list from a server that was behind it was not.
+    fn stay(&mut self, uid: &PodUid, is_over: bool) {
+        if !is_over {
+            self.gone.retain(|(of, _)| of != uid);
+        }
+    }
+
+    /// Whether the entry is this pod's and not that of one whose UID it wears.
+    fn is_of(&self, uid: &PodUid, pod: &Pod) -> bool {
+        let known = self.pods.get(uid);
+        known.is_some_and(|known| known.is_mirror == rules::is_mirror(pod))
     }
 
     fn leave(&mut self, uid: PodUid, now: Duration) {

@@ -3,6 +3,7 @@
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct KubernetesConfig {
     pub labels: Labels,
     /// How long a container waits for its name before it is shown without one, 1 s to 10 min.
     pub wait: Wait,
+    /// How long it waits at most while nobody can be asked, 1 s to 1 day; never shorter than `wait`.
+    pub wait_away: WaitAway,
     /// The kubelet, for `mode = "kubelet"`.
     pub kubelet: KubeletConfig,
 }
@@ -47,6 +50,8 @@ impl Default for KubernetesConfig {
             labels: Labels::default(),
             // A kubelet tells the API server of a started container within a second or two, under load within ten.
             wait: Wait(Duration::from_secs(30)),
+            // Control planes are upgraded in five to ten minutes.
+            wait_away: WaitAway(Duration::from_secs(900)),
             kubelet: KubeletConfig::default(),
         }
     }
@@ -112,7 +117,17 @@ impl<'de> Deserialize<'de> for Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait(pub Duration);
 
+/// A duration from 1 s to 1 day, as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitAway(pub Duration);
+
 impl Serialize for Wait {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl Serialize for WaitAway {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&humantime::format_duration(self.0))
     }
@@ -120,15 +135,30 @@ impl Serialize for Wait {
 
 impl<'de> Deserialize<'de> for Wait {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        const ALLOWED: &str = "not such a duration, expected one from 1s to 10m, such as \"30s\"";
-        let text = String::deserialize(from).map_err(|_other_type| D::Error::custom(ALLOWED))?;
-        match humantime::parse_duration(&text) {
-            Ok(wait) if (1..=600).contains(&wait.as_secs()) && wait <= Duration::from_secs(600) => {
-                Ok(Self(wait))
-            }
-            _ => Err(D::Error::custom(ALLOWED)),
-        }
+        duration(from, 600)
+            .ok_or_else(|| {
+                D::Error::custom("not such a duration, expected one from 1s to 10m, such as \"30s\"")
+            })
+            .map(Self)
     }
+}
+
+impl<'de> Deserialize<'de> for WaitAway {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        duration(from, 86_400)
+            .ok_or_else(|| {
+                D::Error::custom("not such a duration, expected one from 1s to 1day, such as \"15m\"")
+            })
+            .map(Self)
+    }
+}
+
+/// A duration from one second to so many.
+fn duration<'de, D: Deserializer<'de>>(from: D, most: u64) -> Option<Duration> {
+    let wait = humantime::parse_duration(&String::deserialize(from).ok()?).ok()?;
+    (Duration::from_secs(1)..=Duration::from_secs(most))
+        .contains(&wait)
+        .then_some(wait)
 }
 
 /// Names of labels: a list, or text with commas, because the environment has no lists.
@@ -146,7 +176,7 @@ impl<'de> Deserialize<'de> for Labels {
         }
         const ALLOWED: &str =
             "no list of labels, expected at most 32 names such as [\"app\", \"app.kubernetes.io/part-of\"]";
-        let names = match Given::deserialize(from).map_err(|_other_type| D::Error::custom(ALLOWED))? {
+        let mut names = match Given::deserialize(from).map_err(|_other_type| D::Error::custom(ALLOWED))? {
             Given::List(names) => names,
             Given::Text(text) if text.trim().is_empty() => Vec::new(),
             Given::Text(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
@@ -154,6 +184,9 @@ impl<'de> Deserialize<'de> for Labels {
         if names.len() > MOST_LABELS || names.iter().any(|name| !is_label(name)) {
             return Err(D::Error::custom(ALLOWED));
         }
+        // Each once: they are keys of one object in the JSON.
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
         Ok(Self(names))
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn follow(
             Err(failure) => {
                 client = None;
                 desk.failed(&failure);
-                sleep(backoff.failed(chance())).await;
+                sleep(backoff.failed_for(failure.retry, chance())).await;
             }
         }
     }

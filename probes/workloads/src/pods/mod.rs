@@ -9,6 +9,8 @@
 mod access;
 mod api;
 mod book;
+mod changes;
+mod clock;
 mod config;
 mod desk;
 mod kubelet;
@@ -20,10 +22,10 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use config::{KubeletConfig, KubernetesConfig, Labels, Mode, Port, Wait};
+pub use config::{KubeletConfig, KubernetesConfig, Labels, Mode, Port, Wait, WaitAway};
 pub use plan::PodsError;
 
-use crate::resolver::Namer;
+use crate::resolver::{Namer, Tallies};
 use access::Patience;
 use attribution::model::{Identity, Usage};
 use desk::{Desk, Known, State};
@@ -90,7 +92,7 @@ impl PodNames {
             told,
             nudge,
             known: Known::default(),
-            naming: Naming::new(section.wait.0),
+            naming: Naming::new(section.wait.0, section.wait_away.0),
         })
     }
 }
@@ -127,5 +129,10 @@ impl Namer for PodNames {
         if self.naming.name(&self.known, is_news, usage, identity, now) {
             self.nudge.notify_one();
         }
+    }
+
+    fn count(&self, tallies: &mut Tallies) {
+        self.told.borrow().count(tallies);
+        self.naming.count(tallies);
     }
 }

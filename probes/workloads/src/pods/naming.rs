@@ -2,9 +2,12 @@
 //! Who gets which name, and who waits for one: owns the containers of pods that were seen, since when, and what they were
 //! told. Pure: table, identity and moment are arguments.
 //!
-//! A container is awaited, and so is not shown, from the moment that it is seen until its names are known, but no longer
-//! than the configured wait. In that time its energy is counted under its id, so that it is shown once, under its name,
-//! with all of it. Who waited in vain is shown without names. If these come later after all (a server that was away
+//! A container is awaited, and so is not shown, from the moment that it is seen until its names are known. In that time its
+//! energy is counted under its id, so that it is shown once, under its name, with all of it. The wait runs while somebody
+//! is there who would know, and who was heard since the container was first seen, or who says no in a way that only people
+//! change (no right, no token, another certificate). While the server is away it stands still, up to a second, longer
+//! limit: what is missing then comes with the server, and a series without names would be followed by a second one.
+//! Who waited in vain is shown without names. If these come later after all (a server that was away
 //! when the daemon began, a role that was granted late), it gets them then: its first series ends in the same scrape in
 //! which the other begins, at the same total, and never are there both. Leaving it without a name for its whole life, which
 //! may be months, would be the worse of the two.
@@ -12,9 +15,12 @@
 //! A container that ended before its name was known waits on: it may have run for a second.
 
 use super::book::Pods;
-use super::desk::{Known, State};
+use super::changes::{apply, change};
+use super::clock::Clock;
+use super::desk::{Known, PROBE, State};
+use crate::resolver::Tallies;
 use attribution::model::{
-    Awaited, CgroupOwner, Comm, ContainerFacts, ContainerId, Identity, PodFacts, PodUid, Usage,
+    Awaited, CgroupOwner, Comm, ContainerFacts, ContainerId, Identity, PodFacts, PodUid, TallyKind, Usage,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -38,6 +44,10 @@ const MOST: usize = 16_384;
 struct Seen {
     pod: PodUid,
     since: Duration,
+    /// Answers that had been heard before.
+    answers: u64,
+    /// The clock of the wait when the first answer after that was heard.
+    from: Option<Duration>,
     /// The look that last saw it among the owners.
     look: u64,
     /// It was given what there is to give, at a look before.
@@ -57,6 +67,9 @@ struct Given {
 #[derive(Debug)]
 pub(super) struct Naming {
     wait: Duration,
+    /// The limit for whoever waits while nobody can be asked.
+    longest: Duration,
+    clock: Clock,
     seen: HashMap<ContainerId, Seen>,
     look: u64,
     /// What was left behind. It is another as soon as anybody changes it.
@@ -69,12 +82,16 @@ pub(super) struct Naming {
     sandbox: Arc<ContainerFacts>,
     nudged: HashSet<PodUid>,
     next_nudge: Duration,
+    /// Containers that found no room at the last look.
+    unremembered: u64,
 }
 
 impl Naming {
-    pub(super) fn new(wait: Duration) -> Self {
+    pub(super) fn new(wait: Duration, away: Duration) -> Self {
         Self {
             wait,
+            longest: away.max(wait),
+            clock: Clock::default(),
             seen: HashMap::new(),
             look: 0,
             left: Weak::new(),
@@ -88,6 +105,7 @@ impl Naming {
             }),
             nudged: HashSet::new(),
             next_nudge: Duration::ZERO,
+            unremembered: 0,
         }
     }
 
@@ -105,7 +123,8 @@ impl Naming {
         if is_same && !is_news && self.due.is_none_or(|due| now < due) {
             return false;
         }
-        self.see(identity, now);
+        self.clock.pass(known.state.wait_runs(), now);
+        self.see(known, identity, now);
         self.find_sandboxes(known, usage, identity, now);
         let given = self.give(known, now);
         self.hand_over(given, identity);
@@ -115,8 +134,9 @@ impl Naming {
     }
 
     /// Takes note of who is there, and lets those go who are not and need nothing more.
-    fn see(&mut self, identity: &Identity, now: Duration) {
+    fn see(&mut self, known: &Known, identity: &Identity, now: Duration) {
         self.look += 1;
+        self.unremembered = 0;
         for owner in identity.cgroups.values().chain(identity.tasks.values()) {
             let (Some(container), Some(pod)) = (&owner.container, &owner.pod) else {
                 continue;
@@ -127,18 +147,41 @@ impl Naming {
                 let seen = Seen {
                     pod: pod.clone(),
                     since: now,
+                    answers: known.answers,
+                    from: None,
                     look: self.look,
                     told: false,
                     is_sandbox: false,
                 };
                 self.seen.insert(container.clone(), seen);
+            } else {
+                self.unremembered += 1;
             }
         }
-        let (look, wait, is_full) = (self.look, self.wait, self.seen.len() >= MOST);
-        self.seen.retain(|_, seen| {
-            let waits = !seen.told && now.saturating_sub(seen.since) < wait;
+        for seen in self.seen.values_mut() {
+            if seen.from.is_none() && (known.answers > seen.answers || known.state.is_no()) {
+                seen.from = Some(self.clock.shows);
+            }
+        }
+        let (look, is_full) = (self.look, self.seen.len() >= MOST);
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.retain(|_, seen| {
+            let waits = !seen.told && now < self.over(seen, now);
             seen.look == look || (waits && !is_full)
         });
+        self.seen = seen;
+    }
+
+    /// How long it waited while somebody was there who would know.
+    fn waited(&self, seen: &Seen) -> Duration {
+        let from = seen.from.unwrap_or(self.clock.shows);
+        self.clock.shows.saturating_sub(from)
+    }
+
+    /// When its wait is over if the clock runs from now on. Where it does not, a look then finds that out.
+    fn over(&self, seen: &Seen, now: Duration) -> Duration {
+        let left = self.wait.saturating_sub(self.waited(seen));
+        (seen.since + self.longest).min(now + left)
     }
 
     /// Finds out which of those without a status holds its pod's namespaces: one whose processes are all called `pause`,
@@ -148,13 +191,8 @@ impl Naming {
         if known.state != State::Current {
             return;
         }
-        let has_one: HashSet<PodUid> = {
-            let sandboxes = self
-                .seen
-                .values()
-                .filter(|seen| seen.is_sandbox && seen.look == self.look);
-            sandboxes.map(|seen| seen.pod.clone()).collect()
-        };
+        let sandboxes = self.seen.values().filter(|seen| seen.is_sandbox);
+        let has_one: HashSet<PodUid> = sandboxes.map(|seen| seen.pod.clone()).collect();
         let mut first: HashMap<PodUid, (bool, Duration, ContainerId)> = HashMap::new();
         for (id, seen) in &self.seen {
             let age = now.saturating_sub(seen.since);
@@ -163,7 +201,7 @@ impl Naming {
                 continue;
             }
             let pauses = only_pauses(usage, identity, id);
-            if !pauses && age < self.wait {
+            if !pauses && self.waited(seen) < self.wait {
                 continue;
             }
             let candidate = (!pauses, seen.since, id.clone());
@@ -183,23 +221,28 @@ impl Naming {
     fn give(&mut self, known: &Known, now: Duration) -> Given {
         let mut given = Given::default();
         self.due = None;
-        for (id, seen) in &mut self.seen {
-            let over = seen.since + self.wait;
+        let mut all = std::mem::take(&mut self.seen);
+        for (id, seen) in &mut all {
+            let over = self.over(seen, now);
             let pod = known.pod(&seen.pod);
             if let Some(pod) = pod {
                 given.pods.insert(seen.pod.clone(), Arc::clone(&pod.facts));
             }
             let named = pod.and_then(|pod| pod.container(id));
-            let container = named.or_else(|| (pod.is_some() && seen.is_sandbox).then_some(&self.sandbox));
+            let container = named.or_else(|| seen.is_sandbox.then_some(&self.sandbox));
             if let Some(container) = container {
                 given.containers.insert(id.clone(), Arc::clone(container));
                 seen.told = true;
                 continue;
             }
+            if seen.told {
+                // Its row keeps the name that it had: its pod is long deleted, and it does not die.
+                continue;
+            }
             let settled = seen.since + SETTLED;
             let missed = seen.since + MISSED;
-            let next = [settled, missed, over].into_iter().find(|at| *at > now);
-            self.due = [self.due, next].into_iter().flatten().min();
+            let next = [settled, missed, over].into_iter().filter(|at| *at > now);
+            self.due = next.chain(self.due).min();
             if now < over {
                 given.awaited.containers.insert(id.clone());
                 if pod.is_none() {
@@ -207,6 +250,7 @@ impl Naming {
                 }
             }
         }
+        self.seen = all;
         given
     }
 
@@ -249,6 +293,18 @@ impl Naming {
         }
     }
 
+    /// What it counts; see [`crate::resolver::Namer`].
+    pub(super) fn count(&self, tallies: &mut Tallies) {
+        let whole = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let held = [
+            ("containers", whole(self.seen.len())),
+            ("containers not remembered", self.unremembered),
+            ("containers awaited", whole(self.awaited.containers.len())),
+            ("pods awaited", whole(self.awaited.pods.len())),
+        ];
+        tallies.add(PROBE, TallyKind::Held, &held);
+    }
+
     /// Whether a look is due for a pod that runs here and is not in the table. One look for each pod.
     fn nudge(&mut self, pods: &Pods, now: Duration) -> bool {
         let missing = |seen: &&Seen| seen.look == self.look && !pods.contains_key(&seen.pod);
@@ -281,37 +337,4 @@ fn only_pauses(usage: &Usage, identity: &Identity, id: &ContainerId) -> bool {
         .map(|row| row.comm)
         .peekable();
     comms.peek().is_some() && comms.all(|comm| comm == pause)
-}
-
-/// Entries to write (`Some`) and to take away (`None`): those that we gave before and give no more.
-fn change<K, V>(
-    now: &HashMap<K, Arc<V>>,
-    wanted: &HashMap<K, Arc<V>>,
-    given: &HashSet<K>,
-) -> Vec<(K, Option<Arc<V>>)>
-where
-    K: Clone + Eq + std::hash::Hash,
-    V: PartialEq,
-{
-    let to_write = wanted
-        .iter()
-        .filter(|(key, value)| {
-            now.get(*key)
-                .is_none_or(|is| !Arc::ptr_eq(is, value) && is != *value)
-        })
-        .map(|(key, value)| (key.clone(), Some(Arc::clone(value))));
-    let to_take = given
-        .iter()
-        .filter(|key| !wanted.contains_key(*key) && now.contains_key(*key))
-        .map(|key| (key.clone(), None));
-    to_write.chain(to_take).collect()
-}
-
-fn apply<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, Arc<V>>, changes: Vec<(K, Option<Arc<V>>)>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => map.insert(key, value),
-            None => map.remove(&key),
-        };
-    }
 }

@@ -23,6 +23,12 @@ impl Backoff {
         jittered(self.wait, random)
     }
 
+    /// Another failure, after which the server asks to be left alone for so long; it is not alone in asking.
+    pub(super) fn failed_for(&mut self, asked: Option<Duration>, random: u64) -> Duration {
+        let wait = self.failed(random);
+        asked.map_or(wait, |asked| wait.max(asked + jittered(FIRST, random)))
+    }
+
     /// It works again.
     pub(super) const fn succeeded(&mut self) {
         self.wait = Duration::ZERO;
@@ -52,6 +58,14 @@ mod tests {
             assert_eq!(most.failed(1_023), wait);
             assert_eq!(least.failed(0), wait / 2);
         }
+        let asked = Some(Duration::from_secs(60));
+        assert_eq!(most.failed_for(asked, 0), Duration::from_millis(60_500));
+        assert_eq!(
+            most.failed_for(Some(FIRST), 1_023),
+            LONGEST,
+            "never less than without"
+        );
+        assert_eq!(most.failed_for(None, 1_023), LONGEST);
         most.succeeded();
         assert_eq!(most.failed(1_023), FIRST);
     }

@@ -22,6 +22,8 @@ pub(super) struct KnownPod {
     pub(super) containers: Vec<(ContainerId, Arc<ContainerFacts>)>,
     /// Whether all of its containers have ended for good.
     pub(super) is_over: bool,
+    /// Whether it is the copy of one that a kubelet made from a file.
+    pub(super) is_mirror: bool,
 }
 
 impl KnownPod {
@@ -33,12 +35,21 @@ impl KnownPod {
 
 /// The UID by which cgroup paths know a pod; `None` for what is no pod. A kubelet that makes a pod from a file calls it by
 /// a hash of that file, and the API server knows it as a copy ("mirror") with another UID and that hash as an annotation.
+/// In the kubelet's own list the hash is the UID. The annotation `kubernetes.io/config.hash` alone says nothing: it goes
+/// along when somebody copies a manifest.
 pub(super) fn uid_in_paths(pod: &Pod) -> Option<PodUid> {
-    let meta = &pod.metadata;
-    let annotations = meta.annotations.as_ref();
-    let of_file = annotations.and_then(|of| of.mirror.as_deref().or(of.hash.as_deref()));
-    let uid = of_file.filter(|uid| !uid.is_empty()).unwrap_or(meta.uid.as_str());
+    let uid = mirrored(pod).unwrap_or(pod.metadata.uid.as_str());
     (!uid.is_empty()).then(|| PodUid::new(uid))
+}
+
+/// Whether a pod is such a copy.
+pub(super) fn is_mirror(pod: &Pod) -> bool {
+    mirrored(pod).is_some()
+}
+
+fn mirrored(pod: &Pod) -> Option<&str> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    annotations.mirror.as_deref().filter(|uid| !uid.is_empty())
 }
 
 /// What is to be remembered of a pod.
@@ -62,6 +73,7 @@ pub(super) fn known(pod: &Pod, wanted: &Labels) -> KnownPod {
             labels: kept.collect(),
         }),
         containers: containers(pod),
+        is_mirror: is_mirror(pod),
         is_over: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
     }
 }

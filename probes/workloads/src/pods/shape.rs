@@ -46,14 +46,12 @@ pub(super) struct Meta {
     pub(super) owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Those annotations that a kubelet writes on a pod that it made from a file.
+/// The annotation that a kubelet writes on the copy of a pod that it made from a file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Annotations {
     #[serde(rename = "kubernetes.io/config.mirror")]
     pub(super) mirror: Option<String>,
-    #[serde(rename = "kubernetes.io/config.hash")]
-    pub(super) hash: Option<String>,
 }
 
 /// `OwnerReference`.
@@ -169,6 +167,38 @@ pub(super) fn event(line: &[u8]) -> Result<Event, serde_json::Error> {
         }
         _ => Event::Unknown,
     })
+}
+
+/// Why a request was refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) words: String,
+    /// Seconds that the server asks to be left alone.
+    pub(super) retry: Option<u64>,
+}
+
+/// Reads why a request was refused: a `Status`, else whatever a proxy wrote.
+pub(super) fn refusal(body: &[u8]) -> Refusal {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Details {
+        retry_after_seconds: Option<u64>,
+    }
+    #[derive(Deserialize)]
+    struct Status {
+        message: String,
+        details: Option<Details>,
+    }
+    match serde_json::from_slice::<Status>(body) {
+        Ok(status) => Refusal {
+            words: status.message,
+            retry: status.details.and_then(|details| details.retry_after_seconds),
+        },
+        Err(_) => Refusal {
+            words: String::from_utf8_lossy(body).trim().to_owned(),
+            retry: None,
+        },
+    }
 }
 
 /// Reads a whole list.

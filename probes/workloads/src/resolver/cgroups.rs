@@ -266,3 +266,41 @@ fn count_walk(outcome: WalkOutcome, counters: &mut ResolverCounters) {
     counters.unreadable_directories += outcome.unreadable;
     counters.truncated_walks += u64::from(outcome.truncated);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_kernels_events_led_to_is_counted() {
+        let mut counters = ResolverCounters::default();
+        let walk = WalkOutcome {
+            directories: 7,
+            unreadable: 8,
+            truncated: true,
+        };
+        let caught = Caught {
+            changes: 1,
+            new: 2,
+            new_and_gone: 3,
+            unplaced: 4,
+            refused: 5,
+            overflowed: true,
+            walked: Some(walk),
+        };
+        count_caught(caught, &mut counters);
+        let expected = ResolverCounters {
+            events: 1,
+            found_when_gone: 3,
+            unplaced: 4,
+            events_refused: 5,
+            overflows: 1,
+            walks: 1,
+            walked_directories: 7,
+            unreadable_directories: 8,
+            truncated_walks: 1,
+            ..ResolverCounters::default()
+        };
+        assert_eq!(counters, expected);
+    }
+}

@@ -5,75 +5,23 @@
 //! same `Arc` as before. Starts no thread and keeps no clock.
 
 mod cgroups;
+mod counters;
 mod namer;
 mod tasks;
 
 #[cfg(test)]
 mod tests;
 
-pub use namer::Namer;
+pub use counters::{Held, ResolverCounters};
+pub use namer::{Namer, Tallies};
 
 use crate::procfs::ProcFs;
 use crate::roots::Roots;
-use attribution::model::{CgroupId, Identity, TaskKey, TaskKind, TaskUsage, Usage};
+use attribution::model::{CgroupId, Identity, Tally, TaskKey, TaskKind, TaskUsage, Usage};
 use cgroups::CgroupBook;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::{Finding, TaskBook};
-
-/// What the resolver did since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResolverCounters {
-    /// Walks of the cgroup mount; at most one for each call.
-    pub walks: u64,
-    /// Folders that those walks looked at.
-    pub walked_directories: u64,
-    /// Walks that ended at a bound of [`crate::cgroup::walk`].
-    pub truncated_walks: u64,
-    /// Folders that a walk could not read.
-    pub unreadable_directories: u64,
-    /// Ids that a walk found.
-    pub cgroups_found: u64,
-    /// Ids that nobody could find: the cgroup was gone before anybody asked, or is not below our mount.
-    pub cgroups_missed: u64,
-    /// Cgroups that came or went, as the kernel told.
-    pub events: u64,
-    /// Events that were not understood, or came when there were too many cgroups.
-    pub events_refused: u64,
-    /// How often the kernel dropped events because its queue was full. A walk follows.
-    pub overflows: u64,
-    /// Cgroups that had gone before anybody looked, and whose paths are known all the same.
-    pub found_when_gone: u64,
-    /// Cgroups of which the kernel told only the end, and nobody knows where they were.
-    pub unplaced: u64,
-    /// Processes whose cgroup file was read.
-    pub tasks_read: u64,
-    /// Of these: the process was gone, or its pid belonged to another one.
-    pub tasks_vanished: u64,
-    /// Of these: we were not allowed to.
-    pub tasks_denied: u64,
-    /// Of these: the file was none.
-    pub tasks_unparsable: u64,
-    /// Reads put off to the next call by the bound for one call.
-    pub tasks_deferred: u64,
-}
-
-/// What a resolver holds at a time, for whoever wants to see that it is bounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Cgroups that the newest report names.
-    pub cgroups: usize,
-    /// Cgroups of the hierarchy, where the kernel tells of them: 65,536 and those that have gone at most.
-    pub paths: usize,
-    /// Of these: those that have gone; 4,096 at most.
-    pub gone: usize,
-    /// Processes that are asked themselves: no more than the newest report has rows.
-    pub tasks: usize,
-    /// Different owners of those, shared among them; some more of those that others still hold.
-    pub distinct: usize,
-    /// Owners by cgroup and by process that were handed out.
-    pub owners: usize,
-}
 
 /// Resolves owners. One for the whole life of the daemon.
 pub struct Resolver {
@@ -81,6 +29,8 @@ pub struct Resolver {
     cgroups: CgroupBook,
     /// Whether there is a unified hierarchy. Without one all processes are asked one by one.
     unified: bool,
+    /// Whether hierarchies of version 1 with controllers are mounted beside it.
+    hybrid: bool,
     round: u64,
     tasks: TaskBook,
     /// In the order in which they add to each other.
@@ -97,6 +47,7 @@ impl Resolver {
             proc: ProcFs::new(&roots.proc),
             cgroups: CgroupBook::new(roots.cgroup_mounts.accounting()),
             unified: roots.cgroup_mounts.unified.is_some(),
+            hybrid: roots.cgroup_mounts.is_hybrid(),
             round: 0,
             tasks: TaskBook::default(),
             namers: Vec::new(),
@@ -132,6 +83,18 @@ impl Resolver {
         }
     }
 
+    /// What it and those who know names count of themselves.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<Tally> {
+        let mut tallies = Tallies::default();
+        self.counters.count(&mut tallies);
+        self.held().count(&mut tallies);
+        for namer in &self.namers {
+            namer.count(&mut tallies);
+        }
+        tallies.into_inner()
+    }
+
     /// Owners of all that `usage` lists; the same `Arc` as last time when nothing changed. `now` is `CLOCK_BOOTTIME`, the
     /// clock of start times: young processes are asked again, for runtimes move them after the fork.
     pub fn resolve(&mut self, usage: &Usage, now: Duration) -> Arc<Identity> {
@@ -151,19 +114,29 @@ impl Resolver {
     }
 
     /// Marks the processes that have to be asked themselves: those in the root of the unified hierarchy (version 1 may
-    /// know better), all where there is none, and those in a cgroup that our mount does not show.
+    /// know better), all where there is none, and those in a cgroup that our mount does not show. Where both versions are
+    /// in use, also those whose cgroup is no container's: runc before 1.1, Slurm and others move a process in version 1
+    /// only, and in version 2 it stays with its runtime (`0::/system.slice/containerd.service`).
     fn note_tasks(&mut self, rows: &[TaskUsage], now: u64) {
         for row in rows {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
                 continue;
             };
-            if row.cgroup == CgroupId::ROOT || !self.unified || self.cgroups.is_missing(row.cgroup) {
-                self.tasks.note(task, row.ended, self.round, now);
+            let unknown =
+                row.cgroup == CgroupId::ROOT || !self.unified || self.cgroups.is_missing(row.cgroup);
+            let beside = !unknown && self.hybrid && !self.is_container(row.cgroup);
+            if unknown || beside {
+                self.tasks.note(task, beside, row.ended, self.round, now);
             }
         }
         for task in self.tasks.forget(self.round) {
             self.apply(Finding { task, owner: None });
         }
+    }
+
+    fn is_container(&self, cgroup: CgroupId) -> bool {
+        let owner = self.identity.cgroups.get(&cgroup);
+        owner.is_some_and(|owner| owner.container.is_some())
     }
 
     fn apply(&mut self, finding: Finding) {

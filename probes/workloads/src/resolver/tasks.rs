@@ -39,6 +39,8 @@ pub(super) struct Finding {
 pub(super) struct TaskState {
     round: u64,
     owner: Option<Arc<CgroupOwner>>,
+    /// Whether its cgroup of version 2 is known and no container.
+    beside: bool,
     /// From when on to ask it, on the clock of start times; `None` when nothing will be asked again.
     due: Option<u64>,
 }
@@ -77,12 +79,14 @@ pub(super) struct TaskBook {
 }
 
 impl TaskBook {
-    /// Marks a process of the report. `now` is on the clock of start times.
-    pub(super) fn note(&mut self, task: TaskKey, ended: bool, round: u64, now: u64) {
+    /// Marks a process of the report. `now` is on the clock of start times; `beside` says that its cgroup of version 2 is
+    /// known and no container, so that only a container or a pod of version 1 is news.
+    pub(super) fn note(&mut self, task: TaskKey, beside: bool, ended: bool, round: u64, now: u64) {
         let due = match self.tasks.get_mut(&task) {
             Some(state) if state.round == round => return,
             Some(state) => {
                 state.round = round;
+                state.beside = beside;
                 let due = state.due.is_some_and(|due| due <= now);
                 (due && !ended).then_some(&mut self.again)
             }
@@ -90,6 +94,7 @@ impl TaskBook {
                 let state = TaskState {
                     round,
                     owner: None,
+                    beside,
                     due: Some(now),
                 };
                 self.tasks.insert(task, state);
@@ -142,7 +147,7 @@ impl TaskBook {
                 continue;
             };
             counters.tasks_read += 1;
-            let answer = ask(proc, *task, counters);
+            let answer = ask(proc, *task, state.beside, counters);
             let age = now.saturating_sub(task.start_ticks);
             // Who is gone or refuses will not answer later either.
             let has_arrived = match &answer {
@@ -158,12 +163,13 @@ impl TaskBook {
             let Some(owner) = answer.flatten() else {
                 continue;
             };
-            if state.owner.as_deref() != Some(&owner) {
-                let owner = self.owners.the_same(owner);
-                state.owner = Some(Arc::clone(&owner));
+            let owner =
+                Some(owner).filter(|owner| !state.beside || owner.container.is_some() || owner.pod.is_some());
+            if state.owner.as_deref() != owner.as_ref() {
+                state.owner = owner.map(|owner| self.owners.the_same(owner));
                 findings.push(Finding {
                     task: *task,
-                    owner: Some(owner),
+                    owner: state.owner.clone(),
                 });
             }
         }
@@ -185,9 +191,18 @@ fn patience(task: TaskKey, age: u64, has_arrived: bool) -> u64 {
 }
 
 /// The owner that a process's own file names, if any; `None` when the process gives no answer. Counts why.
-fn ask(proc: &mut ProcFs, task: TaskKey, counters: &mut ResolverCounters) -> Option<Option<CgroupOwner>> {
+fn ask(
+    proc: &mut ProcFs,
+    task: TaskKey,
+    beside: bool,
+    counters: &mut ResolverCounters,
+) -> Option<Option<CgroupOwner>> {
     match read(proc, task) {
-        Ok(Some(lines)) => Some(best_owner(&lines)),
+        Ok(Some(mut lines)) => {
+            // Version 2 has been asked by the cgroup's number; of a dying process it alone would still tell.
+            lines.retain(|line| !(beside && line.unified()));
+            Some(best_owner(&lines))
+        }
         Ok(None) => {
             counters.tasks_vanished += 1;
             None
@@ -219,7 +234,6 @@ fn read(proc: &mut ProcFs, task: TaskKey) -> Result<Option<Vec<CgroupLine>>, Wor
 fn best_owner(lines: &[CgroupLine]) -> Option<CgroupOwner> {
     let mut owners: Vec<(u8, CgroupOwner)> = lines
         .iter()
-        .filter(|line| line.path != "/")
         .map(|line| (rank(line), owner_of(&line.path)))
         .collect();
     owners.sort_by_key(|(rank, _)| *rank);

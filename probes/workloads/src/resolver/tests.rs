@@ -2,7 +2,7 @@
 //! The resolver over fixture trees: what it says, and how many files it needs for that.
 
 use super::*;
-use attribution::model::{Comm, ContainerId, CpuNanos, EventCounts, PackageId};
+use attribution::model::{Comm, ContainerId, CpuNanos, EventCounts, PackageId, Tally, TallyKind};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -91,6 +91,20 @@ fn an_id_is_looked_up_once_and_then_costs_no_file() {
     assert_eq!(first.cgroups[&CgroupId::ROOT].path, "/");
     let after = *resolver.counters();
     assert_eq!((after.walks, after.cgroups_found), (1, 2));
+    for (what, kind, count) in [
+        ("walks", TallyKind::Done, 1),
+        ("cgroups found", TallyKind::Done, 2),
+        ("cgroups missed", TallyKind::Lost, 0),
+        ("cgroups", TallyKind::Held, 2),
+    ] {
+        let told = Tally {
+            probe: "resolver",
+            what,
+            kind,
+            count,
+        };
+        assert!(resolver.tallies().contains(&told), "{told:?}");
+    }
     fs::remove_dir_all(node.path("cgroup")).unwrap();
     let second = resolver.resolve(&report, SECOND);
     assert!(Arc::ptr_eq(&first, &second));
@@ -209,6 +223,68 @@ fn a_process_in_a_unified_cgroup_is_not_asked() {
     let identity = resolver.resolve(&usage(&[row(Some(task), id)]), SECOND);
     assert_eq!(container(&identity, Some(task), id), Some(ID));
     assert_eq!(resolver.counters().tasks_read, 0);
+}
+
+/// Version 1 mounted beside version 2.
+fn hybrid(node: &Node) -> Resolver {
+    let mut roots = node.roots(true);
+    roots.cgroup_mounts.version1 = node.roots(false).cgroup_mounts.version1;
+    Resolver::new(roots)
+}
+
+#[test]
+fn a_container_that_is_one_in_version_1_only_is_found_where_both_are_in_use() {
+    let node = Node::new();
+    let service = node.cgroup("/system.slice/containerd.service");
+    let unified = "0::/system.slice/containerd.service\n";
+    let v1 = |path: &str| format!("9:name=systemd:{path}\n4:cpu,cpuacct:{path}\n{unified}");
+    let old = node.process(7, 100, &v1(&format!("/docker/{ID}")));
+    let daemon = node.process(8, 100, &v1("/system.slice/containerd.service"));
+    let mut resolver = hybrid(&node);
+    let report = usage(&[row(Some(old), service), row(Some(daemon), service)]);
+    let identity = resolver.resolve(&report, SECOND * 60);
+    assert_eq!(container(&identity, Some(old), service), Some(ID));
+    let unit = &identity.owner(Some(daemon), service).unwrap().unit;
+    assert_eq!(unit.as_deref(), Some("containerd.service"));
+    assert_eq!(identity.tasks.len(), 1, "version 2 has said who the daemon is");
+    let again = resolver.resolve(&report, SECOND * 61);
+    assert!(Arc::ptr_eq(&identity, &again));
+    assert_eq!(resolver.counters().tasks_read, 2);
+    // A zombie has the root in version 1, and stays whose it was.
+    node.process(7, 100, &format!("9:name=systemd:/\n4:cpu,cpuacct:/\n{unified}"));
+    let identity = resolver.resolve(&report, SECOND * 400);
+    assert_eq!(container(&identity, Some(old), service), Some(ID));
+    // One that was moved out is the unit's again.
+    node.process(7, 100, &v1("/system.slice/containerd.service"));
+    let identity = resolver.resolve(&report, SECOND * 800);
+    assert_eq!(container(&identity, Some(old), service), None);
+    assert_eq!(identity.tasks.len(), 0);
+}
+
+#[test]
+fn a_process_in_a_container_of_version_2_is_not_asked_beside_version_1_either() {
+    let node = Node::new();
+    let id = node.cgroup(&format!("/docker/{ID}"));
+    let task = node.process(7, 100, &format!("4:cpu:/docker/{OTHER}\n0::/docker/{ID}\n"));
+    let mut resolver = hybrid(&node);
+    let identity = resolver.resolve(&usage(&[row(Some(task), id)]), SECOND * 60);
+    assert_eq!(container(&identity, Some(task), id), Some(ID));
+    assert_eq!(resolver.counters().tasks_read, 0);
+}
+
+#[test]
+fn a_monitor_that_is_in_a_pod_in_version_1_only_is_the_pods() {
+    let node = Node::new();
+    let service = node.cgroup("/system.slice/crio.service");
+    let monitor = node.process(
+        7,
+        100,
+        "4:cpu:/kubepods/pod1-2/crio-conmon-x\n0::/system.slice/crio.service\n",
+    );
+    let mut resolver = hybrid(&node);
+    let identity = resolver.resolve(&usage(&[row(Some(monitor), service)]), SECOND * 60);
+    let pod = identity.owner(Some(monitor), service).unwrap().pod.clone();
+    assert_eq!(pod.unwrap().as_str(), "1-2");
 }
 
 #[test]
@@ -417,4 +493,118 @@ fn processes_with_the_same_owner_share_it_and_it_leaves_with_the_last_of_them() 
     resolver.resolve(&usage(&rows), SECOND * 63);
     resolver.resolve(&usage(&[]), SECOND * 64);
     assert!(resolver.held().distinct <= 1, "kept for one report at most");
+}
+
+#[test]
+fn a_process_with_two_rows_is_asked_once_and_forgotten_once() {
+    let node = Node::new();
+    let task = node.process(7, 100, "4:cpu:/a.service\n");
+    let other = node.process(8, 100, "4:cpu:/b.service\n");
+    let mut resolver = node.resolver();
+    let [row, other] = [task, other].map(|task| row(Some(task), CgroupId::ROOT));
+    resolver.resolve(&usage(&[row, row, row, other]), SECOND * 60);
+    assert_eq!(resolver.counters().tasks_read, 2);
+    // Its many rows are not taken for those that have left.
+    resolver.resolve(&usage(&[row, row, row]), SECOND * 61);
+    assert_eq!(resolver.held().tasks, 1);
+}
+
+#[test]
+fn the_owners_of_those_that_have_left_are_not_kept() {
+    let node = Node::new();
+    let mut resolver = node.resolver();
+    for number in 0..20_u32 {
+        let task = node.process(100 + number, 100, &format!("4:cpu:/docker/{number:064x}\n0::/\n"));
+        resolver.resolve(&usage(&[row(Some(task), CgroupId::ROOT)]), SECOND * 60);
+        assert!(resolver.held().distinct <= 2, "{:?}", resolver.held());
+    }
+}
+
+#[test]
+fn who_had_no_owner_leaves_without_a_change() {
+    let node = Node::new();
+    let nobody = node.process(7, 100, "4:cpu:/\n0::/\n");
+    let mut resolver = node.resolver();
+    let stays = row(None, CgroupId::ROOT);
+    let before = resolver.resolve(
+        &usage(&[
+            stays,
+            row(Some(nobody), CgroupId::ROOT),
+            row(None, CgroupId(u64::MAX)),
+        ]),
+        SECOND * 60,
+    );
+    let after = resolver.resolve(&usage(&[stays]), SECOND * 61);
+    assert!(Arc::ptr_eq(&before, &after));
+    assert_eq!((resolver.held().tasks, resolver.held().cgroups), (0, 1));
+}
+
+#[test]
+fn an_answer_that_is_the_old_one_changes_nothing() {
+    let node = Node::new();
+    let task = node.process(7, 100, &format!("4:cpu:/docker/{ID}\n0::/\n"));
+    let report = usage(&[row(Some(task), CgroupId::ROOT)]);
+    let mut resolver = node.resolver();
+    let before = resolver.resolve(&report, SECOND * 60);
+    let after = resolver.resolve(&report, SECOND * 600);
+    assert_eq!(resolver.counters().tasks_read, 2);
+    assert!(Arc::ptr_eq(&before, &after));
+}
+
+#[test]
+fn a_process_of_a_minute_is_asked_after_one_more_and_not_after_five() {
+    let node = Node::new();
+    let task = node.process(7, 100, "4:cpu:/a.service\n");
+    let report = usage(&[row(Some(task), CgroupId::ROOT)]);
+    let mut resolver = node.resolver();
+    resolver.resolve(&report, SECOND * 61);
+    node.process(7, 100, "4:cpu:/b.service\n");
+    let identity = resolver.resolve(&report, SECOND * 122);
+    assert_eq!(identity.tasks[&task].unit.as_deref(), Some("b.service"));
+}
+
+#[test]
+fn one_that_ended_is_not_asked_even_when_its_time_has_come() {
+    let node = Node::new();
+    let task = node.process(7, 100, "4:cpu:/a.service\n");
+    let mut last = row(Some(task), CgroupId::ROOT);
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[last]), SECOND * 60);
+    last.ended = true;
+    resolver.resolve(&usage(&[last]), SECOND * 600);
+    assert_eq!(resolver.counters().tasks_read, 1);
+}
+
+#[test]
+fn an_id_that_was_nowhere_is_found_when_somebody_else_is_looked_for() {
+    let node = Node::new();
+    let late = node.cgroup("/late.service");
+    fs::rename(node.path("cgroup/late.service"), node.path("away")).unwrap();
+    let mut resolver = node.resolver();
+    assert!(
+        resolver
+            .resolve(&usage(&[row(None, late)]), SECOND)
+            .cgroups
+            .is_empty()
+    );
+    fs::rename(node.path("away"), node.path("cgroup/late.service")).unwrap();
+    let new = node.cgroup("/new.service");
+    let identity = resolver.resolve(&usage(&[row(None, late), row(None, new)]), SECOND);
+    assert_eq!(identity.cgroups[&late].unit.as_deref(), Some("late.service"));
+}
+
+#[test]
+fn what_a_walk_could_not_see_is_counted() {
+    let node = Node::new();
+    node.cgroup(&"/d".repeat(crate::cgroup::WALK_DEPTH + 2));
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[row(None, CgroupId(u64::MAX))]), SECOND);
+    assert_eq!(resolver.counters().truncated_walks, 1);
+
+    let mut roots = node.roots(true);
+    fs::write(node.path("file"), "").unwrap();
+    roots.cgroup_mounts.unified.as_mut().unwrap().point = node.path("file/mount");
+    let mut resolver = Resolver::new(roots);
+    resolver.resolve(&usage(&[row(None, CgroupId(u64::MAX))]), SECOND);
+    assert_eq!(resolver.counters().unreadable_directories, 1);
 }

@@ -3,7 +3,7 @@
 //! files are small, and lists are read once in a round at most.
 
 use super::facts::Facts;
-use super::host::{Content, LONGEST, View};
+use super::host::{Content, LONGEST, LONGEST_LIST, View};
 use super::oci::{self, Bundle};
 use super::{docker, podman};
 use crate::cgroup::container_root;
@@ -117,17 +117,28 @@ impl<'a> Round<'a> {
         let look = |view: &View, root: &str| {
             let folder = format!("{root}/containers");
             let path = format!("{folder}/{id}/config.v2.json");
-            self.read(view, &folder, &path, |bytes| {
+            self.read(view, &folder, (&path, LONGEST), |bytes| {
                 docker::parse(bytes, owner.pod.is_some()).map_or(Answer::NotYet, Answer::Named)
             })
         };
         let of_user = self.home_of(owner).map(|(_, home)| look(&home, USERS_DOCKER));
         let roots = self.docker_root.into_iter().chain(DOCKER);
-        best(
-            of_user
-                .into_iter()
-                .chain(roots.map(|root| look(&self.host, root))),
-        )
+        best(of_user.into_iter().chain(roots.flat_map(|root| {
+            let remapped = std::iter::once(()).flat_map(move |()| self.remapped(root));
+            let roots = std::iter::once(root.to_owned()).chain(remapped);
+            roots.map(|root| look(&self.host, &root))
+        })))
+    }
+
+    /// Docker's roots for other users (`userns-remap`): `231072.231072`, by the first ids that they have.
+    fn remapped(&self, root: &str) -> Vec<String> {
+        let is_id = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let mut names = self.host.names(root);
+        names.retain(|name| {
+            name.split_once('.')
+                .is_some_and(|(user, group)| is_id(user) && is_id(group))
+        });
+        names.iter().map(|name| format!("{root}/{name}")).collect()
     }
 
     fn containerd(&self, id: &str, owner: &CgroupOwner) -> Answer {
@@ -138,7 +149,7 @@ impl<'a> Round<'a> {
             namespaces.sort_by_key(|name| (Some(name.as_str()) != above, name != "k8s.io"));
             best(namespaces.iter().map(|namespace| {
                 let path = format!("{root}/{namespace}/{id}/config.json");
-                self.read(&self.host, root, &path, |bytes| in_bundle(bytes, id))
+                self.read(&self.host, root, (&path, LONGEST), |bytes| in_bundle(bytes, id))
             }))
         }))
     }
@@ -147,7 +158,9 @@ impl<'a> Round<'a> {
         let folders = STORAGE.into_iter().flat_map(containers_folders);
         best(folders.map(|folder| {
             let path = format!("{folder}/{id}/userdata/config.json");
-            self.read(&self.host, &folder, &path, |bytes| in_bundle(bytes, id))
+            self.read(&self.host, &folder, (&path, LONGEST), |bytes| {
+                in_bundle(bytes, id)
+            })
         }))
     }
 
@@ -172,7 +185,7 @@ impl<'a> Round<'a> {
             if let Some(list) = self.lists.borrow().get(&key) {
                 return in_list(list, id);
             }
-            self.read(view, &folder, &path, |bytes| {
+            self.read(view, &folder, (&path, LONGEST_LIST), |bytes| {
                 let Some(list) = podman::parse(bytes) else {
                     return Answer::NotYet;
                 };
@@ -183,9 +196,15 @@ impl<'a> Round<'a> {
         }))
     }
 
-    /// Reads `path`, which is in `folder` of a runtime's state.
-    fn read(&self, view: &View, folder: &str, path: &str, parse: impl FnOnce(&[u8]) -> Answer) -> Answer {
-        match view.read(path) {
+    /// Reads `path` up to a length; it is in `folder` of a runtime's state.
+    fn read(
+        &self,
+        view: &View,
+        folder: &str,
+        (path, longest): (&str, u64),
+        parse: impl FnOnce(&[u8]) -> Answer,
+    ) -> Answer {
+        match view.read(path, longest) {
             Content::Bytes(bytes) => {
                 let length = u64::try_from(bytes.len()).unwrap_or(LONGEST);
                 self.bytes_left.set(self.bytes_left.get().saturating_sub(length));
@@ -200,10 +219,12 @@ impl<'a> Round<'a> {
     /// (LDAP) have none here.
     fn home_of(&self, owner: &CgroupOwner) -> Option<(u32, View)> {
         let uid = user_of(&owner.path)?;
-        let homes = self.homes.get_or_init(|| match self.host.read("etc/passwd") {
-            Content::Bytes(bytes) => homes_in(&bytes),
-            Content::Missing | Content::Refused => HashMap::new(),
-        });
+        let homes = self
+            .homes
+            .get_or_init(|| match self.host.read("etc/passwd", LONGEST) {
+                Content::Bytes(bytes) => homes_in(&bytes),
+                Content::Missing | Content::Refused => HashMap::new(),
+            });
         Some((uid, self.host.home(homes.get(&uid)?)?))
     }
 }
@@ -254,7 +275,7 @@ pub(super) fn docker_root(host: &Path) -> Option<String> {
         #[serde(rename = "data-root", alias = "graph")]
         data_root: Option<String>,
     }
-    let Content::Bytes(bytes) = View::of(host)?.read("etc/docker/daemon.json") else {
+    let Content::Bytes(bytes) = View::of(host)?.read("etc/docker/daemon.json", LONGEST) else {
         return None;
     };
     serde_json::from_slice::<Daemon>(&bytes).ok()?.data_root

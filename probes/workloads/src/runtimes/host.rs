@@ -17,6 +17,9 @@ use std::path::Path;
 /// for each, so 2,000 containers of one user fit.
 pub(super) const LONGEST: u64 = 1_024 * 1_024;
 
+/// The longest list of root's podman: 16,000 containers, most of them dead.
+pub(super) const LONGEST_LIST: u64 = 8 * LONGEST;
+
 /// Names in a folder that are looked at. containerd has two or three namespaces.
 const NAMES: usize = 64;
 
@@ -82,8 +85,13 @@ impl View {
         names
     }
 
-    /// The file at `path`, whole.
-    pub(super) fn read(&self, path: &str) -> Content {
+    /// The file at `path`, whole, if it has `longest` bytes at most, and [`LONGEST`] where it is not root's.
+    pub(super) fn read(&self, path: &str, longest: u64) -> Content {
+        let longest = if self.is_foreign {
+            longest.min(LONGEST)
+        } else {
+            longest
+        };
         let file = match self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::NOTDIR) => return Content::Missing,
@@ -94,8 +102,8 @@ impl View {
             _ => return Content::Refused,
         }
         let mut bytes = Vec::new();
-        match File::from(file).take(LONGEST + 1).read_to_end(&mut bytes) {
-            Ok(read) if u64::try_from(read).is_ok_and(|read| read <= LONGEST) => Content::Bytes(bytes),
+        match File::from(file).take(longest + 1).read_to_end(&mut bytes) {
+            Ok(read) if u64::try_from(read).is_ok_and(|read| read <= longest) => Content::Bytes(bytes),
             _ => Content::Refused,
         }
     }

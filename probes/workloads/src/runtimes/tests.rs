@@ -724,3 +724,157 @@ proptest! {
         prop_assert!(runtime == "nomad" || !matches!(answer, Answer::Named(_)), "{:?}", answer);
     }
 }
+
+#[test]
+fn two_users_have_two_lists_in_one_round() {
+    let host = Host::new();
+    host.write(
+        "etc/passwd",
+        &"ann:x:1000:1000::/home/ann:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\nnone:x:1002:1002::home/ann:/bin/sh\n",
+    );
+    let (b, c) = (A.replace('a', "b"), A.replace('a', "c"));
+    for (home, id, name) in [("ann", &b, "hers"), ("bob", &c, "his")] {
+        let list = format!("home/{home}/.local/share/containers/{LISTS}");
+        host.write(&list, &json!([listed(id, name)]));
+    }
+    let path = |uid: u32, id: &str| {
+        format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{id}.scope")
+    };
+    let round = Round::new(host.0.path(), None, BYTES).unwrap();
+    let look = |uid, id| said(&round.find(&owner_of(&path(uid, id))));
+    assert_eq!(look(1000, &b), "hers of localhost/bb:1");
+    assert_eq!(look(1001, &c), "his of localhost/bb:1");
+    assert_eq!(look(1001, &b), "NotYet", "not his");
+    assert_eq!(look(1002, &b), "Unknown", "a home that is no absolute path");
+}
+
+#[test]
+fn roots_containers_are_the_hosts() {
+    let host = Host::new();
+    host.write("etc/passwd", &"root:x:0:0::/root:/bin/sh\n");
+    host.write(
+        &format!("root/.local/share/containers/{LISTS}"),
+        &json!([listed(A, "odd")]),
+    );
+    let path = format!("/user.slice/user-0.slice/session-1.scope/libpod-{A}.scope");
+    assert_eq!(host.look(&path), "Unknown");
+}
+
+#[test]
+fn what_a_server_said_of_the_container_stays_while_its_pod_is_looked_for() {
+    let host = Host::new();
+    host.write(&format!("{TASKS}/k8s.io/{A}/config.json"), &bundle(&in_pod()));
+    let mut known = identity(&[&format!("/kubepods/pod{UID}/{A}")]);
+    let theirs = Arc::new(ContainerFacts {
+        name: "theirs".into(),
+        image: None,
+    });
+    Arc::make_mut(&mut known)
+        .containers
+        .insert(ContainerId::new(A), Arc::clone(&theirs));
+    at(&mut host.names(), &mut known, 0);
+    assert!(Arc::ptr_eq(&known.containers[&ContainerId::new(A)], &theirs));
+    assert_eq!(known.pods[&PodUid::new(UID)].name, "shop-1");
+
+    // Not there yet: the pod waits, and the container does not.
+    fs::remove_dir_all(host.path(&format!("{TASKS}/k8s.io/{A}"))).unwrap();
+    let mut known = identity(&[&format!("/kubepods/pod{UID}/{A}")]);
+    Arc::make_mut(&mut known)
+        .containers
+        .insert(ContainerId::new(A), theirs);
+    at(&mut host.names(), &mut known, 0);
+    assert!(!waits(&known, A) && known.awaited.pods.contains(&PodUid::new(UID)));
+}
+
+#[test]
+fn a_pod_that_somebody_else_named_anew_is_his_to_take_away() {
+    let host = Host::new();
+    host.write(&format!("{TASKS}/k8s.io/{A}/config.json"), &bundle(&in_pod()));
+    let mut names = host.names();
+    let mut known = identity(&[&format!("/kubepods/pod{UID}/{A}")]);
+    at(&mut names, &mut known, 0);
+    let all = Arc::make_mut(&mut known);
+    all.pods.insert(PodUid::new(UID), Arc::default());
+    put(all, &[]);
+    at(&mut names, &mut known, 1_000);
+    assert_eq!((known.pods.len(), names.pods.len()), (1, 0));
+}
+
+#[test]
+fn one_call_reads_so_much_and_the_others_wait() {
+    let host = Host::new();
+    let long = "x".repeat(1_000_000);
+    let paths: Vec<_> = (0..20).map(|number| format!("/docker/{number:064x}")).collect();
+    for number in 0..paths.len() {
+        let text = dockers("/web", &json!({"long": long}));
+        host.write(
+            &format!("var/lib/docker/containers/{number:064x}/config.v2.json"),
+            &text,
+        );
+    }
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    let (mut names, mut known) = (host.names(), identity(&paths));
+    at(&mut names, &mut known, 0);
+    assert_eq!(known.containers.len(), 17, "16 MiB are full with the 17th");
+    at(&mut names, &mut known, 1_000);
+    assert_eq!(known.containers.len(), 20);
+}
+
+#[test]
+fn an_id_that_would_climb_is_not_looked_for() {
+    let host = Host::new();
+    host.write(
+        "var/lib/docker/secret/config.v2.json",
+        &dockers("/secret", &json!({})),
+    );
+    host.folder("var/lib/docker/containers/x");
+    let round = Round::new(host.0.path(), None, BYTES).unwrap();
+    for id in ["../secret", "x/../../secret", ".", ".."] {
+        let owner = CgroupOwner {
+            container: Some(ContainerId::new(id)),
+            runtime: "docker",
+            ..CgroupOwner::default()
+        };
+        assert_eq!(said(&round.find(&owner)), "Unknown", "{id}");
+    }
+}
+
+#[test]
+fn a_name_has_512_bytes_at_most() {
+    let name = |length: usize| super::facts::Facts::new(Some(&"n".repeat(length)), None);
+    assert!(name(512).is_some() && name(513).is_none() && name(0).is_none());
+}
+
+#[test]
+fn docker_with_remapped_users_is_found_below_its_root() {
+    let host = Host::new();
+    host.folder("var/lib/docker/containers");
+    host.folder("var/lib/docker/1.x/containers");
+    host.write(
+        &format!("var/lib/docker/231072.231072/containers/{A}/config.v2.json"),
+        &dockers("/remapped", &json!({})),
+    );
+    assert_eq!(host.look(&format!("/docker/{A}")), "remapped of bb:1");
+}
+
+#[test]
+fn thousands_of_dead_containers_leave_the_living_their_names() {
+    let host = Host::new();
+    let mut list: Vec<_> = (0..10_000)
+        .map(|number| listed(&format!("{number:064x}"), "dead"))
+        .collect();
+    list.push(listed(A, "living"));
+    let list = json!(list);
+    host.write("etc/passwd", &"ann:x:1000:1000::/home/ann:/bin/sh\n");
+    host.write(&format!("var/lib/containers/{LISTS}"), &list);
+    host.write(&format!("home/ann/.local/share/containers/{LISTS}"), &list);
+    let own = format!("libpod-{A}.scope");
+    assert_eq!(
+        host.look(&format!("/machine.slice/{own}")),
+        "living of localhost/bb:1"
+    );
+    // A user may not make us read so much.
+    let hers = format!("/user.slice/user-1000.slice/user@1000.service/user.slice/{own}");
+    fs::remove_dir_all(host.path("var")).unwrap();
+    assert_eq!(host.look(&hers), "NotYet");
+}

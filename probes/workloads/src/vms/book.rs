@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which processes are looked at, and when.
 //!
-//! A process is looked at when it is first seen, again when it is a second old and for the last time when it is ten
-//! seconds old, because it may have been seen between its fork and its exec; and once more, at any age, when its command
-//! name becomes that of a hypervisor. So a process that lives for a moment costs one look of some 10 µs, and one that
-//! stays costs three in its life.
+//! A process is looked at when it is first seen; and, because that may have been between its fork and its exec, again when
+//! it is a second and when it is ten seconds old, if its command name is another one by then, as it is after an exec. A
+//! hypervisor is looked at each time, since libvirt's files may come after it. Once more, at any age, when the name
+//! becomes that of a hypervisor. So most processes cost one look of some 10 µs in their lives, and none costs more than
+//! four.
 
 use super::command::Program;
 use attribution::model::{Comm, TaskKey};
@@ -19,21 +20,23 @@ pub(super) const LOOKS_PER_CALL: usize = 1_024;
 
 /// A process of the newest report: 24 bytes with its key, for tens of thousands of them.
 struct State {
-    /// The call that last saw it; compared with the one before only, so it may wrap.
-    round: u32,
+    /// The call that last saw it. Who is not seen is dropped in the same call, so it may wrap.
+    round: u8,
     /// How many of the three looks are done.
     looks: u8,
     /// Whether it was looked at under a hypervisor's name.
     hinted: bool,
     /// Whether it is a machine's.
     member: bool,
+    /// A hash of the command name that it was looked at under.
+    name: u32,
 }
 
 /// The user processes of the newest report: as many as its rows at most, which the probe bounds. Others are dropped.
 #[derive(Default)]
 pub(super) struct Book {
     states: HashMap<TaskKey, State>,
-    round: u32,
+    round: u8,
     noted: usize,
     /// Those with a hypervisor's name, and others; both empty between calls, kept for their room.
     hinted: Vec<(TaskKey, Comm)>,
@@ -56,6 +59,7 @@ impl Book {
             looks: 0,
             hinted: false,
             member: false,
+            name: 0,
         });
         let member = state.member;
         if state.round == round {
@@ -64,7 +68,12 @@ impl Book {
         state.round = round;
         self.noted += 1;
         let hint = !state.hinted && Program::of(name_of(&comm)).is_some();
-        let is_due = state.looks < looks_at(now.saturating_sub(task.start_ticks));
+        let looks = looks_at(now.saturating_sub(task.start_ticks));
+        let mut is_due = state.looks < looks;
+        if is_due && state.looks > 0 && !state.hinted && !member && state.name == hash(&comm) {
+            state.looks = looks;
+            is_due = false;
+        }
         if (ended && state.looks > 0) || !(is_due || hint) {
             return member;
         }
@@ -83,6 +92,13 @@ impl Book {
         }
     }
 
+    /// A look found nothing: perhaps in the middle of an exec, so the next one that is due is made whatever it is called.
+    pub(super) fn doubt(&mut self, task: TaskKey) {
+        if let Some(state) = self.states.get_mut(&task) {
+            state.name = 0;
+        }
+    }
+
     /// Drops those that this call did not note; whether there were any.
     pub(super) fn forget(&mut self) -> bool {
         let any = self.noted < self.states.len();
@@ -91,6 +107,11 @@ impl Book {
             self.states.retain(|_, state| state.round == round);
         }
         any
+    }
+
+    /// How many processes the newest report has.
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
     }
 
     /// Whether the newest report has it.
@@ -109,6 +130,7 @@ impl Book {
                 };
                 state.looks = looks_at(now.saturating_sub(task.start_ticks));
                 state.hinted |= hinted;
+                state.name = hash(&comm);
                 due.push((task, comm));
             }
         }
@@ -119,6 +141,13 @@ impl Book {
 /// A command name without the NULs behind it.
 fn name_of(comm: &Comm) -> &[u8] {
     comm.0.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Of a command name (FNV-1a), to see whether it is another one.
+fn hash(comm: &Comm) -> u32 {
+    comm.0.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// Looks that a process of this age has had.
@@ -139,32 +168,54 @@ mod tests {
         Comm::from_bytes(if hint { b"qemu-system-x86" } else { b"sh" })
     }
 
-    /// Ages at which it is looked at when a report comes each `step` ticks.
-    fn looks(step: usize, hint: impl Fn(u64) -> bool) -> Vec<u64> {
+    /// Ages at which it is looked at when a report comes each `step` ticks and it is called so.
+    fn looks(step: usize, name: impl Fn(u64) -> &'static str) -> Vec<u64> {
         let mut book = Book::default();
         let mut ages = Vec::new();
         for age in (10..2_500).step_by(step) {
             book.begin();
-            book.note(TASK, comm(hint(age)), false, TASK.start_ticks + age);
+            let comm = Comm::from_bytes(name(age).as_bytes());
+            book.note(TASK, comm, false, TASK.start_ticks + age);
             if !book.take_due(TASK.start_ticks + age).0.is_empty() {
                 ages.push(age);
             }
+            book.forget();
         }
         ages
     }
 
     #[test]
-    fn a_process_is_looked_at_three_times_in_its_life_however_short_the_tick() {
-        assert_eq!(looks(10, |_| false), [10, 100, 1_000]);
-        assert_eq!(looks(100, |_| false), [10, 110, 1_010]);
-        assert_eq!(looks(2_000, |_| false), [10, 2_010]);
+    fn a_process_is_looked_at_once_and_again_while_it_is_young_if_it_has_another_name() {
+        let renamed = |at| move |age| if age < at { "sh" } else { "web" };
+        assert_eq!(looks(10, |_| "sh"), [10]);
+        assert_eq!(looks(10, renamed(50)), [10, 100]);
+        assert_eq!(looks(10, renamed(100)), [10, 100]);
+        assert_eq!(looks(10, renamed(500)), [10, 1_000]);
+        assert_eq!(looks(10, renamed(1_010)), [10]);
+        let always = |age| ["a", "b", "c"][usize::from(age >= 50) + usize::from(age >= 500)];
+        assert_eq!(looks(10, always), [10, 100, 1_000], "however short the tick");
+        assert_eq!(looks(100, renamed(50)), [10, 110]);
+        assert_eq!(looks(2_000, renamed(50)), [10, 2_010]);
     }
 
     #[test]
-    fn a_hypervisors_name_is_looked_at_at_once_and_only_once_more() {
-        assert_eq!(looks(10, |age| age >= 310), [10, 100, 310, 1_000]);
-        assert_eq!(looks(10, |age| age >= 2_000), [10, 100, 1_000, 2_000]);
-        assert_eq!(looks(10, |_| true), [10, 100, 1_000]);
+    fn a_hypervisors_name_is_looked_at_at_once_and_when_it_is_due() {
+        let qemu = |at| move |age| if age < at { "sh" } else { "qemu-system-x86" };
+        assert_eq!(looks(10, qemu(310)), [10, 310, 1_000]);
+        assert_eq!(looks(10, qemu(2_000)), [10, 2_000]);
+        assert_eq!(looks(10, qemu(0)), [10, 100, 1_000]);
+    }
+
+    #[test]
+    fn a_machine_under_another_name_is_looked_at_when_it_is_due() {
+        let mut book = Book::default();
+        let looks = [10, 50, 100, 500, 1_000].map(|age| {
+            book.begin();
+            book.note(TASK, comm(false), false, TASK.start_ticks + age);
+            book.mark(TASK, true);
+            !book.take_due(TASK.start_ticks + age).0.is_empty()
+        });
+        assert_eq!(looks, [true, false, true, false, true]);
     }
 
     #[test]

@@ -128,7 +128,8 @@ pub(super) fn id(bytes: &[u8]) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-/// A UUID as libvirt writes it, in lower case, so that both ways to it lead to one id.
+/// A UUID as libvirt writes it, in lower case, so that both ways to it lead to one id. All zeros or all ones say that there
+/// is none (SMBIOS, 7.2.1), and would make one machine of two.
 pub(super) fn uuid(bytes: &[u8]) -> Option<String> {
     let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
     let fits = bytes.len() == 36
@@ -136,6 +137,12 @@ pub(super) fn uuid(bytes: &[u8]) -> Option<String> {
             true => *byte == b'-',
             false => byte.is_ascii_hexdigit(),
         });
+    let same = |digit: u8| {
+        bytes
+            .iter()
+            .all(|byte| *byte == b'-' || byte.eq_ignore_ascii_case(&digit))
+    };
+    let fits = fits && !same(b'0') && !same(b'f');
     // What passed is ASCII.
     fits.then(|| String::from_utf8_lossy(bytes).to_ascii_lowercase())
 }

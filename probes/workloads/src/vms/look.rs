@@ -89,17 +89,18 @@ impl Looker {
         file.take(LIMIT - FIRST).read_to_end(&mut self.buffer)
     }
 
-    /// The program by the name that it was started under, its file, or its command name. A process may call itself what it
-    /// likes, so the file is asked too: `exec -a web qemu-system-x86_64`.
+    /// The program by the name that it was started under, or its file. A process may call itself what it likes, so the file
+    /// is asked too: `exec -a web qemu-system-x86_64`. The command name counts only where we may not see the file: that of a
+    /// script is the script's (`kvm`, written in shell around the real one), and it runs no machine.
     fn program(&self, folder: &Path, comm: Comm) -> Option<Program> {
         let started = self.buffer.split(|byte| *byte == 0).next().unwrap_or_default();
-        Program::of(base_name(started)).or_else(|| {
-            let file = fs::read_link(folder.join("exe")).ok();
-            let file = file.as_deref().map(|file| file.as_os_str().as_bytes());
-            // An upgrade replaces the file under a machine that runs on.
-            let file = file.map(|file| file.strip_suffix(b" (deleted)").unwrap_or(file));
-            let by_file = file.and_then(|file| Program::of(base_name(file)));
-            by_file.or_else(|| Program::of(comm.to_text().as_bytes()))
+        Program::of(base_name(started)).or_else(|| match fs::read_link(folder.join("exe")) {
+            Ok(file) => {
+                let file = file.as_os_str().as_bytes();
+                // An upgrade replaces the file under a machine that runs on.
+                Program::of(base_name(file.strip_suffix(b" (deleted)").unwrap_or(file)))
+            }
+            Err(_) => Program::of(comm.to_text().as_bytes()),
         })
     }
 }

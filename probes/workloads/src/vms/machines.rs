@@ -4,7 +4,7 @@
 use super::command::{Command, name};
 use super::libvirt::{Domain, State};
 use super::scope::{Scope, scope_of};
-use attribution::model::{CgroupOwner, ContainerId, Identity, TaskKey, VmFacts, VmId};
+use attribution::model::{CgroupOwner, ContainerId, Identity, PodUid, TaskKey, VmFacts, VmId};
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,13 +59,13 @@ impl Told {
 
     /// What people call it. In KubeVirt the domain is called `NAMESPACE_NAME` and the machine `NAME`; neither part can
     /// hold an underscore.
-    fn name(&self, container: Option<&ContainerId>) -> String {
+    fn name(&self, pod: Option<&PodUid>) -> String {
         let by_itself = self.command.name.as_ref().or(self.domain.name.as_ref());
         let found = self.domain.server.as_ref().or(by_itself);
         let Some(found) = found else {
             return self.scope_name.clone();
         };
-        let in_pod = container.and_then(|_| found.split_once('_'));
+        let in_pod = pod.and_then(|_| found.split_once('_'));
         match in_pod {
             Some((namespace, name)) if is_dns(namespace) && is_dns(name) => name.to_owned(),
             _ => found.clone(),
@@ -167,7 +167,7 @@ impl Machines {
     /// Writes down what a machine is called.
     pub(super) fn describe(&mut self, id: &VmId, told: &Told, base: &CgroupOwner) {
         let facts = VmFacts {
-            name: told.name(base.container.as_ref()),
+            name: told.name(base.pod.as_ref()),
             hypervisor: told.command.hypervisor,
         };
         let Some(machine) = self.all.get_mut(id) else {
@@ -212,7 +212,16 @@ impl Machines {
             return None;
         }
         let domain = libvirt.domain(scope.hypervisor, &scope.name).unwrap_or_default();
-        let id = VmId::new(domain.uuid.as_ref().unwrap_or(&scope.machine));
+        // Whoever may make cgroups may call one like another's: it is not that machine for it.
+        let is_elsewhere = |id: &VmId| {
+            let root = self.all.get(id).and_then(|machine| machine.scope.as_deref());
+            root.is_some_and(|root| root != scope.root)
+        };
+        let ids = [domain.uuid.as_deref(), Some(scope.machine.as_str())];
+        let mut ids = ids.into_iter().flatten().map(VmId::new);
+        let id = ids
+            .find(|id| !is_elsewhere(id))
+            .unwrap_or_else(|| VmId::new(scope.root));
         claim.vm = Some(id.clone());
         let called = domain
             .server
@@ -246,6 +255,11 @@ impl Machines {
             }
             kept
         });
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// Whether a cgroup waits for a process.

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Virtual machines: finds the processes that are some, and says which.
 //!
-//! A machine is a hypervisor's process with all of its threads, and whatever else is in its own cgroup where it has one. In
+//! A machine is a hypervisor's process with all of its threads, the kernel's that work for it, and whatever else is in its own cgroup where it has one. In
 //! a container (`KubeVirt`) it is the container's and its pod's as well. Its id is, in this order: what its command line
 //! says (`-uuid`, `-id`, `--id`, `--startvm`), libvirt's UUID, its own cgroup's name, its pid and start time; an id that
 //! another living machine has is passed over. Asks no daemon and opens no socket.
 
 mod book;
 mod command;
+mod counters;
 mod libvirt;
 mod look;
 mod machines;
 mod qemu;
 mod scope;
+mod vhost;
 
 #[cfg(test)]
 mod tests;
 
-use crate::resolver::Namer;
+pub use counters::VmCounters;
+
+use crate::resolver::{Namer, Tallies};
 use attribution::model::{CgroupId, CgroupOwner, Comm, Identity, TaskKey, TaskKind, TaskUsage, Usage, VmId};
 use book::Book;
 use foldhash::{HashMap, HashMapExt as _};
@@ -28,19 +32,7 @@ use scope::scope_of;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-/// What it did since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VmCounters {
-    /// Processes looked at.
-    pub looks: u64,
-    /// Of these: gone, or not for us to look at.
-    pub looks_without_answer: u64,
-    /// Looks put off to the next call by the bound for one call.
-    pub looks_put_off: u64,
-    /// Machines found.
-    pub found: u64,
-}
+use vhost::Workers;
 
 /// The process of a machine.
 struct Member {
@@ -69,6 +61,8 @@ pub struct VmNames {
     /// Whether members came, went or changed in this call.
     stirred: bool,
     machines: Machines,
+    /// Kernel threads that work for them.
+    workers: Workers,
     /// What the last call left, without keeping it alive: any change since then is another allocation.
     left: Weak<Identity>,
     counters: VmCounters,
@@ -88,6 +82,7 @@ impl VmNames {
             rows_before: 0,
             stirred: false,
             machines: Machines::default(),
+            workers: Workers::default(),
             left: Weak::new(),
             counters: VmCounters::default(),
         }
@@ -103,9 +98,11 @@ impl VmNames {
     fn note(&mut self, rows: &[TaskUsage], now: u64) -> Vec<(TaskKey, Comm)> {
         self.book.begin();
         self.rows.clear();
+        self.workers.begin();
         let mut last = (None, false);
         for (at, row) in rows.iter().enumerate() {
             let (Some(task), TaskKind::User) = (row.task, row.kind) else {
+                self.workers.note(row);
                 continue;
             };
             // Probes list a process's rows together.
@@ -137,7 +134,10 @@ impl VmNames {
                         self.book.mark(task, false);
                     }
                 }
-                Seen::Nothing => self.counters.looks_without_answer += 1,
+                Seen::Nothing => {
+                    self.counters.looks_without_answer += 1;
+                    self.book.doubt(task);
+                }
             }
         }
     }
@@ -304,11 +304,31 @@ impl Namer for VmNames {
             self.own(&usage.tasks, identity);
         }
         self.rows_before = self.rows.len();
+        let members = &self.members;
+        let machine = |pid, start| {
+            let of_pid = members
+                .iter()
+                .filter(|(task, _)| task.tgid == pid && task.start_ticks <= start);
+            let (_, newest) = of_pid.max_by_key(|(task, _)| task.start_ticks)?;
+            newest.vm.clone()
+        };
+        self.workers.own(machine, identity);
         if another(&self.left, identity) || self.machines.waits() {
             self.own_cgroups(identity, now);
         }
         self.machines.write(identity);
         self.left = Arc::downgrade(identity);
+    }
+
+    fn count(&self, tallies: &mut Tallies) {
+        self.counters.count(tallies);
+        let held = [
+            ("processes", self.book.len()),
+            ("machines' processes", self.members.len()),
+            ("machines", self.machines.len()),
+            ("kernel threads of machines", self.workers.len()),
+        ];
+        counters::hold(&held, tallies);
     }
 }
 

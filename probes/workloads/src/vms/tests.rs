@@ -76,6 +76,9 @@ fn every_hypervisor_is_known_by_its_command_line() {
             Some("a,b"),
         ),
         ("qemu-system-x86_64 -m 64 -smbios type=0,vendor=x -hda disk.img".to_owned(), "qemu", None, None),
+        // No UUID at all, in two ways to say so.
+        ("qemu-system-x86_64 -uuid 00000000-0000-0000-0000-000000000000 -name web".to_owned(), "qemu", None, Some("web")),
+        ("qemu-system-x86_64 -smbios type=1,uuid=FFFFFFFF-ffff-ffff-ffff-ffffffffffff".to_owned(), "qemu", None, None),
         ("qemu-system-riscv64 -uuid web -name process=web".to_owned(), "qemu", None, None),
         // The settings that only reach the guest are none of ours.
         (format!("qemu-system-x86_64 -append root=UUID={OTHER} -kernel k"), "qemu", None, None),
@@ -133,6 +136,7 @@ fn every_hypervisor_is_known_by_its_command_line() {
             Some("/vms/one/web.vmx"),
             Some("web"),
         ),
+        ("vmware-vmx /old/a.vmx /vms/b.vmx".to_owned(), "vmware", Some("/vms/b.vmx"), Some("b")),
         ("vmware-vmx-debug web.vmx".to_owned(), "vmware", None, Some("web")),
     ];
     for (line, hypervisor, id, name) in table {
@@ -164,6 +168,8 @@ fn what_runs_no_machine_is_none() {
         "/usr/sbin/libvirtd --timeout 120",
         "firecracker-containerd --config /etc/x",
         "firecracker --version",
+        "firecracker --snapshot-version",
+        "firecracker --describe-snapshot /vm/snapshot",
         "jailer --id web --exec-file /usr/bin/firecracker",
         "cloud-hypervisor --version",
         "ch-remote --api-socket /s info",
@@ -446,7 +452,7 @@ fn each_process_is_looked_at_a_few_times_and_never_again() {
     for tenths in 1_001..1_300_u32 {
         names.name(&usage(&rows), &mut identity, SECOND * tenths / 10);
     }
-    assert_eq!(names.counters().looks, 6);
+    assert_eq!(names.counters().looks, 3 + 1);
     assert_eq!(
         (names.counters().found, names.counters().looks_without_answer),
         (1, 0)
@@ -525,7 +531,12 @@ fn a_machine_in_a_pod_is_its_containers_and_its_pods_too() {
     assert_eq!(owner.vm, Some(VmId::new(UUID)));
     assert_eq!(facts(&identity, UUID), Some(("vmi-test", "qemu")));
     // Outside of pods an underscore is a letter, and so it is where Kubernetes has no such name.
-    for (name, path) in [("default_web", "/"), ("Default_web", path.as_str())] {
+    let docker = format!("/docker/{ID}");
+    for (name, path) in [
+        ("default_web", "/"),
+        ("default_web", docker.as_str()),
+        ("Default_web", path.as_str()),
+    ] {
         let row = node.process(9, &qemu(OTHER, name), path);
         let identity = node.resolver().resolve(&usage(&[row]), SECOND * 200);
         assert_eq!(facts(&identity, OTHER), Some((name, "qemu")));
@@ -677,6 +688,23 @@ fn a_process_that_becomes_a_hypervisor_by_exec_is_found_however_old_and_one_that
 }
 
 #[test]
+fn a_process_that_was_in_the_middle_of_an_exec_is_looked_at_again_whatever_it_is_called() {
+    let node = Node::new();
+    let row = TaskUsage {
+        comm: Comm::from_bytes(b"web"),
+        ..node.process(7, &qemu(UUID, "web"), "/")
+    };
+    let line = fs::read(node.path("proc/7/cmdline")).unwrap();
+    fs::write(node.path("proc/7/cmdline"), "").unwrap();
+    let mut resolver = node.resolver();
+    let identity = resolver.resolve(&usage(&[row]), SECOND * 100);
+    assert_eq!(vm_of(&identity, &row), None);
+    fs::write(node.path("proc/7/cmdline"), line).unwrap();
+    let identity = resolver.resolve(&usage(&[row]), SECOND * 101);
+    assert_eq!(vm_of(&identity, &row).as_deref(), Some(UUID));
+}
+
+#[test]
 fn a_process_that_hides_its_name_is_known_by_its_file() {
     let node = Node::new();
     let line = format!("web -uuid {UUID}");
@@ -691,6 +719,40 @@ fn a_process_that_hides_its_name_is_known_by_its_file() {
     row.comm = Comm::from_bytes(b"qemu-system-x86_64");
     let identity = node.resolver().resolve(&usage(&[row]), SECOND * 200);
     assert_eq!(vm_of(&identity, &row).as_deref(), Some(UUID));
+}
+
+#[test]
+fn a_script_that_is_called_like_a_hypervisor_is_none() {
+    let node = Node::new();
+    let mut row = node.process(7, "/bin/sh /usr/bin/kvm -m 64 -name web", "/");
+    row.comm = Comm::from_bytes(b"kvm");
+    symlink("/usr/bin/dash", node.path("proc/7/exe")).unwrap();
+    let identity = node.resolver().resolve(&usage(&[row]), SECOND * 200);
+    assert_eq!(vm_of(&identity, &row), None);
+}
+
+#[test]
+fn a_cgroup_that_is_called_like_another_machines_is_not_that_machine() {
+    let node = Node::new();
+    fs::write(node.path("libvirt/qemu/web.xml"), STATE).unwrap();
+    let machine = node.process(4_711, &qemu(UUID, "web"), "/machine/qemu-1-web.libvirt-qemu");
+    let hidden = node.process(8, "/opt/own-emulator", "/machine/qemu-2-own.libvirt-qemu");
+    let inside = |path: &str| format!("/docker/{ID}{path}");
+    let likes = [
+        node.process(9, "/bin/burn", &inside("/machine/qemu-1-web.libvirt-qemu")),
+        node.process(10, "/bin/burn", &inside("/machine/qemu-2-own.libvirt-qemu")),
+    ];
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[machine, hidden]), SECOND * 200);
+    let first = [machine, hidden];
+    resolver.resolve(&usage(&first), SECOND * 211);
+    let all = [machine, hidden, likes[0], likes[1]];
+    resolver.resolve(&usage(&all), SECOND * 212);
+    let identity = resolver.resolve(&usage(&all), SECOND * 230);
+    let vms = all.map(|row| vm_of(&identity, &row).unwrap());
+    assert_eq!(vms[..2], [UUID.to_owned(), "qemu-2-own".to_owned()]);
+    assert_eq!(vms[2], "qemu-1-web", "the name is free, the UUID is not");
+    assert_eq!(vms[3], inside("/machine/qemu-2-own.libvirt-qemu"));
 }
 
 #[test]
@@ -716,6 +778,71 @@ fn a_reused_pid_a_zombie_and_a_kernel_thread_are_no_machine() {
         (names.counters().looks, names.counters().looks_without_answer),
         (2, 2)
     );
+}
+
+#[test]
+fn the_kernels_workers_of_a_machine_are_its_own_from_its_start_to_their_end() {
+    let node = Node::new();
+    let root = r"/machine.slice/machine-qemu\x2d1\x2dweb.scope";
+    let machine = node.process(4_711, &qemu(UUID, "web"), root);
+    let kernel = |tgid, start_ticks, comm: &[u8]| TaskUsage {
+        task: Some(TaskKey { tgid, start_ticks }),
+        kind: TaskKind::Kernel,
+        comm: Comm::from_bytes(comm),
+        ..machine
+    };
+    let worker = kernel(20, 10_001, b"vhost-4711");
+    let other_package = TaskUsage {
+        package: PackageId(1),
+        ..worker
+    };
+    let strangers = [
+        kernel(21, 9_999, b"vhost-4711"), // of an earlier process of this pid
+        kernel(22, 10_001, b"vhost-4712"),
+        kernel(23, 10_001, b"vhost-"),
+        kernel(24, 10_001, b"kworker/4711"),
+        TaskUsage {
+            kind: TaskKind::User,
+            ..kernel(25, 10_001, b"vhost-4711")
+        },
+        TaskUsage { task: None, ..worker },
+    ];
+    let mut resolver = node.resolver();
+    let before = resolver.resolve(&usage(&[worker]), SECOND * 200);
+    assert!(before.tasks.is_empty());
+    let mut rows = vec![machine, worker, other_package];
+    rows.extend(strangers);
+    let identity = resolver.resolve(&usage(&rows), SECOND * 201);
+    let mut owned: Vec<_> = identity.tasks.keys().map(|task| task.tgid).collect();
+    owned.sort_unstable();
+    assert_eq!(owned, [20, 4_711]);
+    let owner = identity.tasks.get(&worker.task.unwrap()).unwrap();
+    assert_eq!((&owner.vm, owner.path.as_str()), (&Some(VmId::new(UUID)), "/"));
+    let again = resolver.resolve(&usage(&rows), SECOND * 202);
+    assert!(Arc::ptr_eq(&identity, &again));
+    let ours = resolver
+        .tallies()
+        .into_iter()
+        .filter(|tally| tally.probe == "vms");
+    let ours: Vec<_> = ours
+        .map(|tally| (tally.kind.name(), tally.what, tally.count))
+        .collect();
+    let expected = [
+        ("done", "looks", 2),
+        ("done", "looks put off", 0),
+        ("done", "machines' processes found", 1),
+        ("lost", "looks without answer", 1),
+        ("held", "processes", 2),
+        ("held", "machines' processes", 1),
+        ("held", "machines", 1),
+        ("held", "kernel threads of machines", 1),
+    ];
+    assert_eq!(ours, expected);
+    // The machine's process leaves before it: what it did is the machine's to its end.
+    let alone = resolver.resolve(&usage(&[worker, strangers[1]]), SECOND * 203);
+    assert_eq!(alone.tasks.len(), 1);
+    let none = resolver.resolve(&usage(&[strangers[1]]), SECOND * 204);
+    assert!(none.tasks.is_empty());
 }
 
 #[test]

@@ -82,7 +82,11 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// `None`, said why, where it cannot be made.
     pub(crate) fn new(mount: &CgroupMount, name: &str) -> Option<Self> {
-        let path = format!("/{name}-{}.service", std::process::id());
+        Self::at(mount, format!("/{name}-{}.service", std::process::id()))
+    }
+
+    /// As [`Self::new`], at this path.
+    pub(crate) fn at(mount: &CgroupMount, path: String) -> Option<Self> {
         let folder = mount.directory_of(&path)?;
         match fs::create_dir(&folder) {
             Ok(()) => Some(Self { path, folder }),
@@ -91,6 +95,11 @@ impl Fresh {
                 None
             }
         }
+    }
+
+    /// Moves a process into the cgroup.
+    pub(crate) fn take(&self, pid: u32) {
+        fs::write(self.folder.join("cgroup.procs"), pid.to_string()).unwrap();
     }
 
     /// A shell that enters the cgroup and then runs `script`.

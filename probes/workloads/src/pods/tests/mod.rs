@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pods: rules by tables, names by moments, and the wire against an API server of our own.
 
+mod desk;
 mod naming;
 mod rules;
 mod sections;

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 const WAIT: u64 = 30;
+const AWAY: u64 = 900;
 
 /// A resolver's state, a table, and a clock in seconds.
 struct Scene {
@@ -24,6 +25,8 @@ struct Scene {
     identity: Arc<Identity>,
     known: Known,
     usage: Usage,
+    /// A server that is there says something at every look, unless it is this.
+    silent: bool,
     /// Whether the last look was for nothing that is in the table.
     nudged: bool,
 }
@@ -31,13 +34,14 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         Self {
-            naming: Naming::new(Duration::from_secs(WAIT)),
+            naming: Naming::new(Duration::from_secs(WAIT), Duration::from_secs(AWAY)),
             identity: Arc::default(),
             known: Known {
                 state: State::Current,
                 ..Known::default()
             },
             usage: Usage::default(),
+            silent: false,
             nudged: false,
         }
     }
@@ -81,6 +85,11 @@ impl Scene {
         let at = Duration::from_secs(at);
         let identity = &mut self.identity;
         self.nudged = self.naming.name(&self.known, is_news, &self.usage, identity, at);
+        let waits = !identity.awaited.containers.is_empty();
+        if self.known.state == State::Current && !self.silent && waits {
+            self.known.answers += 1;
+            self.nudged |= self.naming.name(&self.known, true, &self.usage, identity, at);
+        }
     }
 
     /// What a container is called; `None` while it is awaited. Without a name it is called nothing.
@@ -128,8 +137,8 @@ fn a_container_waits_for_its_pod_and_for_its_own_status_and_then_has_both_names(
 }
 
 #[test]
-fn nobody_waits_longer_than_the_wait_whether_the_server_answers_or_not() {
-    for state in [State::Current, State::Asking, State::Down(Kind::Unreachable)] {
+fn nobody_waits_longer_than_the_wait_where_the_server_answers_or_says_no() {
+    for state in [State::Current, State::Ended, State::Down(Kind::Forbidden)] {
         let mut scene = Scene::new();
         scene.known.state = state;
         scene.begin('a', UID, "nginx");
@@ -150,7 +159,115 @@ fn nobody_waits_longer_than_the_wait_whether_the_server_answers_or_not() {
             (None, called("")),
             "{state:?}"
         );
+        scene.known.state = State::Down(Kind::Unreachable);
+        scene.look(100 + WAIT + 2, true);
+        assert_eq!(scene.name('a'), called(""), "who was shown is not taken back");
     }
+}
+
+#[test]
+fn while_the_server_is_away_the_wait_stands_still_up_to_the_longer_limit() {
+    for state in [
+        State::Asking,
+        State::Down(Kind::Unreachable),
+        State::Down(Kind::Slow),
+    ] {
+        let mut scene = Scene::new();
+        scene.begin('a', UID, "nginx");
+        scene.look(100, false);
+        scene.look(110, false);
+        scene.known.state = state;
+        scene.look(120, true);
+        scene.look(500, false);
+        assert_eq!((scene.name('a'), scene.pod(UID)), (None, None), "{state:?}");
+        scene.known.state = State::Current;
+        scene.look(600, true);
+        // 20 seconds were over before.
+        scene.look(609, false);
+        assert_eq!(scene.name('a'), None, "{state:?}");
+        scene.look(610, false);
+        assert_eq!(scene.name('a'), called(""), "{state:?}");
+        scene.known.state = state;
+        scene.begin('b', UID, "nginx");
+        scene.look(1_000, true);
+        scene.look(1_000 + AWAY - 1, false);
+        assert_eq!(scene.name('b'), None, "{state:?}");
+        scene.look(1_000 + AWAY, false);
+        assert_eq!(scene.name('b'), called(""), "{state:?}");
+    }
+}
+
+#[test]
+fn a_container_that_came_and_went_while_the_server_was_away_gets_its_name() {
+    let mut scene = Scene::new();
+    scene.known.state = State::Down(Kind::Unreachable);
+    scene.begin('a', UID, "job");
+    scene.look(100, false);
+    scene.end('a');
+    scene.look(700, true);
+    scene.known.state = State::Current;
+    scene.learn(&[web(UID, &[("job", &ids('a'))])]);
+    scene.look(701, true);
+    assert_eq!(scene.name('a'), called("job"));
+}
+
+#[test]
+fn a_server_that_was_not_heard_since_is_not_believed_to_know_nobody() {
+    let mut scene = Scene::new();
+    scene.silent = true;
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(300, false);
+    assert_eq!(scene.name('a'), None, "its watch may be dead and nobody knows");
+    scene.known.answers += 1;
+    scene.look(310, true);
+    scene.look(310 + WAIT - 1, false);
+    assert_eq!(scene.name('a'), None);
+    scene.look(310 + WAIT, false);
+    assert_eq!(scene.name('a'), called(""));
+}
+
+#[test]
+fn a_wait_that_is_shorter_than_other_steps_ends_on_time() {
+    let mut scene = Scene::new();
+    scene.naming = Naming::new(Duration::from_secs(1), Duration::from_secs(AWAY));
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(101, false);
+    assert_eq!(scene.name('a'), called(""));
+}
+
+#[test]
+fn the_longer_limit_is_never_the_shorter_one() {
+    let mut scene = Scene::new();
+    scene.naming = Naming::new(Duration::from_secs(WAIT), Duration::from_secs(1));
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.look(100 + WAIT - 1, false);
+    assert_eq!(scene.name('a'), None);
+}
+
+#[test]
+fn what_is_awaited_is_counted() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    let mut tallies = crate::resolver::Tallies::default();
+    scene.naming.count(&mut tallies);
+    let counts: Vec<_> = tallies
+        .into_inner()
+        .iter()
+        .map(|tally| (tally.what, tally.count))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            ("containers", 1),
+            ("containers not remembered", 0),
+            ("containers awaited", 1),
+            ("pods awaited", 1)
+        ]
+    );
 }
 
 #[test]
@@ -251,7 +368,7 @@ fn one_that_is_not_called_pause_is_taken_for_it_when_no_status_came_in_time() {
 fn a_container_that_was_started_again_while_the_server_is_away_is_not_called_pod() {
     let mut scene = Scene::new();
     scene.learn(&[web(UID, &[("web", &ids('a'))])]);
-    scene.known.state = State::Down(Kind::Slow);
+    scene.known.state = State::Down(Kind::Forbidden);
     scene.begin('b', UID, "nginx");
     scene.look(100, true);
     scene.look(100 + WAIT, false);
@@ -363,4 +480,128 @@ fn a_hundred_thousand_containers_that_come_and_go_leave_nothing_behind() {
     Arc::make_mut(&mut scene.identity).cgroups.clear();
     scene.look(1_000, false);
     assert!(scene.identity.awaited.containers.is_empty() && scene.identity.awaited.pods.is_empty());
+}
+
+#[test]
+fn a_limit_that_was_nearly_reached_while_the_server_was_away_holds_when_it_is_back() {
+    let mut scene = Scene::new();
+    scene.known.state = State::Down(Kind::Unreachable);
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    scene.known.state = State::Current;
+    scene.look(100 + AWAY - 10, true);
+    assert_eq!(scene.name('a'), None);
+    scene.look(100 + AWAY, false);
+    assert_eq!(scene.name('a'), called(""));
+}
+
+#[test]
+fn who_is_called_pause_is_believed_after_two_seconds_and_in_a_pod_that_is_known() {
+    let mut scene = Scene::new();
+    scene.begin('p', UID, "pause");
+    scene.begin('q', "another-pod", "pause");
+    scene.begin('e', UID, "pause");
+    scene
+        .usage
+        .tasks
+        .retain(|row| row.cgroup != CgroupId(u64::from(u32::from('e'))));
+    scene.learn(&[web(UID, &[])]);
+    scene.look(100, true);
+    scene.look(101, true);
+    assert_eq!(scene.name('p'), None);
+    scene.look(102, true);
+    assert_eq!(
+        (scene.name('p'), scene.name('q'), scene.name('e')),
+        (called("POD"), None, None)
+    );
+}
+
+#[test]
+fn nobody_whose_processes_are_not_known_is_taken_for_pause() {
+    let mut scene = Scene::new();
+    scene.begin('e', UID, "pause");
+    scene.usage.tasks.clear();
+    scene.learn(&[web(UID, &[])]);
+    scene.look(100, true);
+    scene.look(103, true);
+    assert_eq!(scene.name('e'), None);
+}
+
+#[test]
+fn of_several_that_could_hold_the_namespaces_it_is_one_called_pause_else_the_first() {
+    for (comm, first, second) in [("pause", "", "POD"), ("java", "POD", "")] {
+        let mut scene = Scene::new();
+        scene.known.state = State::Down(Kind::Forbidden);
+        scene.learn(&[web(UID, &[])]);
+        scene.begin('x', UID, "nginx");
+        scene.look(100, true);
+        scene.begin('b', UID, comm);
+        scene.look(101, false);
+        scene.known.state = State::Current;
+        scene.look(200, true);
+        assert_eq!(
+            (scene.name('x'), scene.name('b')),
+            (called(first), called(second)),
+            "{comm}"
+        );
+    }
+}
+
+#[test]
+fn whom_somebody_else_no_longer_awaits_is_still_awaited_by_us() {
+    let mut scene = Scene::new();
+    scene.begin('a', UID, "nginx");
+    scene.look(100, false);
+    Arc::make_mut(&mut scene.identity).awaited = Default::default();
+    scene.look(101, false);
+    assert_eq!((scene.name('a'), scene.pod(UID)), (None, None));
+}
+
+#[test]
+fn no_look_is_asked_for_who_has_ended_and_one_for_each_who_comes_later() {
+    let mut scene = Scene::new();
+    scene.silent = true;
+    scene.begin('a', UID, "x");
+    scene.look(100, false);
+    scene.end('a');
+    scene.look(106, false);
+    assert!(!scene.nudged, "it is no longer there");
+    scene.begin('b', "b-b", "x");
+    scene.look(110, false);
+    scene.look(115, false);
+    assert!(scene.nudged);
+    scene.end('b');
+    scene.begin('c', "c-c", "x");
+    scene.look(118, false);
+    scene.look(123, false);
+    assert!(!scene.nudged, "not yet");
+    scene.look(125, false);
+    assert!(scene.nudged, "as soon as it may be, for another one");
+}
+
+#[test]
+fn where_all_room_is_taken_by_those_who_ended_they_leave_for_who_lives() {
+    let mut scene = Scene::new();
+    let cgroups = &mut Arc::make_mut(&mut scene.identity).cgroups;
+    for number in 0..16_384_u64 {
+        let owner = owner_of(&format!("/kubepods/burstable/podu/{number:064x}"));
+        cgroups.insert(CgroupId(number), Arc::new(owner));
+    }
+    scene.look(100, false);
+    Arc::make_mut(&mut scene.identity).cgroups.clear();
+    scene.begin('a', UID, "nginx");
+    let unremembered = |scene: &Scene| {
+        let mut tallies = crate::resolver::Tallies::default();
+        scene.naming.count(&mut tallies);
+        let tallies = tallies.into_inner();
+        let tally = tallies
+            .iter()
+            .find(|tally| tally.what == "containers not remembered");
+        tally.map(|tally| tally.count)
+    };
+    scene.known.state = State::Asking;
+    scene.look(101, false);
+    assert_eq!(unremembered(&scene), Some(1));
+    scene.look(102, true);
+    assert_eq!((unremembered(&scene), scene.name('a')), (Some(0), None));
 }

@@ -92,14 +92,22 @@ fn a_pod_from_a_file_has_the_hash_of_that_file_in_paths() {
     let uid = |pod| uid_in_paths(&of(pod)).map(|uid| uid.as_str().to_owned());
     let mirror = mirror_pod(NODE, "8b1a9953c4611296a827abf8c47804d7", &[]);
     assert_eq!(uid(mirror).as_deref(), Some("8b1a9953c4611296a827abf8c47804d7"));
-    // The kubelet's own list has no copy of it, but the pod itself.
-    let mut static_pod = web("11-22", &[]);
+    // The kubelet's own list has no copy of it, but the pod itself, whose UID is the hash.
+    let mut static_pod = web("8b1a9953c4611296a827abf8c47804d7", &[]);
     static_pod["metadata"]["annotations"] =
         json!({ "kubernetes.io/config.hash": "8b1a9953c4611296a827abf8c47804d7" });
     assert_eq!(
         uid(static_pod).as_deref(),
         Some("8b1a9953c4611296a827abf8c47804d7")
     );
+    let mut no_mirror = web("11-22", &[]);
+    no_mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "" });
+    assert_eq!(uid(no_mirror).as_deref(), Some("11-22"));
+    // A manifest that somebody copied from there is a pod of its own.
+    let mut copied = web("11-22", &[]);
+    copied["metadata"]["annotations"] =
+        json!({ "kubernetes.io/config.hash": "8b1a9953c4611296a827abf8c47804d7" });
+    assert_eq!(uid(copied).as_deref(), Some("11-22"));
     assert_eq!(uid(web("11-22", &[])).as_deref(), Some("11-22"));
     assert_eq!(uid(json!({})), None);
 }
@@ -189,6 +197,41 @@ fn init_sidecar_and_ephemeral_containers_and_the_one_before_a_restart_have_names
 }
 
 #[test]
+fn an_id_is_kept_once_and_no_more_of_them_than_have_room() {
+    let mut pod = web("u", &[("web", &ids('a'))]);
+    pod["spec"]["containers"][0]["image"] = json!("web:2");
+    pod["status"]["containerStatuses"][0]["image"] = json!("");
+    pod["status"]["containerStatuses"][0]["state"] =
+        json!({ "terminated": { "containerID": format!("containerd://{}", ids('a')) } });
+    let one = known(pod.clone());
+    assert_eq!(one.containers.len(), 1);
+    assert_eq!(
+        one.containers[0].1.image.as_deref(),
+        Some("web:2"),
+        "nothing is no name"
+    );
+    let many: Vec<_> = (0..600)
+        .map(|number| status_of(Release::V1_33, "web", &format!("{number:064x}")))
+        .collect();
+    pod["status"]["containerStatuses"] = json!(many);
+    assert_eq!(known(pod).containers.len(), 512);
+}
+
+#[test]
+fn a_pod_that_is_over_has_succeeded_or_failed() {
+    for (phase, is_over) in [
+        ("Succeeded", true),
+        ("Failed", true),
+        ("Running", false),
+        ("Unknown", false),
+    ] {
+        let mut pod = web("u", &[]);
+        pod["status"]["phase"] = json!(phase);
+        assert_eq!(known(pod).is_over, is_over, "{phase}");
+    }
+}
+
+#[test]
 fn a_pod_that_says_null_or_nothing_is_a_pod_without_names() {
     for pod in [
         json!({ "metadata": { "uid": "u" } }),
@@ -219,6 +262,8 @@ fn a_line_of_a_watch_is_an_event_or_an_error_in_words() {
     assert!(matches!(event(bookmark), Ok(Event::Bookmark(version)) if version == "7"));
     let gone = json!({ "kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410 });
     assert!(matches!(event(line("ERROR", gone)), Ok(Event::Error(410, words)) if words == "too old"));
+    let bare = json!({ "reason": "Expired", "code": 410 });
+    assert!(matches!(event(line("ERROR", bare)), Ok(Event::Error(410, words)) if words == "Expired"));
     assert!(matches!(event(line("LATER", json!(1))), Ok(Event::Unknown)));
     for wrong in [
         "",
@@ -231,11 +276,29 @@ fn a_line_of_a_watch_is_an_event_or_an_error_in_words() {
     }
 }
 
+#[test]
+fn a_refusal_has_words_and_a_time_whoever_wrote_it() {
+    let refusal = |words: &str, retry| shape::Refusal {
+        words: words.to_owned(),
+        retry,
+    };
+    let status = json!({ "kind": "Status", "message": "slow down", "details": { "retryAfterSeconds": 7 }, "code": 429 });
+    assert_eq!(
+        shape::refusal(status.to_string().as_bytes()),
+        refusal("slow down", Some(7))
+    );
+    let status = json!({ "kind": "Status", "message": "no", "code": 403 });
+    assert_eq!(shape::refusal(status.to_string().as_bytes()), refusal("no", None));
+    assert_eq!(shape::refusal(b" <b>no</b>\n"), refusal("<b>no</b>", None));
+    assert_eq!(shape::refusal(b"\xff").retry, None);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_a_reader_of_pods_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = shape::event(&bytes);
         let _ = shape::list(&bytes);
+        let _ = shape::refusal(&bytes);
     }
 
     #[test]

@@ -59,6 +59,14 @@ fn in_a_pod_the_api_server_is_asked_for_this_node() {
         asked(json!({ "kubeconfig": "/etc/k" })),
         api("/etc/k", "host-a.example")
     );
+    let bracketed = KubernetesConfig {
+        service_host: "[fd00::1]".to_owned(),
+        ..in_a_pod(&folder, json!({}))
+    };
+    assert_eq!(
+        at(plan(&bracketed, "n").unwrap()),
+        api("https://[fd00::1]:443", "n")
+    );
     let version_6 = in_a_pod(&folder, json!({}));
     let version_6 = KubernetesConfig {
         service_host: "fd00::1".to_owned(),
@@ -109,6 +117,21 @@ fn sections_are_read_as_people_and_environments_write_them() {
         (written["mode"].clone(), written["wait"].clone()),
         (json!("auto"), json!("30s"))
     );
+    for edge in ["1s", "10m"] {
+        assert_eq!(
+            serde_json::to_value(section(json!({ "wait": edge })).wait).unwrap(),
+            edge
+        );
+    }
+    for edge in ["1s", "15m", "1day"] {
+        let away = section(json!({ "wait_away": edge })).wait_away;
+        assert_eq!(serde_json::to_value(away).unwrap(), edge);
+    }
+    assert_eq!(
+        section(json!({ "labels": ["a", "b", "a"] })).labels.0,
+        ["a", "b"],
+        "each once"
+    );
     assert_eq!(section(json!({ "mode": "kubelet" })).mode, Mode::Kubelet);
     let list = section(json!({ "labels": ["app", "app.kubernetes.io/part-of"] }));
     assert_eq!(
@@ -121,9 +144,14 @@ fn sections_are_read_as_people_and_environments_write_them() {
         (json!({ "labels": 5 }), "list of labels"),
         (json!({ "labels": ["a b"] }), "list of labels"),
         (json!({ "labels": ["a,"] }), "list of labels"),
+        (json!({ "labels": vec!["a"; 33] }), "list of labels"),
+        (json!({ "labels": ["a".repeat(318)] }), "list of labels"),
         (json!({ "wait": "0s" }), "1s to 10m"),
         (json!({ "wait": "10m 1ms" }), "1s to 10m"),
         (json!({ "wait": 30 }), "1s to 10m"),
+        (json!({ "wait_away": "999ms" }), "1s to 1day"),
+        (json!({ "wait_away": "1day 1ms" }), "1s to 1day"),
+        (json!({ "wait_away": 900 }), "1s to 1day"),
         (json!({ "kubelet": { "port": 0 } }), "1 to 65535"),
         (json!({ "service_port": 65_536 }), "1 to 65535"),
         (json!({ "namespaces": [] }), "unknown field"),

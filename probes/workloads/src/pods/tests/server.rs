@@ -7,6 +7,7 @@ use super::super::config::{KubernetesConfig, Mode, Port};
 use super::super::desk::{Known, State};
 use super::super::plan;
 use super::{NODE, web};
+use crate::resolver::Namer as _;
 use attribution::model::PodUid;
 use integration_tests::api_server::{ApiServer, Fault, Gone, Release, ids, pod};
 use serde_json::json;
@@ -39,6 +40,9 @@ fn short() -> Patience {
     Patience {
         answer: Duration::from_millis(500),
         settle: Duration::from_millis(100),
+        list: Duration::from_secs(2),
+        // Any watch that was one is good enough for the next to follow soon.
+        steady: Duration::ZERO,
         ..Patience::default()
     }
 }
@@ -172,7 +176,8 @@ fn a_watch_that_ends_is_begun_where_it_stopped_without_a_new_list() {
         asked[2].contains("resourceVersion=1103"),
         "the bookmark's count: {asked:?}"
     );
-    assert_eq!(scene.names.told.borrow().state, State::Current);
+    let known = scene.names.told.borrow().clone();
+    assert_eq!((known.state, known.failed), (State::Current, 0), "no trouble");
 }
 
 #[test]
@@ -213,6 +218,9 @@ fn a_server_that_is_away_silent_or_confused_takes_no_name_and_is_heard_again() {
     for (fault, kind) in [
         (Fault::Away, Kind::Unreachable),
         (Fault::Silent, Kind::Slow),
+        (Fault::SilentWatch, Kind::Slow),
+        (Fault::AlwaysGone, Kind::Expired),
+        (Fault::Busy(0), Kind::Busy),
         (Fault::Status(503), Kind::Refused),
         (Fault::Nonsense, Kind::Malformed),
     ] {
@@ -306,6 +314,138 @@ fn a_pod_that_runs_here_and_is_not_in_the_table_makes_it_list_again() {
 }
 
 #[test]
+fn a_list_that_comes_byte_by_byte_is_given_up() {
+    let mut scene = Scene::with(|server| server.set_fault(Fault::Dribble));
+    scene.until_down(Kind::Slow);
+    scene.server.set_fault(Fault::None);
+    scene.until_current();
+}
+
+#[test]
+fn a_watch_that_outlives_its_time_is_begun_again_whatever_it_says() {
+    let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().unwrap());
+    let patience = Patience {
+        watch: Duration::from_millis(20),
+        grace: Duration::from_millis(200),
+        ..short()
+    };
+    let names = start(&section(&server, &folder), patience);
+    let mut scene = Scene {
+        server,
+        names,
+        folder,
+    };
+    scene.until_current();
+    scene.server.set_fault(Fault::Dribble);
+    scene.server.wait_for(&["watch=true"], 3);
+    assert_eq!(scene.names.told.borrow().state, State::Current);
+    assert_eq!(scene.server.count(&["resourceVersion=0"]), 1);
+}
+
+#[test]
+fn a_watch_that_is_never_answered_leaves_the_list_which_is_asked_for_again() {
+    let mut scene = Scene::with(|server| server.set_fault(Fault::SilentWatch));
+    scene.until_down(Kind::Slow);
+    scene.still_hears("u2");
+}
+
+#[test]
+fn watches_that_end_soon_are_begun_less_and_less_often() {
+    let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().unwrap());
+    server.set_fault(Fault::ShortWatch);
+    let patience = Patience {
+        steady: Duration::from_secs(30),
+        ..short()
+    };
+    let began = std::time::Instant::now();
+    let _names = start(&section(&server, &folder), patience);
+    server.wait_for(&["watch=true"], 4);
+    // Half of 1, 2 and 4 seconds at least.
+    assert!(began.elapsed() >= Duration::from_millis(3_500));
+    assert_eq!(server.count(&["resourceVersion=0"]), 1, "and not listed again");
+}
+
+#[test]
+fn a_busy_server_is_left_alone_for_as_long_as_it_asks_and_not_asked_for_more_then() {
+    let mut scene = Scene::new();
+    scene.until_current();
+    scene.server.set_fault(Fault::Busy(3));
+    scene.until_down(Kind::Busy);
+    let began = std::time::Instant::now();
+    let asked = scene.server.asked().len();
+    scene.server.set_fault(Fault::None);
+    scene.until_current();
+    assert!(began.elapsed() >= Duration::from_secs(3), "by its Retry-After");
+    assert_eq!(scene.server.asked().len(), asked + 1, "a watch, and no list");
+    scene.still_hears("u2");
+}
+
+#[test]
+fn a_version_that_is_gone_once_is_no_trouble() {
+    let mut scene = Scene::new();
+    scene.until_current();
+    scene.server.wait_for(&["watch=true"], 1);
+    scene.server.forget(Gone::Event);
+    scene.server.break_watches(false);
+    scene.server.wait_for(&["watch=true"], 3);
+    scene.still_hears("u2");
+    let known = scene.until_current();
+    assert_eq!((known.failed, scene.server.count(&["resourceVersion=0"])), (0, 2));
+}
+
+#[test]
+fn the_past_that_is_always_gone_is_trouble_once_and_the_list_is_kept_current() {
+    let mut scene = Scene::with(|server| server.set_fault(Fault::AlwaysGone));
+    scene.until_down(Kind::Expired);
+    scene.still_hears("u2");
+}
+
+#[test]
+fn every_answer_is_counted_and_every_failure() {
+    let mut scene = Scene::new();
+    let known = scene.until_current();
+    assert!(known.answers >= 2, "a list and a watch");
+    scene.server.bookmark();
+    scene.until("a bookmark", |now| now.answers > known.answers);
+    scene.server.set_fault(Fault::Away);
+    scene.until_down(Kind::Unreachable);
+    let mut tallies = crate::resolver::Tallies::default();
+    scene.names.count(&mut tallies);
+    let count = |what| {
+        let tallies = tallies.clone().into_inner();
+        let tally = tallies.iter().find(|tally| tally.what == what);
+        tally.map(|tally| tally.count)
+    };
+    assert!(count("answers") > Some(known.answers));
+    assert!(count("failed questions") >= Some(1));
+    assert_eq!((count("pods"), count("pods without room")), (Some(1), Some(0)));
+    assert!(count("seconds since the last answer").is_some());
+}
+
+#[test]
+fn a_kubelet_with_a_certificate_of_somebody_else_is_told_nothing() {
+    let (server, other, folder) = (
+        ApiServer::start(TOKEN),
+        ApiServer::start(TOKEN),
+        TempDir::new().unwrap(),
+    );
+    let mut section = section(&server, &folder);
+    section.mode = Mode::Kubelet;
+    section.kubelet.address = "127.0.0.1".to_owned();
+    section.kubelet.port = Port(server.port());
+    section.kubelet.ca_file = folder.path().join("other.crt");
+    std::fs::write(&section.kubelet.ca_file, other.ca()).unwrap();
+    let names = start(&section, short());
+    let mut scene = Scene {
+        server,
+        names,
+        folder,
+    };
+    scene.until_down(Kind::Untrusted);
+    assert_eq!(scene.server.asked(), [""; 0], "no token left this machine");
+}
+
+#[test]
 fn a_kubeconfig_reaches_it_too() {
     let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().unwrap());
     server.put(web("u1", &[]));
@@ -348,6 +488,10 @@ fn a_kubelet_is_asked_again_and_again() {
     scene.server.deny(&[]);
     scene.until_current();
     scene.still_hears("u3");
+    scene.server.set_token("token-2");
+    scene.until_down(Kind::Unauthorized);
+    scene.server.write_service_account(scene.folder.path(), "token-2");
+    scene.until_current();
     assert!(
         scene
             .server
@@ -355,6 +499,30 @@ fn a_kubelet_is_asked_again_and_again() {
             .iter()
             .all(|asked| asked.contains("/pods") && !asked.contains("/api"))
     );
+}
+
+#[test]
+fn a_thread_that_has_ended_is_said() {
+    let (tell, told) = tokio::sync::watch::channel(Known {
+        state: State::Current,
+        ..Known::default()
+    });
+    let wait = Duration::from_secs(30);
+    let mut names = PodNames {
+        told,
+        nudge: std::sync::Arc::default(),
+        known: Known::default(),
+        naming: super::super::naming::Naming::new(wait, wait),
+    };
+    let mut identity = std::sync::Arc::default();
+    let usage = attribution::model::Usage::default();
+    names.name(&usage, &mut identity, wait);
+    drop(tell);
+    names.name(&usage, &mut identity, wait);
+    let [probe] = identity.probes.as_slice() else {
+        panic!("{:?}", identity.probes)
+    };
+    assert!(!probe.up && probe.reason.contains("ended"), "{probe:?}");
 }
 
 #[test]

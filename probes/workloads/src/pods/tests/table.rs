@@ -66,6 +66,43 @@ fn a_pod_that_comes_back_is_not_forgotten() {
 }
 
 #[test]
+fn a_pod_that_a_list_of_the_past_did_not_have_and_that_is_told_again_stays() {
+    let mut book = Book::new(Labels::default());
+    book.put(&of(named("a")), SECOND);
+    book.put(&of(named("b")), SECOND);
+    // Another server of the same cluster, some seconds behind; then the watch tells what it does not know yet.
+    book.replace(&[], SECOND * 2);
+    book.put(&of(named("a")), SECOND * 3);
+    book.put(&of(named("c")), SECOND * 700);
+    assert!(has(&book, "a") && !has(&book, "b"));
+}
+
+#[test]
+fn a_pod_that_is_missing_in_every_list_is_gone_once() {
+    let mut book = Book::new(Labels::default());
+    book.put(&of(named("a")), SECOND);
+    for _ in 0..2_000 {
+        book.replace(&[], SECOND * 2);
+    }
+    assert!(has(&book, "a"), "for its ten minutes");
+}
+
+#[test]
+fn a_pod_that_wears_another_pods_uid_takes_neither_its_name_nor_its_place() {
+    let mut wears = web("uid-own", &[("web", &ids('b'))]);
+    wears["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "uid-a" });
+    let mut book = Book::new(Labels::default());
+    let name = |book: &Book| book.pods()[&PodUid::new("uid-a")].facts.name.clone();
+    book.put(&of(wears.clone()), SECOND);
+    book.put(&of(named("a")), SECOND);
+    assert_eq!(name(&book), "a", "the pod of that UID wins");
+    assert!(!book.put(&of(wears.clone()), SECOND));
+    book.remove(&of(wears), SECOND);
+    book.put(&of(named("c")), SECOND * 700);
+    assert_eq!(name(&book), "a");
+}
+
+#[test]
 fn what_is_said_again_is_no_news_and_keeps_its_place_in_memory() {
     let mut book = Book::new(Labels::default());
     assert!(book.put(&of(named("a")), SECOND));
@@ -98,4 +135,8 @@ fn a_flood_of_pods_leaves_no_more_than_fit() {
     }
     assert_eq!(book.pods().len(), 4_096);
     assert!(book.refused() > 0);
+    let known = book.pods().keys().find(|uid| uid.as_str().starts_with('v'));
+    let changed =
+        of(json!({ "metadata": { "uid": known.unwrap().as_str(), "name": "q", "namespace": "n" } }));
+    assert!(book.put(&changed, SECOND), "who is in has a place");
 }

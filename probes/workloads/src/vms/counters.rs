@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What looking for machines counts of itself, and how the daemon says it.
+
+use crate::resolver::Tallies;
+use attribution::model::TallyKind;
+
+/// Its name among the probes.
+const PROBE: &str = "vms";
+
+/// What it did since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VmCounters {
+    /// Processes looked at.
+    pub looks: u64,
+    /// Of these: gone, or not for us to look at.
+    pub looks_without_answer: u64,
+    /// Looks put off to the next call by the bound for one call.
+    pub looks_put_off: u64,
+    /// Processes of machines found.
+    pub found: u64,
+}
+
+impl VmCounters {
+    pub(super) fn count(&self, tallies: &mut Tallies) {
+        let done = [
+            ("looks", self.looks),
+            ("looks put off", self.looks_put_off),
+            ("machines' processes found", self.found),
+        ];
+        tallies.add(PROBE, TallyKind::Done, &done);
+        tallies.add(
+            PROBE,
+            TallyKind::Lost,
+            &[("looks without answer", self.looks_without_answer)],
+        );
+    }
+}
+
+pub(super) fn hold(held: &[(&'static str, usize)], tallies: &mut Tallies) {
+    for (what, count) in held {
+        let count = u64::try_from(*count).unwrap_or(u64::MAX);
+        tallies.add(PROBE, TallyKind::Held, &[(what, count)]);
+    }
+}
