@@ -24,7 +24,7 @@ mod tests;
 mod window;
 mod zones;
 
-pub use feature::SplitRules;
+pub use feature::{SmtRule, SplitRules};
 pub use idle::FloorPolicy;
 
 use crate::model::facts::SourceFacts;

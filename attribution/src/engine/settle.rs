@@ -2,6 +2,7 @@
 //! The close of a window: CPU time is booked, every zone is split, bills go to rows.
 
 use super::accounts::{Account, AccountId, Delta};
+use super::feature::Weighing;
 use super::idle_share::{Idle, one_account_per_process};
 use super::rise::Rise;
 use super::share::largest_remainder;
@@ -60,6 +61,11 @@ impl Engine {
         self.work.charges.clear();
         let tenants =
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
+        let by = Weighing {
+            rules: &self.settings.split,
+            counted: self.counted,
+            smt: self.settings.split.smt(None),
+        };
         for (index, zone) in self.zones.iter_mut().enumerate() {
             let work = &mut self.work;
             zone.find_users(&self.accounts, &work.deltas, now);
@@ -68,8 +74,7 @@ impl Engine {
             };
             let unknown = {
                 let deltas = paying(zone.socket(), &work.deltas);
-                let rules = &self.settings.split;
-                zone.take_weights(deltas, rules, self.counted, &mut work.ids, &mut work.weights)
+                zone.take_weights(deltas, by, &mut work.ids, &mut work.weights)
             };
             let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
                 dynamic: part,

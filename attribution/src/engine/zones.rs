@@ -7,13 +7,13 @@
 
 use super::accounts::{AccountId, Accounts, Delta};
 use super::devices::Device;
-use super::feature::SplitRules;
+use super::feature::{Weighing, weigh};
 use super::idle::{BusyTime, Floor, FloorPolicy};
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, EventSet, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
-    SourceId, Zone, ZoneReading,
+    Component, Energy, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
+    ZoneReading,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -214,8 +214,7 @@ impl ZoneState {
     pub(crate) fn take_weights(
         &mut self,
         deltas: impl Iterator<Item = (AccountId, Rise)> + Clone,
-        rules: &SplitRules,
-        counted: EventSet,
+        by: Weighing<'_>,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
     ) -> u64 {
@@ -223,10 +222,10 @@ impl ZoneState {
             self.account.feature = Feature::DeviceTime;
             return device.take_weights(self.elapsed, ids, weights);
         }
-        let wanted = rules.feature(self.account.zone.component, counted);
+        let wanted = by.rules.feature(self.account.zone.component, by.counted);
         let (unknown, feature) = if self.carry.is_empty() {
             self.carry.since = None;
-            rules.weigh(wanted, deltas, &Rise::default(), ids, weights)
+            weigh(wanted, by.smt, deltas, &Rise::default(), ids, weights)
         } else {
             let mut carry = std::mem::take(&mut self.carry);
             // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
@@ -234,7 +233,7 @@ impl ZoneState {
                 carry.rises.entry(id).or_default().add(&rise);
             }
             let rises = carry.rises.iter().map(|(id, rise)| (*id, *rise));
-            rules.weigh(wanted, rises, &carry.unknown, ids, weights)
+            weigh(wanted, by.smt, rises, &carry.unknown, ids, weights)
         };
         self.account.feature = feature;
         unknown

@@ -4,6 +4,7 @@
 mod devices;
 mod events;
 mod examples;
+mod features;
 mod properties;
 mod rested;
 mod vms;
