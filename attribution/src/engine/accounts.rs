@@ -17,6 +17,13 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AccountId(u32);
 
+impl AccountId {
+    /// Its place, for tables by account: less than [`Accounts::slots`].
+    pub(crate) fn place(self) -> usize {
+        index(self)
+    }
+}
+
 type Key = (Option<TaskKey>, CgroupId, PackageId);
 
 /// One account.

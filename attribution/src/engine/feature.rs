@@ -20,6 +20,23 @@ pub struct SplitRules {
     pub by_time_alone: bool,
     /// What time beside a busy sibling weighs.
     pub smt: SmtRule,
+    /// Weigh several features at once, as this node's own meters say. Where that is not better, the plain feature.
+    pub learned: bool,
+    /// Who pays for what the platform uses beside package, memory and accelerators.
+    pub other: OtherRule,
+}
+
+/// Who pays the dynamic part of what the platform uses beside package, memory and accelerators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherRule {
+    /// In proportion to the dynamic energy that each was charged for package, memory and accelerators since the last
+    /// reading: losses of power supplies and regulators, and fans, follow the power that is drawn, whoever draws it.
+    #[default]
+    Energy,
+    /// In proportion to CPU time.
+    CpuTime,
+    /// Nobody: it stays on the node as unattributed.
+    Node,
 }
 
 /// What time on a hardware thread whose sibling is busy weighs beside time alone on a core.
@@ -52,12 +69,10 @@ impl Smt {
 
     /// CPU time as if all of it had been alone on its core.
     pub(crate) fn time(self, rise: &Rise) -> u64 {
-        let less = u64::from(1_000_u32.saturating_sub(self.0.0));
+        let less = u64::from(1_000_u32.saturating_sub(self.0.0)); // of a thousand
         let overlap = rise.overlap.min(rise.time);
-        // Less than a nanosecond is lost. An overlap whose product does not fit (7 months) is divided first.
-        let saved = overlap
-            .checked_mul(less)
-            .map_or((overlap / 1_000).saturating_mul(less), |product| product / 1_000);
+        // In two parts, so that no product is too large. Less than a nanosecond is lost.
+        let saved = overlap / 1_000 * less + overlap % 1_000 * less / 1_000;
         rise.time.saturating_sub(saved)
     }
 
@@ -103,15 +118,23 @@ impl Pace {
 impl SplitRules {
     /// The feature that is right for `component` on a machine that counts `counted`.
     pub(crate) fn feature(&self, component: Component, counted: EventSet) -> Feature {
-        if self.by_time_alone {
+        let stays = component == Component::Other && self.other == OtherRule::Node;
+        if self.by_time_alone && !stays {
             return Feature::CpuTime;
         }
         let wanted = match component {
             Component::Package | Component::Core => (Event::CpuCycles, Feature::CpuCycles),
             Component::Dram => (Event::CacheMisses, Feature::CacheMisses),
-            Component::Uncore | Component::Gpu | Component::Other | Component::Platform => {
-                return Feature::CpuTime;
+            Component::Uncore | Component::Gpu => return Feature::CpuTime,
+            Component::Other => {
+                return match self.other {
+                    OtherRule::Energy => Feature::Energy,
+                    OtherRule::CpuTime => Feature::CpuTime,
+                    OtherRule::Node => Feature::Nothing,
+                };
             }
+            // Energy that a GPU drew must not be spread over those who used the CPU.
+            Component::Platform => return Feature::Energy,
         };
         if counted.has(wanted.0) {
             wanted.1
@@ -148,6 +171,10 @@ pub(crate) fn weigh(
     weights: &mut Vec<u64>,
 ) -> (u64, Feature) {
     ids.clear();
+    if wanted == Feature::Nothing {
+        weights.clear();
+        return (0, wanted);
+    }
     ids.extend(rises.clone().map(|(id, _)| id));
     for feature in [wanted, Feature::CpuTime] {
         let pace = match feature {
@@ -170,6 +197,8 @@ pub(crate) fn weigh(
 fn weight(feature: Feature, smt: Smt, pace: Pace, rise: &Rise) -> u64 {
     match feature {
         Feature::CpuTime | Feature::DeviceTime => smt.time(rise),
+        Feature::Energy => rise.charged,
+        Feature::Nothing | Feature::Learned => 0,
         Feature::CpuCycles if rise.cycles == 0 => pace.cycles_in(smt.time(rise)),
         Feature::CpuCycles => smt.cycles(rise),
         Feature::CacheMisses => rise.misses,
@@ -190,18 +219,34 @@ mod tests {
             (Component::Core, Feature::CpuCycles),
             (Component::Uncore, Feature::CpuTime),
             (Component::Dram, Feature::CacheMisses),
-            (Component::Platform, Feature::CpuTime),
         ];
         for (component, feature) in expected {
             assert_eq!(rules.feature(component, all), feature, "{component:?}");
             assert_eq!(rules.feature(component, EventSet::NONE), Feature::CpuTime);
         }
+        assert_eq!(rules.feature(Component::Platform, all), Feature::Energy);
         let alone = SplitRules {
             by_time_alone: true,
             ..rules
         };
         assert_eq!(alone.feature(Component::Dram, all), Feature::CpuTime);
+        assert_eq!(alone.feature(Component::Platform, all), Feature::CpuTime);
         assert_eq!(alone.smt(Some(Permille(600))), Smt::PLAIN);
+    }
+
+    #[test]
+    fn what_the_platform_uses_beside_goes_by_its_own_rule() {
+        for (other, feature) in [
+            (OtherRule::Energy, Feature::Energy),
+            (OtherRule::CpuTime, Feature::CpuTime),
+            (OtherRule::Node, Feature::Nothing),
+        ] {
+            let rules = SplitRules {
+                other,
+                ..SplitRules::default()
+            };
+            assert_eq!(rules.feature(Component::Other, EventSet::NONE), feature);
+        }
     }
 
     #[test]
@@ -239,7 +284,7 @@ mod tests {
             ((0, 9_999, 3_000), (0, 3_000)),
             (
                 (u64::MAX, u64::MAX, u64::MAX),
-                (10_606_877_842_382_992_440, 10_606_877_842_382_992_440),
+                (10_606_877_842_382_992_179, 10_606_877_842_382_992_179),
             ),
         ];
         for ((time, overlap, cycles), weighed) in expected {

@@ -15,16 +15,18 @@ mod idle_share;
 mod ledger;
 mod levels;
 mod processes;
+mod remainder;
 mod rise;
 mod settle;
 mod share;
 mod snap;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod window;
 mod zones;
 
-pub use feature::{SmtRule, SplitRules};
+pub use feature::{OtherRule, SmtRule, SplitRules};
 pub use idle::FloorPolicy;
 
 use crate::model::facts::SourceFacts;
@@ -36,6 +38,8 @@ use crate::model::{
 use accounts::{AccountId, Accounts, Delta};
 use levels::Levels;
 use processes::Processes;
+use remainder::Remainder;
+use spent::Spent;
 use std::sync::Arc;
 use std::time::Duration;
 use window::Window;
@@ -92,6 +96,7 @@ pub struct Engine {
     facts: Arc<NodeFacts>,
     window: Window,
     zones: Vec<ZoneState>,
+    remainder: Remainder,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
@@ -134,6 +139,7 @@ struct Work {
     parts: Vec<u64>,
     scratch: Vec<(u64, u32)>,
     charges: Vec<Bill>,
+    spent: Spent,
 }
 
 /// One account's part of one zone's window.
@@ -168,6 +174,7 @@ impl Engine {
             facts,
             window: Window::default(),
             zones: Vec::new(),
+            remainder: Remainder::default(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),

@@ -6,7 +6,7 @@ use super::feature::Weighing;
 use super::idle_share::{Idle, one_account_per_process};
 use super::rise::Rise;
 use super::share::largest_remainder;
-use super::zones::{Due, ZoneState};
+use super::zones::{Due, Stage, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
 use crate::model::{
@@ -56,31 +56,45 @@ impl Engine {
         self.levels.name(&self.identity, is_new);
     }
 
-    /// Splits what every zone has counted since it was last paid. Fills the bills.
+    /// Splits what every zone has counted since it was last paid. Fills the bills. What the platform uses beside its
+    /// components comes after them, and the platform as a whole last: both are split by what was charged before.
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
+        self.work.spent.begin(self.accounts.slots());
         let tenants =
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
+        self.settle_stage(Stage::Component, tenants.as_ref(), now);
+        self.remainder.derive(&mut self.zones, now);
+        for stage in [Stage::Other, Stage::Platform] {
+            if self.zones.iter().any(|zone| zone.stage() == stage) {
+                self.work.sum_up(&self.zones);
+                self.settle_stage(stage, tenants.as_ref(), now);
+            }
+        }
+    }
+
+    fn settle_stage(&mut self, stage: Stage, tenants: Option<&Vec<AccountId>>, now: MonotonicNanos) {
         let by = Weighing {
             rules: &self.settings.split,
             counted: self.counted,
             smt: self.settings.split.smt(None),
         };
         for (index, zone) in self.zones.iter_mut().enumerate() {
+            if zone.stage() != stage {
+                continue;
+            }
             let work = &mut self.work;
             zone.find_users(&self.accounts, &work.deltas, now);
-            let Some(due) = due(zone, &work.deltas, &self.packages, &self.settings.floor, now) else {
+            let Some(due) = due(zone, work, &self.packages, &self.settings.floor, now) else {
                 continue;
             };
-            let unknown = {
-                let deltas = paying(zone.socket(), &work.deltas);
-                zone.take_weights(deltas, by, &mut work.ids, &mut work.weights)
-            };
+            let unknown = take_weights(zone, by, work);
             let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
                 dynamic: part,
                 ..Bill::nothing(id, index)
             });
             zone.account.unattributed += nobody;
+            work.spent.unattributed(zone, nobody);
             let device = !zone.is_paid_by_cpu_time();
             if device {
                 let used = work.ids.iter().zip(&work.weights);
@@ -95,7 +109,7 @@ impl Engine {
                 device,
                 unknown,
             };
-            zone.account.unreserved_idle += idle.share(self.settings.idle_share, tenants.as_ref(), work);
+            zone.account.unreserved_idle += idle.share(self.settings.idle_share, tenants, work);
         }
     }
 
@@ -186,22 +200,43 @@ impl Engine {
     }
 }
 
-/// What a zone has to be paid for now; else its CPU time is carried until it has a reading.
+/// What a zone has to be paid for now; else who ran is carried until it has a reading.
 fn due(
     zone: &mut ZoneState,
-    deltas: &[Delta],
+    work: &Work,
     packages: &[PackageTime],
     policy: &super::FloorPolicy,
     now: MonotonicNanos,
 ) -> Option<Due> {
     if !zone.is_due() {
-        if zone.has_base() && zone.is_paid_by_cpu_time() {
-            zone.carry.add(paying(zone.socket(), deltas), now);
+        if !zone.has_base() || !zone.is_paid_by_cpu_time() {
+            return None;
+        }
+        if zone.stage() == Stage::Component {
+            zone.carry
+                .add(paying(zone.socket(), &work.deltas), &Rise::default(), now);
+        } else {
+            let (spenders, nobody) = work.spenders();
+            zone.carry.add(spenders, nobody, now);
         }
         return None;
     }
     let busy = zone.busy_of(packages);
     zone.settle(busy, policy)
+}
+
+/// Fills in who pays for a zone; returns what of it belongs to nobody known.
+fn take_weights(zone: &mut ZoneState, by: Weighing<'_>, work: &mut Work) -> u64 {
+    let (mut ids, mut weights) = (std::mem::take(&mut work.ids), std::mem::take(&mut work.weights));
+    let unknown = if zone.stage() == Stage::Component {
+        let deltas = paying(zone.socket(), &work.deltas);
+        zone.take_weights(deltas, &Rise::default(), by, &mut ids, &mut weights)
+    } else {
+        let (spenders, nobody) = work.spenders();
+        zone.take_weights(spenders, nobody, by, &mut ids, &mut weights)
+    };
+    (work.ids, work.weights) = (ids, weights);
+    unknown
 }
 
 /// CPU time that pays for a zone: of one socket, or of all.

@@ -9,6 +9,7 @@ use super::accounts::{AccountId, Accounts, Delta};
 use super::devices::Device;
 use super::feature::{Weighing, weigh};
 use super::idle::{BusyTime, Floor, FloorPolicy};
+use super::remainder::History;
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
@@ -37,8 +38,14 @@ pub(crate) struct Carry {
 
 impl Carry {
     /// Adds the CPU time of a window that closes at `now`.
-    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, Rise)>, now: MonotonicNanos) {
+    pub(crate) fn add(
+        &mut self,
+        deltas: impl Iterator<Item = (AccountId, Rise)>,
+        unknown: &Rise,
+        now: MonotonicNanos,
+    ) {
         let since = *self.since.get_or_insert(now);
+        self.unknown.add(unknown);
         for (id, rise) in deltas {
             if self.rises.len() < CARRIED_ACCOUNTS || self.rises.contains_key(&id) {
                 self.rises.entry(id).or_default().add(&rise);
@@ -76,6 +83,10 @@ struct Reading {
 pub(crate) struct ZoneState {
     pub(crate) account: ZoneAccount,
     pub(crate) carry: Carry,
+    /// Its newest readings, where the remainder of the platform needs them.
+    pub(crate) history: History,
+    /// No meter counts it: see [`super::remainder`].
+    derived: bool,
     /// For a device, who used it; nobody else pays for it.
     device: Option<Device>,
     floor: Floor,
@@ -83,6 +94,17 @@ pub(crate) struct ZoneState {
     /// Between the readings of the last payment.
     elapsed: Duration,
     latest: Reading,
+}
+
+/// Zones are settled in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// By what ran, or who used it.
+    Component,
+    /// By what was charged for the components.
+    Other,
+    /// By what was charged for the components and the rest.
+    Platform,
 }
 
 /// What a zone has to be paid for now.
@@ -95,7 +117,11 @@ pub(crate) struct Due {
 impl ZoneState {
     fn new(source: SourceId, reading: &ZoneReading) -> Self {
         let device = device_of(reading);
+        let mut history = History::default();
+        history.push(reading.at, reading.total);
         Self {
+            history,
+            derived: false,
             account: ZoneAccount {
                 zone: reading.zone.clone(),
                 source,
@@ -123,6 +149,33 @@ impl ZoneState {
             },
             device,
         }
+    }
+
+    /// A zone that no meter counts, with its first total.
+    pub(crate) fn derived(source: SourceId, reading: &ZoneReading) -> Self {
+        Self {
+            derived: true,
+            ..Self::new(source, reading)
+        }
+    }
+
+    /// Whether no meter counts it.
+    pub(crate) const fn is_derived(&self) -> bool {
+        self.derived
+    }
+
+    /// When it is settled: after those whose charges it is split by.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.account.zone.component {
+            Component::Platform => Stage::Platform,
+            Component::Other => Stage::Other,
+            _ => Stage::Component,
+        }
+    }
+
+    /// The newest total, in microjoules, and its moment.
+    pub(crate) const fn latest(&self) -> (u64, MonotonicNanos) {
+        (self.latest.total.as_micro(), self.latest.at)
     }
 
     /// Whether it had its first reading in an earlier window, so that CPU time from then on has to be carried.
@@ -214,6 +267,7 @@ impl ZoneState {
     pub(crate) fn take_weights(
         &mut self,
         deltas: impl Iterator<Item = (AccountId, Rise)> + Clone,
+        nobody: &Rise,
         by: Weighing<'_>,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
@@ -225,9 +279,10 @@ impl ZoneState {
         let wanted = by.rules.feature(self.account.zone.component, by.counted);
         let (unknown, feature) = if self.carry.is_empty() {
             self.carry.since = None;
-            weigh(wanted, by.smt, deltas, &Rise::default(), ids, weights)
+            weigh(wanted, by.smt, deltas, nobody, ids, weights)
         } else {
             let mut carry = std::mem::take(&mut self.carry);
+            carry.unknown.add(nobody);
             // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
             for (id, rise) in deltas {
                 carry.rises.entry(id).or_default().add(&rise);
@@ -265,7 +320,7 @@ impl ZoneState {
             })
     }
 
-    fn take(&mut self, reading: &ZoneReading) {
+    pub(crate) fn take(&mut self, reading: &ZoneReading) {
         self.account.provenance = reading.provenance;
         self.account.up = true;
         // Said again by a meter that has nothing newer.
@@ -284,6 +339,7 @@ impl ZoneState {
             idle: reading.idle,
             at: reading.at,
         };
+        self.history.push(self.latest.at, self.latest.total);
     }
 
     /// The zone's row for a snapshot.
@@ -299,7 +355,8 @@ impl ZoneState {
 
 /// Enters a source's report: zones that answer, zones that are new, zones that are down.
 pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) {
-    for state in zones.iter_mut().filter(|state| state.account.source == source) {
+    let of_source = |state: &&mut ZoneState| state.account.source == source && !state.derived;
+    for state in zones.iter_mut().filter(of_source) {
         state.account.up = false;
     }
     for reading in &energy.zones {
@@ -317,5 +374,5 @@ fn device_of(reading: &ZoneReading) -> Option<Device> {
 }
 
 fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {
-    state.account.source == source && state.account.zone == *zone
+    state.account.source == source && state.account.zone == *zone && !state.derived
 }

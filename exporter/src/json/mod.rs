@@ -51,7 +51,10 @@
 //! totals since the probe began; busy time holds softirqs, and `steal_ns` (the time a hypervisor took, `null` where it does
 //! not tell) is in neither busy nor idle time. `cpus` add up to `packages`, but for the accountant `scheduler`, which counts
 //! by package: there `cpus` are the kernel's ticks of 10 ms. `softirqs` are also the process with `pid` 0. `accounting.chosen` is
-//! `switch`, `scheduler` or `proc`. The `reason` of a probe that is up is a remark.
+//! `switch`, `scheduler` or `proc`. `feature` is what a zone's dynamic energy was split by last: `cpu_time`, `cpu_cycles`,
+//! `cache_misses`, `device_time`, `energy` (what was charged in other zones), `learned` (several, weighed by this node's own
+//! meters) or `nothing` (by configuration it stays on the node). The zone `other` is derived from the platform's and has its
+//! place; where an estimate was taken out of it, it is one. The `reason` of a probe that is up is a remark.
 
 mod health;
 mod ledger;

@@ -67,7 +67,7 @@ fn softirqs_and_folded_rows_pay_for_the_package_although_nobody_counted_their_cy
     );
     assert_eq!(
         features(&snapshot),
-        ["cpu_cycles", "cpu_time", "cache_misses", "cpu_time"]
+        ["cpu_cycles", "cpu_time", "cache_misses", "energy", "energy"]
     );
 }
 

@@ -5,6 +5,7 @@ mod devices;
 mod events;
 mod examples;
 mod features;
+mod platform;
 mod properties;
 mod rested;
 mod vms;
