@@ -97,10 +97,11 @@ fn scale(value: u64, part: u64, whole: u64) -> u64 {
 
 /// Cycles per time of those whose cycles were counted, as a fraction with 2^20 below.
 #[derive(Clone, Copy, Debug, Default)]
-struct Pace(u128);
+pub(crate) struct Pace(u128);
 
 impl Pace {
-    fn of(rises: impl Iterator<Item = Rise>) -> Self {
+    /// Of those who pay for a zone.
+    pub(crate) fn of(rises: impl Iterator<Item = Rise>) -> Self {
         let (mut cycles, mut time) = (0_u128, 0_u128);
         for rise in rises.filter(|rise| rise.cycles > 0 && rise.time > 0) {
             cycles += u128::from(rise.cycles);
@@ -161,6 +162,18 @@ pub(crate) struct Weighing<'a> {
     pub(crate) smt: Smt,
 }
 
+impl Weighing<'_> {
+    /// Whether weights are learned.
+    pub(crate) const fn learns(&self) -> bool {
+        self.rules.learned && !self.rules.by_time_alone
+    }
+
+    /// Whether the weight of overlapped time is, and there is any such time.
+    pub(crate) fn learns_smt(&self) -> bool {
+        self.rules.smt == SmtRule::Learned && !self.rules.by_time_alone && self.counted.has(Event::SmtOverlap)
+    }
+}
+
 /// Writes who pays into `ids` and `weights`; returns the weight of `unknown` and the feature that it went by.
 pub(crate) fn weigh(
     wanted: Feature,
@@ -194,7 +207,7 @@ pub(crate) fn weigh(
 }
 
 /// What one rise weighs by `feature`.
-fn weight(feature: Feature, smt: Smt, pace: Pace, rise: &Rise) -> u64 {
+pub(crate) fn weight(feature: Feature, smt: Smt, pace: Pace, rise: &Rise) -> u64 {
     match feature {
         Feature::CpuTime | Feature::DeviceTime => smt.time(rise),
         Feature::Energy => rise.charged,

@@ -7,14 +7,17 @@
 //! are cumulative, and the next window pays what they say.
 
 mod accounts;
+mod carry;
 mod devices;
 mod feature;
 mod groups;
 mod idle;
 mod idle_share;
+mod learner;
 mod ledger;
 mod levels;
 mod processes;
+mod regression;
 mod remainder;
 mod rise;
 mod settle;

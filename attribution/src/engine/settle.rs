@@ -10,7 +10,8 @@ use super::zones::{Due, Stage, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
 use crate::model::{
-    CpuNanos, DeviceNanos, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey, Usage,
+    CpuNanos, DeviceNanos, Event, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey,
+    Usage,
 };
 use std::collections::HashMap;
 
@@ -77,7 +78,7 @@ impl Engine {
         let by = Weighing {
             rules: &self.settings.split,
             counted: self.counted,
-            smt: self.settings.split.smt(None),
+            smt: self.settings.split.smt(self.learned_smt()),
         };
         for (index, zone) in self.zones.iter_mut().enumerate() {
             if zone.stage() != stage {
@@ -88,7 +89,7 @@ impl Engine {
             let Some(due) = due(zone, work, &self.packages, &self.settings.floor, now) else {
                 continue;
             };
-            let unknown = take_weights(zone, by, work);
+            let unknown = take_weights(zone, due, by, work);
             let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
                 dynamic: part,
                 ..Bill::nothing(id, index)
@@ -111,6 +112,19 @@ impl Engine {
             };
             zone.account.unreserved_idle += idle.share(self.settings.idle_share, tenants, work);
         }
+    }
+
+    /// What overlapped time costs by what all packages say that say it.
+    fn learned_smt(&self) -> Option<Permille> {
+        let said = self.zones.iter().filter_map(|zone| zone.smt.weight());
+        let (sum, count) = said.fold((0_u32, 0_u32), |(sum, count), weight| (sum + weight.0, count + 1));
+        sum.checked_div(count).map(Permille)
+    }
+
+    /// What overlapped time weighs now, where it is counted and weighed.
+    pub(super) fn smt_weight(&self) -> Option<Permille> {
+        let is_weighed = self.counted.has(Event::SmtOverlap) && !self.settings.split.by_time_alone;
+        is_weighed.then(|| self.settings.split.smt(self.learned_smt()).0)
     }
 
     /// Gives rows to the most expensive processes of this window that live and have none.
@@ -226,14 +240,14 @@ fn due(
 }
 
 /// Fills in who pays for a zone; returns what of it belongs to nobody known.
-fn take_weights(zone: &mut ZoneState, by: Weighing<'_>, work: &mut Work) -> u64 {
+fn take_weights(zone: &mut ZoneState, due: Due, by: Weighing<'_>, work: &mut Work) -> u64 {
     let (mut ids, mut weights) = (std::mem::take(&mut work.ids), std::mem::take(&mut work.weights));
     let unknown = if zone.stage() == Stage::Component {
         let deltas = paying(zone.socket(), &work.deltas);
-        zone.take_weights(deltas, &Rise::default(), by, &mut ids, &mut weights)
+        zone.take_weights(deltas, &Rise::default(), due, by, &mut ids, &mut weights)
     } else {
         let (spenders, nobody) = work.spenders();
-        zone.take_weights(spenders, nobody, by, &mut ids, &mut weights)
+        zone.take_weights(spenders, nobody, due, by, &mut ids, &mut weights)
     };
     (work.ids, work.weights) = (ids, weights);
     unknown

@@ -20,6 +20,7 @@ impl Engine {
             cpus: self.cpus.clone(),
             softirqs: self.softirqs.clone(),
             counted: self.counted,
+            smt_weight: self.smt_weight(),
             processes: self.processes.rows(),
             other_processes: self.processes.other().clone(),
             containers: self.levels.containers.rows(),

@@ -6,9 +6,11 @@
 //! then and not by those who run when it arrives.
 
 use super::accounts::{AccountId, Accounts, Delta};
+use super::carry::Carry;
 use super::devices::Device;
 use super::feature::{Weighing, weigh};
 use super::idle::{BusyTime, Floor, FloorPolicy};
+use super::learner::{Learner, Paid, SmtLearner};
 use super::remainder::History;
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
@@ -16,61 +18,10 @@ use crate::model::{
     Component, Energy, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
     ZoneReading,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time for which CPU time is carried for a zone. A zone that stays away longer is paid for, when it is back, by nobody by
-/// name: who ran an hour ago is no longer known, and a guess would be somebody's wrong bill. (Meters that are asked less
-/// often than once a tick are carried for as a rule: every 5 minutes at most.)
-const CARRIED: Duration = Duration::from_secs(3_600);
 /// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
 const AWAY: Duration = Duration::from_secs(180);
-/// Accounts in a carry: 16,384 are 1.2 MiB. What does not fit weighs in as unknown.
-const CARRIED_ACCOUNTS: usize = 16_384;
-
-/// CPU time that waits for a zone's energy.
-#[derive(Debug, Default)]
-pub(crate) struct Carry {
-    rises: BTreeMap<AccountId, Rise>,
-    unknown: Rise,
-    since: Option<MonotonicNanos>,
-}
-
-impl Carry {
-    /// Adds the CPU time of a window that closes at `now`.
-    pub(crate) fn add(
-        &mut self,
-        deltas: impl Iterator<Item = (AccountId, Rise)>,
-        unknown: &Rise,
-        now: MonotonicNanos,
-    ) {
-        let since = *self.since.get_or_insert(now);
-        self.unknown.add(unknown);
-        for (id, rise) in deltas {
-            if self.rises.len() < CARRIED_ACCOUNTS || self.rises.contains_key(&id) {
-                self.rises.entry(id).or_default().add(&rise);
-            } else {
-                self.unknown.add(&rise);
-            }
-        }
-        if now.since(since) >= CARRIED {
-            for rise in std::mem::take(&mut self.rises).values() {
-                self.unknown.add(rise);
-            }
-        }
-    }
-
-    /// Whether `id` waits here for a bill.
-    pub(crate) fn holds(&self, id: AccountId) -> bool {
-        self.rises.contains_key(&id)
-    }
-
-    /// Whether nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rises.is_empty() && self.unknown == Rise::default()
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     total: Microjoules,
@@ -89,6 +40,8 @@ pub(crate) struct ZoneState {
     derived: bool,
     /// For a device, who used it; nobody else pays for it.
     device: Option<Device>,
+    learner: Learner,
+    pub(crate) smt: SmtLearner,
     floor: Floor,
     paid: Option<(Reading, BusyTime)>,
     /// Between the readings of the last payment.
@@ -133,10 +86,13 @@ impl ZoneState {
                 power: None,
                 floor: None,
                 feature: Feature::default(),
+                fit: None,
                 age: Duration::ZERO,
                 up: true,
             },
             carry: Carry::default(),
+            learner: Learner::default(),
+            smt: SmtLearner::default(),
             floor: device
                 .as_ref()
                 .map_or_else(Floor::default, |_| Floor::of_a_device()),
@@ -268,6 +224,7 @@ impl ZoneState {
         &mut self,
         deltas: impl Iterator<Item = (AccountId, Rise)> + Clone,
         nobody: &Rise,
+        due: Due,
         by: Weighing<'_>,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
@@ -276,20 +233,46 @@ impl ZoneState {
             self.account.feature = Feature::DeviceTime;
             return device.take_weights(self.elapsed, ids, weights);
         }
-        let wanted = by.rules.feature(self.account.zone.component, by.counted);
-        let (unknown, feature) = if self.carry.is_empty() {
-            self.carry.since = None;
-            weigh(wanted, by.smt, deltas, nobody, ids, weights)
-        } else {
-            let mut carry = std::mem::take(&mut self.carry);
-            carry.unknown.add(nobody);
-            // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
-            for (id, rise) in deltas {
-                carry.rises.entry(id).or_default().add(&rise);
+        if self.carry.is_empty() {
+            // Nobody who ran is left of a window that had been carried, either.
+            self.carry = Carry::default();
+            return self.weigh(due, by, deltas, nobody, ids, weights);
+        }
+        let (rises, nobody) = self.carry.take(deltas, nobody);
+        let rises = rises.iter().map(|(id, rise)| (*id, *rise));
+        self.weigh(due, by, rises, &nobody, ids, weights)
+    }
+
+    fn weigh(
+        &mut self,
+        due: Due,
+        by: Weighing<'_>,
+        rises: impl Iterator<Item = (AccountId, Rise)> + Clone,
+        unknown: &Rise,
+        ids: &mut Vec<AccountId>,
+        weights: &mut Vec<u64>,
+    ) -> u64 {
+        let component = self.account.zone.component;
+        let plain = by.rules.feature(component, by.counted);
+        if component == Component::Package && by.learns_smt() {
+            let rises = rises.clone().map(|(_, rise)| rise);
+            self.smt.learn(due.dynamic, self.elapsed, rises);
+        }
+        if self.stage() == Stage::Component && by.learns() {
+            let paid = Paid {
+                dynamic: due.dynamic,
+                elapsed: self.elapsed,
+                plain,
+                smt: by.smt,
+            };
+            let learned = self.learner.weigh(paid, rises.clone(), unknown, ids, weights);
+            self.account.fit = self.learner.fit();
+            if let Some(unknown) = learned {
+                self.account.feature = Feature::Learned;
+                return unknown;
             }
-            let rises = carry.rises.iter().map(|(id, rise)| (*id, *rise));
-            weigh(wanted, by.smt, rises, &carry.unknown, ids, weights)
-        };
+        }
+        let (unknown, feature) = weigh(plain, by.smt, rises, unknown, ids, weights);
         self.account.feature = feature;
         unknown
     }

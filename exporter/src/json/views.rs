@@ -46,6 +46,7 @@ pub(super) struct SnapshotView<'a> {
     cpus: Each<'a, CpuTime, CpuView>,
     softirqs: Each<'a, SoftirqTime, SoftirqView>,
     counted: Counted,
+    smt_weight_permille: Option<u32>,
     processes: Rows<'a, ProcessRow, ProcessView<'a>>,
     other_processes: LedgerView<'a>,
     containers: Rows<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
@@ -72,6 +73,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
         cpus: Each(&snapshot.cpus, cpu),
         softirqs: Each(&snapshot.softirqs, softirq),
         counted: Counted(counted),
+        smt_weight_permille: snapshot.smt_weight.map(|weight| weight.0),
         processes: Rows(&snapshot.processes, counted, process),
         other_processes: ledger(&snapshot.other_processes, counted),
         containers: Rows(&snapshot.containers, counted, container),
@@ -115,8 +117,16 @@ struct ZoneView<'a> {
     power_uw: Option<u64>,
     floor_uw: Option<u64>,
     feature: &'static str,
+    fit: Option<FitView>,
     age_ns: u64,
     up: bool,
+}
+
+#[derive(Serialize)]
+struct FitView {
+    plain: &'static str,
+    plain_error_permille: u32,
+    learned_error_permille: u32,
 }
 
 /// Something that has a text of its own.
@@ -145,6 +155,11 @@ fn zone(account: &ZoneAccount) -> ZoneView<'_> {
         power_uw: account.power.map(|power| power.as_micro()),
         floor_uw: account.floor.map(|power| power.as_micro()),
         feature: account.feature.name(),
+        fit: account.fit.map(|fit| FitView {
+            plain: fit.plain.name(),
+            plain_error_permille: fit.plain_error.0,
+            learned_error_permille: fit.learned_error.0,
+        }),
         age_ns: nanos(account.age),
         up: account.up,
     }

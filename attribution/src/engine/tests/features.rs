@@ -104,3 +104,76 @@ fn a_feature_that_nobody_counted_anything_of_gives_way_to_cpu_time() {
     node.spend(0, 10);
     assert_eq!(features(&node.window())[0], "cpu_cycles");
 }
+
+/// Windows in which a spinner (container a) and a streamer (container b) run as long as chance wants, on socket 0 whose
+/// package they cost 20 and 5 W.
+fn spinner_and_streamer(node: &mut Node, windows: u64, mut each: impl FnMut(u64, &Snapshot)) {
+    for window in 1..=windows {
+        let chance = |prime: u64| window.wrapping_mul(prime) % 97;
+        let (spin, stream) = (chance(61) * 10 * MS, chance(53) * 10 * MS);
+        node.run(1, 10, 0, spin);
+        node.run(2, 11, 0, stream);
+        for (pid, cgroup, time, per_second) in [(1, 10, spin, 9), (2, 11, stream, 1)] {
+            node.happen(pid, cgroup, 0, Event::CpuCycles, time * 3);
+            node.happen(pid, cgroup, 0, Event::Instructions, time * per_second);
+            let misses = if pid == 1 { 0 } else { time / 100 };
+            node.happen(pid, cgroup, 0, Event::CacheMisses, misses);
+        }
+        node.spend(0, spin / 50 + stream / 200);
+        let snapshot = node.window();
+        each(window, &snapshot);
+    }
+}
+
+#[test]
+fn learned_weights_split_a_zone_once_they_are_better_and_by_cycles_until_then() {
+    let mut node = Node::new(Settings {
+        split: SplitRules {
+            learned: true,
+            ..SplitRules::default()
+        },
+        ..settings()
+    });
+    node.window();
+    let mut before = 0;
+    spinner_and_streamer(&mut node, 96, |window, snapshot| {
+        let zone = &snapshot.zones[0];
+        let streamer = dynamic(container(snapshot, "b")).first().copied().unwrap_or(0);
+        let paid = std::mem::replace(&mut before, streamer);
+        match window {
+            1..20 => assert_eq!((zone.feature, zone.fit), (Feature::CpuCycles, None)),
+            60.. => {
+                assert_eq!(zone.feature, Feature::Learned, "window {window}");
+                let truth = (window * 53 % 97) * 10 * MS / 200;
+                let off = (streamer - paid).abs_diff(truth);
+                assert!(off <= truth / 20 + 2_000, "window {window}: {off} of {truth}");
+            }
+            _ => {}
+        }
+    });
+}
+
+#[test]
+fn what_siblings_weigh_is_in_the_snapshot_and_learned_where_that_is_asked_for() {
+    let run = |smt| {
+        let split = SplitRules {
+            smt,
+            ..SplitRules::default()
+        };
+        let mut node = Node::new(Settings { split, ..settings() });
+        let first = node.window().smt_weight;
+        let mut last = None;
+        for window in 0..200_u64 {
+            let (alone, beside) = (window * 61 % 97 * 10 * MS, window * 53 % 97 * 10 * MS);
+            node.run(1, 10, 0, alone + beside);
+            node.happen(1, 10, 0, Event::SmtOverlap, beside);
+            // 10 W alone, 7 W beside a sibling.
+            node.spend(0, alone / 100 + beside * 7 / 1_000);
+            last = node.window().smt_weight;
+        }
+        assert_eq!(first, None, "nobody counts it yet");
+        last
+    };
+    assert_eq!(run(SmtRule::default()), Some(Permille(575)));
+    assert_eq!(run(SmtRule::Learned), Some(Permille(700)));
+}
