@@ -92,6 +92,12 @@ pub struct Closed {
     pub acked: Option<TickId>,
 }
 
+/// A window that was paid, for [`Engine::snapshot`].
+#[derive(Clone, Copy, Debug)]
+pub struct Paid {
+    window: window::Closed,
+}
+
 /// The state of the attribution.
 #[derive(Debug)]
 pub struct Engine {
@@ -303,9 +309,19 @@ impl Engine {
         self.window.complete()
     }
 
-    /// Closes the open window: books CPU time, pays energy, lets go who is gone. `None` when no window is open.
+    /// Closes the open window: [`Engine::pay`], and what came of it as a snapshot. `None` when no window is open.
     pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
-        let closed = self.window.close(now)?;
+        let paid = self.pay(now)?;
+        Some(Closed {
+            snapshot: self.snapshot(paid, now),
+            acked: self.acked,
+        })
+    }
+
+    /// Closes the open window without writing down what came of it: books CPU time, pays energy, lets go who is gone.
+    /// `None` when no window is open.
+    pub fn pay(&mut self, now: MonotonicNanos) -> Option<Paid> {
+        let window = self.window.close(now)?;
         let usage = self.usage.take();
         let heard = usage.is_some();
         if let Some(report) = usage {
@@ -325,9 +341,6 @@ impl Engine {
         }
         self.levels.retire(now, self.settings.ended_keep);
         self.processes.retire(now, self.settings.ended_keep);
-        Some(Closed {
-            snapshot: self.snapshot(closed, now),
-            acked: self.acked,
-        })
+        Some(Paid { window })
     }
 }
