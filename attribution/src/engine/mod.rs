@@ -42,6 +42,7 @@ use accounts::{AccountId, Accounts, Delta};
 use levels::Levels;
 use processes::Processes;
 use remainder::Remainder;
+use share::Scratch;
 use spent::Spent;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +147,7 @@ struct Work {
     ids: Vec<AccountId>,
     weights: Vec<u64>,
     parts: Vec<u64>,
-    scratch: Vec<(u64, u32)>,
+    scratch: Scratch,
     charges: Vec<Bill>,
     spent: Spent,
 }
