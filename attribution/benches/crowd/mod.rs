@@ -18,7 +18,7 @@ const TOGETHER: usize = 20;
 
 /// The reports of one tick.
 #[derive(Clone, Debug)]
-pub struct Reports {
+pub(crate) struct Reports {
     usage: Report<Arc<Usage>>,
     energy: Report<Energy>,
     identity: Report<Arc<Identity>>,
@@ -26,7 +26,7 @@ pub struct Reports {
 
 /// Everybody, with totals.
 #[derive(Debug)]
-pub struct Crowd {
+pub(crate) struct Crowd {
     rows: Vec<TaskUsage>,
     tick: u64,
     counted: EventSet,
@@ -48,7 +48,7 @@ fn owner(container: usize) -> Arc<CgroupOwner> {
 impl Crowd {
     /// `tasks` processes, of which one out of `idleness` runs in each window.
     #[must_use]
-    pub fn new(tasks: usize, idleness: usize) -> Self {
+    pub(crate) fn new(tasks: usize, idleness: usize) -> Self {
         let cgroup = |index: usize| CgroupId(1_000 + (index / TOGETHER) as u64);
         let rows = (0..tasks).map(|index| TaskUsage {
             task: Some(TaskKey {
@@ -87,7 +87,7 @@ impl Crowd {
     }
 
     /// The next tick's.
-    pub fn reports(&mut self) -> Reports {
+    pub(crate) fn reports(&mut self) -> Reports {
         self.tick += 1;
         let tick = self.tick;
         for (index, row) in self.rows.iter_mut().enumerate() {
@@ -178,7 +178,7 @@ impl Crowd {
 
 /// An engine that expects a [`Crowd`]'s reports.
 #[must_use]
-pub fn engine(split: SplitRules) -> Engine {
+pub(crate) fn engine(split: SplitRules) -> Engine {
     let settings = Settings {
         floor: FloorPolicy::Measured,
         idle_share: IdleShare::Reserved,
@@ -194,7 +194,7 @@ pub fn engine(split: SplitRules) -> Engine {
 }
 
 /// One window, without the snapshot. Returns when it closed, too.
-pub fn window(engine: &mut Engine, reports: &Reports) -> (Option<Paid>, MonotonicNanos) {
+pub(crate) fn window(engine: &mut Engine, reports: &Reports) -> (Option<Paid>, MonotonicNanos) {
     let (tick, at) = (reports.usage.tick, reports.usage.section.ended);
     engine.open(tick, at, at.after(Duration::from_millis(800)));
     engine.on_usage(reports.usage.clone());
@@ -206,7 +206,7 @@ pub fn window(engine: &mut Engine, reports: &Reports) -> (Option<Paid>, Monotoni
 
 /// An engine and its crowd after so many windows that nothing is new to it.
 #[must_use]
-pub fn settled(tasks: usize, idleness: usize, split: SplitRules) -> (Engine, Crowd) {
+pub(crate) fn settled(tasks: usize, idleness: usize, split: SplitRules) -> (Engine, Crowd) {
     let (mut engine, mut crowd) = (engine(split), Crowd::new(tasks, idleness));
     for _ in 0..40 {
         let reports = crowd.reports();

@@ -2,7 +2,7 @@
 //! Arithmetic on ledgers: adding a charge, folding one ledger into another. Nothing is ever taken out but whole.
 
 use crate::model::snapshot::{Charge, Ledger};
-use crate::model::{CpuNanos, EventCounts};
+use crate::model::{CpuNanos, EventCounts, Microjoules};
 
 impl Ledger {
     /// Adds energy in one zone.
@@ -14,6 +14,20 @@ impl Ledger {
             total.dynamic += charge.dynamic;
             total.idle += charge.idle;
             total.used += charge.used;
+        }
+    }
+
+    /// Adds dynamic energy in microjoules, by zone.
+    pub(crate) fn charge_all(&mut self, dynamic: &[u64]) {
+        // No empty entries: a ledger is as long as the last zone that it was charged in.
+        let Some(last) = dynamic.iter().rposition(|micro| *micro > 0) else {
+            return;
+        };
+        if self.charges.len() <= last {
+            self.charges.resize(last + 1, Charge::default());
+        }
+        for (total, micro) in self.charges.iter_mut().zip(dynamic) {
+            total.dynamic += Microjoules::from_micro(*micro);
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod carry;
+mod columns;
 mod devices;
 mod feature;
 mod groups;
@@ -39,6 +40,7 @@ use crate::model::{
     NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
 };
 use accounts::{AccountId, Accounts, Delta};
+use columns::{Columns, Table};
 use levels::Levels;
 use processes::Processes;
 use remainder::Remainder;
@@ -143,6 +145,8 @@ pub struct Held {
 #[derive(Debug, Default)]
 struct Work {
     deltas: Vec<Delta>,
+    columns: Columns,
+    table: Table,
     counts: Vec<(AccountId, EventCounts)>,
     ids: Vec<AccountId>,
     weights: Vec<u64>,

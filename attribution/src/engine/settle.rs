@@ -2,6 +2,8 @@
 //! The close of a window: CPU time is booked, every zone is split, bills go to rows.
 
 use super::accounts::{Account, AccountId, Delta};
+use super::carry::Carry;
+use super::columns::paying;
 use super::feature::Weighing;
 use super::idle_share::{Idle, one_account_per_process};
 use super::rise::Rise;
@@ -10,8 +12,7 @@ use super::zones::{Due, Stage, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
 use crate::model::snapshot::{Charge, Ledger, ProcessRow};
 use crate::model::{
-    CpuNanos, DeviceNanos, Event, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey,
-    Usage,
+    CpuNanos, DeviceNanos, Event, Microjoules, MonotonicNanos, PackageTime, Permille, TaskKey, Usage,
 };
 use std::collections::HashMap;
 
@@ -61,7 +62,14 @@ impl Engine {
     /// components comes after them, and the platform as a whole last: both are split by what was charged before.
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
+        self.work.table.begin(self.accounts.slots(), self.zones.len());
         self.work.spent.begin(self.accounts.slots());
+        let by = Weighing {
+            rules: &self.settings.split,
+            counted: self.counted,
+            smt: self.settings.split.smt(self.learned_smt()),
+        };
+        self.work.columns.fill(&self.work.deltas, by);
         let tenants =
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
         self.settle_stage(Stage::Component, tenants.as_ref(), now);
@@ -75,6 +83,7 @@ impl Engine {
     }
 
     fn settle_stage(&mut self, stage: Stage, tenants: Option<&Vec<AccountId>>, now: MonotonicNanos) {
+        let rule = self.settings.idle_share;
         let by = Weighing {
             rules: &self.settings.split,
             counted: self.counted,
@@ -89,28 +98,21 @@ impl Engine {
             let Some(due) = due(zone, work, &self.packages, &self.settings.floor, now) else {
                 continue;
             };
-            let unknown = take_weights(zone, due, by, work);
-            let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
-                dynamic: part,
-                ..Bill::nothing(id, index)
-            });
+            // Idle energy by use is split by the same weights, which the short way does not write down.
+            let (nobody, unknown) = if zone.is_plain(by) && rule != IdleShare::Usage {
+                (work.split_plain(index, zone, due.dynamic, by), 0)
+            } else {
+                work.split_weighed(index, zone, due, by)
+            };
             zone.account.unattributed += nobody;
             work.spent.unattributed(zone, nobody);
-            let device = !zone.is_paid_by_cpu_time();
-            if device {
-                let used = work.ids.iter().zip(&work.weights);
-                work.charges.extend(used.map(|(id, used)| Bill {
-                    used: DeviceNanos::from_nanos(*used),
-                    ..Bill::nothing(*id, index)
-                }));
-            }
             let idle = Idle {
                 zone: index,
                 amount: due.idle,
-                device,
+                device: !zone.is_paid_by_cpu_time(),
                 unknown,
             };
-            zone.account.unreserved_idle += idle.share(self.settings.idle_share, tenants, work);
+            zone.account.unreserved_idle += idle.share(rule, tenants, work);
         }
     }
 
@@ -133,16 +135,28 @@ impl Engine {
             return;
         }
         let mut spent: HashMap<TaskKey, (u64, AccountId)> = HashMap::new();
-        for bill in &self.work.charges {
-            let Some(account) = self.accounts.get(bill.id) else {
+        let work = &self.work;
+        let bills = work
+            .charges
+            .iter()
+            .map(|bill| (bill.id, (bill.dynamic + bill.idle).as_micro()));
+        let lines = work.deltas.iter().map(|delta| {
+            let line = work.table.of(delta.id).iter();
+            (
+                delta.id,
+                line.fold(0_u64, |sum, charge| sum.saturating_add(*charge)),
+            )
+        });
+        for (id, energy) in bills.chain(lines) {
+            let Some(account) = self.accounts.get(id) else {
                 continue;
             };
             if let Some(task) = account.task
                 && account.lives()
                 && !self.processes.has_row(task)
             {
-                let entry = spent.entry(task).or_insert((0, bill.id));
-                entry.0 = entry.0.saturating_add((bill.dynamic + bill.idle).as_micro());
+                let entry = spent.entry(task).or_insert((0, id));
+                entry.0 = entry.0.saturating_add(energy);
             }
         }
         let mut candidates: Vec<(u64, ProcessRow)> = spent
@@ -157,17 +171,21 @@ impl Engine {
     pub(super) fn apply(&mut self) {
         let work = &mut self.work;
         for delta in work.deltas.drain(..) {
-            let time = delta.time();
-            if let Some(account) = self.accounts.get(delta.id) {
-                let newest = account.task.map(|task| process_row(task, account));
-                self.processes.ran(newest.as_ref(), time);
-                self.levels.ran(account.rows, time);
-            }
+            let Some(account) = self.accounts.get(delta.id) else {
+                continue;
+            };
+            let (time, charges) = (delta.time(), work.table.of(delta.id));
+            let pay = |ledger: &mut Ledger| {
+                ledger.ran(time);
+                ledger.charge_all(charges);
+            };
+            pay(self.processes.of_runner(account.into()));
+            self.levels.enter(account.rows, pay);
         }
         for (id, events) in work.counts.drain(..) {
             if let Some(account) = self.accounts.get(id) {
-                self.processes.counted(account.task, &events);
-                self.levels.counted(account.rows, &events);
+                self.processes.ledger(account.task).counted(&events);
+                self.levels.enter(account.rows, |ledger| ledger.counted(&events));
             }
         }
         for bill in &work.charges {
@@ -177,8 +195,9 @@ impl Engine {
                     idle: bill.idle,
                     used: bill.used,
                 };
-                self.processes.charge(account.task, bill.zone, charge);
-                self.levels.charge(account.rows, bill.zone, charge);
+                self.processes.ledger(account.task).charge(bill.zone, charge);
+                self.levels
+                    .enter(account.rows, |ledger| ledger.charge(bill.zone, charge));
             }
         }
     }
@@ -253,12 +272,54 @@ fn take_weights(zone: &mut ZoneState, due: Due, by: Weighing<'_>, work: &mut Wor
     unknown
 }
 
-/// CPU time that pays for a zone: of one socket, or of all.
-fn paying(socket: Option<PackageId>, deltas: &[Delta]) -> impl Iterator<Item = (AccountId, Rise)> + Clone {
-    deltas
-        .iter()
-        .filter(move |delta| socket.is_none_or(|socket| socket == delta.package))
-        .map(|delta| (delta.id, delta.rise))
+impl Work {
+    /// Splits a zone's dynamic energy over this window's own time, into the table; returns nobody's part.
+    fn split_plain(
+        &mut self,
+        index: usize,
+        zone: &mut ZoneState,
+        dynamic: Microjoules,
+        by: Weighing<'_>,
+    ) -> Microjoules {
+        let wanted = by.rules.feature(zone.account.zone.component, by.counted);
+        let payers = self.columns.payers(wanted, zone.socket());
+        zone.account.feature = payers.feature;
+        zone.carry = Carry::default();
+        let nobody = largest_remainder(
+            dynamic.as_micro(),
+            payers.weights,
+            &mut self.parts,
+            &mut self.scratch,
+        );
+        self.table.enter(index, payers.ids, &self.parts);
+        self.ids.clear();
+        self.weights.clear();
+        Microjoules::from_micro(nobody)
+    }
+
+    /// Splits a zone's dynamic energy over whoever pays for it, into bills; returns nobody's part and nobody's weight. The
+    /// weights stay at hand.
+    fn split_weighed(
+        &mut self,
+        index: usize,
+        zone: &mut ZoneState,
+        due: Due,
+        by: Weighing<'_>,
+    ) -> (Microjoules, u64) {
+        let unknown = take_weights(zone, due, by, self);
+        let nobody = split(self, due.dynamic, unknown, |id, part| Bill {
+            dynamic: part,
+            ..Bill::nothing(id, index)
+        });
+        if !zone.is_paid_by_cpu_time() {
+            let used = self.ids.iter().zip(&self.weights);
+            self.charges.extend(used.map(|(id, used)| Bill {
+                used: DeviceNanos::from_nanos(*used),
+                ..Bill::nothing(*id, index)
+            }));
+        }
+        (nobody, unknown)
+    }
 }
 
 /// Splits `amount` by the weights at hand into bills; returns the part that nobody can be named for.

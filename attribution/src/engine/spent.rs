@@ -4,6 +4,7 @@
 //! Only those zones count that count into the node's total, so that nothing weighs twice.
 
 use super::accounts::{AccountId, Delta};
+use super::columns::Table;
 use super::rise::Rise;
 use super::zones::ZoneState;
 use super::{Bill, Work};
@@ -14,7 +15,8 @@ use crate::model::Microjoules;
 pub(crate) struct Spent {
     /// Microjoules by account.
     by_account: Vec<u64>,
-    /// How many of the window's bills are in it.
+    /// Whether the window's table is in it, and how many of its bills.
+    has_table: bool,
     bills: usize,
     /// Those who ran or were charged, with what they were charged.
     rises: Vec<(AccountId, Rise)>,
@@ -25,6 +27,7 @@ pub(crate) struct Spent {
 impl Spent {
     /// Begins a window in which there are `accounts` places.
     pub(crate) fn begin(&mut self, accounts: usize) {
+        self.has_table = false;
         self.by_account.clear();
         self.by_account.resize(accounts, 0);
         self.bills = 0;
@@ -35,6 +38,21 @@ impl Spent {
     pub(crate) fn unattributed(&mut self, zone: &ZoneState, dynamic: Microjoules) {
         if zone.account.zone.component.counts_into_total() {
             self.nobody.charged = self.nobody.charged.saturating_add(dynamic.as_micro());
+        }
+    }
+
+    /// Adds the table, once.
+    fn add_table(&mut self, deltas: &[Delta], table: &Table, zones: &[ZoneState]) {
+        if std::mem::replace(&mut self.has_table, true) {
+            return;
+        }
+        for delta in deltas {
+            let line = table.of(delta.id).iter().zip(zones);
+            let counted = line.filter(|(_, zone)| zone.account.zone.component.counts_into_total());
+            let charged = counted.fold(0_u64, |sum, (micro, _)| sum.saturating_add(*micro));
+            if let Some(sum) = self.by_account.get_mut(delta.id.place()) {
+                *sum = sum.saturating_add(charged);
+            }
         }
     }
 
@@ -88,6 +106,7 @@ impl Spent {
 impl Work {
     /// Takes the bills so far into account for the zones that are split by them.
     pub(super) fn sum_up(&mut self, zones: &[ZoneState]) {
+        self.spent.add_table(&self.deltas, &self.table, zones);
         self.spent.add(&self.charges, zones);
         self.spent.list(&self.deltas, &self.charges);
     }

@@ -208,6 +208,12 @@ impl ZoneState {
         self.device.is_none()
     }
 
+    /// Whether this window's own time pays for it by a plain feature, and nothing else has to be looked at.
+    pub(crate) fn is_plain(&self, by: Weighing<'_>) -> bool {
+        let teaches = by.learns() || (by.learns_smt() && self.account.zone.component == Component::Package);
+        self.stage() == Stage::Component && self.device.is_none() && self.carry.is_empty() && !teaches
+    }
+
     /// Whether `id` waits here for a bill, or may have to.
     pub(crate) fn holds(&self, id: AccountId) -> bool {
         self.carry.holds(id) || self.device.as_ref().is_some_and(|device| device.holds(id))
