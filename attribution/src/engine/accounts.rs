@@ -62,6 +62,8 @@ impl Account {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delta {
     pub(crate) id: AccountId,
+    /// The report's row.
+    pub(crate) row: u32,
     pub(crate) package: PackageId,
     pub(crate) rise: Rise,
 }
@@ -70,6 +72,15 @@ impl Delta {
     pub(crate) const fn time(&self) -> CpuNanos {
         CpuNanos::from_nanos(self.rise.time)
     }
+}
+
+/// What was counted of one account in one window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) id: AccountId,
+    /// The report's row.
+    pub(crate) row: u32,
+    pub(crate) events: EventCounts,
 }
 
 /// All accounts. As many as the newest usage report has rows (the probe bounds those), and those of the dead that a late
@@ -98,12 +109,7 @@ pub(crate) struct Accounts {
 impl Accounts {
     /// Books a usage report: fills `deltas` with the CPU time that is new and `counts` with the events, and marks what is
     /// not listed any more.
-    pub(crate) fn book(
-        &mut self,
-        tasks: &[TaskUsage],
-        deltas: &mut Vec<Delta>,
-        counts: &mut Vec<(AccountId, EventCounts)>,
-    ) {
+    pub(crate) fn book(&mut self, tasks: &[TaskUsage], deltas: &mut Vec<Delta>, counts: &mut Vec<Counted>) {
         deltas.clear();
         counts.clear();
         self.ended.clear();
@@ -113,7 +119,7 @@ impl Accounts {
         let mut still_listed = 0;
         let mut guess = self.first;
         let mut last = None;
-        for row in tasks {
+        for (number, row) in (0_u32..).zip(tasks) {
             let id = match self.find(row, guess) {
                 Some(id) => id,
                 None => self.open(row, guess),
@@ -132,13 +138,18 @@ impl Accounts {
             let mut events = EventCounts::ZERO;
             if row.events != account.booked_events {
                 events = row.events.since(&account.booked_events);
-                counts.push((id, events));
+                counts.push(Counted {
+                    id,
+                    row: number,
+                    events,
+                });
                 account.booked_events = row.events;
             }
             let rise = Rise::of(time, &events);
             if rise != Rise::default() {
                 deltas.push(Delta {
                     id,
+                    row: number,
                     package: row.package,
                     rise,
                 });

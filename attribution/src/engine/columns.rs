@@ -6,28 +6,46 @@
 //! different (a zone that was late, a device, learned weights) goes the long way, over rises.
 
 use super::accounts::{AccountId, Delta};
-use super::feature::{Pace, Weighing, weight};
+use super::feature::{Counted, Smt};
 use super::rise::Rise;
 use crate::model::{Feature, PackageId};
-use std::ops::Range;
-
-/// Features that have a column.
-const PLAIN: [Feature; 3] = [Feature::CpuTime, Feature::CpuCycles, Feature::CacheMisses];
 
 /// The part of one socket.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 struct Socket {
     package: PackageId,
-    rows: Range<usize>,
-    /// Whether anybody weighs anything, by feature.
-    weighs: [bool; PLAIN.len()],
+    ids: Vec<AccountId>,
+    time: Column,
+    cycles: Column,
+    misses: Column,
+    /// Positions of those who ran and have no cycles.
+    without: Vec<usize>,
+    counted: Counted,
 }
 
-/// The columns.
+/// Weights by one feature.
+#[derive(Debug, Default)]
+struct Column {
+    weights: Vec<u64>,
+    /// Whether anybody weighs anything.
+    weighs: bool,
+}
+
+impl Column {
+    fn push(&mut self, weight: u64) {
+        self.weighs |= weight > 0;
+        self.weights.push(weight);
+    }
+
+    fn clear(&mut self) {
+        self.weights.clear();
+        self.weighs = false;
+    }
+}
+
+/// The columns. Those of a socket that nobody ran on are empty, and keep their room.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
-    ids: Vec<AccountId>,
-    weights: [Vec<u64>; PLAIN.len()],
     sockets: Vec<Socket>,
 }
 
@@ -39,65 +57,81 @@ pub(crate) struct Payers<'a> {
     pub(crate) feature: Feature,
 }
 
-impl Columns {
-    /// Fills the columns with what `deltas` weigh.
-    pub(crate) fn fill(&mut self, deltas: &[Delta], by: Weighing<'_>) {
+impl Socket {
+    fn clear(&mut self) {
         self.ids.clear();
-        self.weights.iter_mut().for_each(Vec::clear);
-        self.sockets.clear();
-        for delta in deltas {
-            if !self.sockets.iter().any(|socket| socket.package == delta.package) {
-                self.sockets.push(Socket {
-                    package: delta.package,
-                    rows: 0..0,
-                    weighs: [false; PLAIN.len()],
-                });
-            }
-        }
-        for socket in &mut self.sockets {
-            let ours = || deltas.iter().filter(|delta| delta.package == socket.package);
-            let wants_pace = by.counted.has(crate::model::Event::CpuCycles);
-            let pace = if wants_pace {
-                Pace::of(ours().map(|delta| delta.rise))
-            } else {
-                Pace::default()
-            };
-            let first = self.ids.len();
-            self.ids.extend(ours().map(|delta| delta.id));
-            let columns = PLAIN.into_iter().zip(&mut self.weights).zip(&mut socket.weighs);
-            for ((feature, column), weighs) in columns {
-                column.extend(ours().map(|delta: &Delta| weight(feature, by.smt, pace, &delta.rise)));
-                let own = column.get(first..).unwrap_or_default();
-                *weighs = own.iter().any(|weight| *weight > 0);
-            }
-            socket.rows = first..self.ids.len();
+        self.without.clear();
+        self.counted = Counted::default();
+        for column in [&mut self.time, &mut self.cycles, &mut self.misses] {
+            column.clear();
         }
     }
 
-    /// Who pays by `wanted`, on one socket or on all; by CPU time where nobody weighs anything by it.
-    pub(crate) fn payers(&self, wanted: Feature, socket: Option<PackageId>) -> Payers<'_> {
-        let ours = |known: &&Socket| socket.is_none_or(|socket| socket == known.package);
-        let column = |feature: Feature| PLAIN.iter().position(|plain| *plain == feature);
-        let weighs = |column: usize| {
-            let mut ours = self.sockets.iter().filter(ours);
-            ours.any(|socket| socket.weighs.get(column).copied().unwrap_or(false))
+    fn push(&mut self, id: AccountId, rise: &Rise, smt: Smt) {
+        let time = smt.time(rise);
+        if rise.cycles == 0 {
+            self.without.push(self.ids.len());
+        } else {
+            self.counted.add(rise);
+        }
+        self.ids.push(id);
+        self.time.push(time);
+        self.cycles.push(smt.cycles(rise, time));
+        self.misses.push(rise.misses);
+    }
+
+    /// Gives those without cycles as many as the others had in the time.
+    fn fill_in(&mut self) {
+        let pace = self.counted.pace();
+        for place in self.without.drain(..) {
+            let time = self.time.weights.get(place).copied().unwrap_or(0);
+            if let Some(cycles) = self.cycles.weights.get_mut(place) {
+                *cycles = pace.cycles_in(time);
+            }
+        }
+    }
+}
+
+impl Columns {
+    /// Fills the columns with what `deltas` weigh.
+    pub(crate) fn fill(&mut self, deltas: &[Delta], smt: Smt) {
+        self.sockets.iter_mut().for_each(Socket::clear);
+        let mut last = 0;
+        for delta in deltas {
+            let is_ours = |socket: &Socket| socket.package == delta.package;
+            if !self.sockets.get(last).is_some_and(is_ours) {
+                last = self.sockets.iter().position(is_ours).unwrap_or_else(|| {
+                    self.sockets.push(Socket {
+                        package: delta.package,
+                        ..Socket::default()
+                    });
+                    self.sockets.len() - 1
+                });
+            }
+            if let Some(socket) = self.sockets.get_mut(last) {
+                socket.push(delta.id, &delta.rise, smt);
+            }
+        }
+        self.sockets.iter_mut().for_each(Socket::fill_in);
+    }
+
+    /// Who pays by `wanted` on one socket; by CPU time where nobody weighs anything by it.
+    pub(crate) fn payers(&self, wanted: Feature, socket: PackageId) -> Payers<'_> {
+        let Some(socket) = self.sockets.iter().find(|known| known.package == socket) else {
+            return Payers {
+                ids: &[],
+                weights: &[],
+                feature: Feature::CpuTime,
+            };
         };
-        let (feature, place) = column(wanted)
-            .filter(|place| weighs(*place))
-            .map_or((Feature::CpuTime, 0), |place| (wanted, place));
-        let mut ours = self.sockets.iter().filter(ours);
-        let rows = match (socket, ours.next()) {
-            (None, _) => 0..self.ids.len(),
-            (Some(_), Some(socket)) => socket.rows.clone(),
-            (Some(_), None) => 0..0,
+        let (column, feature) = match wanted {
+            Feature::CpuCycles if socket.cycles.weighs => (&socket.cycles, wanted),
+            Feature::CacheMisses if socket.misses.weighs => (&socket.misses, wanted),
+            _ => (&socket.time, Feature::CpuTime),
         };
-        let weights = self
-            .weights
-            .get(place)
-            .and_then(|column| column.get(rows.clone()));
         Payers {
-            ids: self.ids.get(rows).unwrap_or_default(),
-            weights: weights.unwrap_or_default(),
+            ids: &socket.ids,
+            weights: &column.weights,
             feature,
         }
     }
@@ -150,8 +184,8 @@ pub(crate) fn paying(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::feature::{Smt, SplitRules, weigh};
-    use crate::model::{Event, EventSet};
+    use crate::engine::feature::weigh;
+    use crate::model::Permille;
     use proptest::prelude::*;
 
     fn rise() -> impl Strategy<Value = Rise> {
@@ -170,21 +204,23 @@ mod tests {
         fn columns_say_what_the_long_way_says(rises in prop::collection::vec((0..3_u16, rise()), 0..20), socket in 0..4_u16) {
             let deltas: Vec<_> = rises
                 .into_iter()
-                .map(|(package, rise)| Delta { id: AccountId::default(), package: PackageId(package), rise })
+                .map(|(package, rise)| Delta { id: AccountId::default(), row: 0, package: PackageId(package), rise })
                 .collect();
-            let counted = EventSet::NONE.with(Event::CpuCycles).with(Event::CacheMisses);
-            let (rules, smt) = (SplitRules::default(), Smt(crate::model::Permille(600)));
+            let smt = Smt(Permille(600));
             let mut columns = Columns::default();
-            columns.fill(&deltas, Weighing { rules: &rules, counted, smt });
-            for wanted in PLAIN {
-                let place = Some(PackageId(socket));
+            // Nothing is left of another window.
+            columns.fill(&deltas, Smt::PLAIN);
+            columns.fill(&deltas, smt);
+            for wanted in [Feature::CpuTime, Feature::CpuCycles, Feature::CacheMisses] {
+                let place = PackageId(socket);
                 let (mut ids, mut weights) = (Vec::new(), Vec::new());
-                let (_, feature) = weigh(wanted, smt, paying(place, &deltas), &Rise::default(), &mut ids, &mut weights);
+                let paying = paying(Some(place), &deltas);
+                let (_, feature) = weigh(wanted, smt, paying, &Rise::default(), &mut ids, &mut weights);
                 let payers = columns.payers(wanted, place);
                 let all_zero = payers.weights.iter().all(|weight| *weight == 0);
                 prop_assert_eq!(payers.feature, feature);
                 prop_assert!(all_zero && weights.is_empty() || payers.weights == weights);
-                prop_assert_eq!(columns.payers(wanted, None).ids.len(), deltas.len());
+                prop_assert_eq!(payers.weights.len(), payers.ids.len());
             }
         }
     }

@@ -76,13 +76,12 @@ impl Smt {
         rise.time.saturating_sub(saved)
     }
 
-    /// Cycles, weighed like the time in which they were counted.
-    fn cycles(self, rise: &Rise) -> u64 {
-        let weighed = self.time(rise);
-        if weighed == rise.time || rise.time == 0 {
+    /// Cycles, weighed like the time in which they were counted; `time` is that time as it weighs.
+    pub(crate) fn cycles(self, rise: &Rise, time: u64) -> u64 {
+        if time == rise.time {
             return rise.cycles;
         }
-        scale(rise.cycles, weighed, rise.time)
+        scale(rise.cycles, time, rise.time)
     }
 }
 
@@ -95,23 +94,43 @@ fn scale(value: u64, part: u64, whole: u64) -> u64 {
     }
 }
 
-/// Cycles per time of those whose cycles were counted, as a fraction with 2^20 below.
+/// Cycles and time of those whose cycles were counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    cycles: u128,
+    time: u128,
+}
+
+impl Counted {
+    /// Takes one more into account, if cycles of it were counted.
+    pub(crate) fn add(&mut self, rise: &Rise) {
+        if rise.cycles > 0 && rise.time > 0 {
+            self.cycles += u128::from(rise.cycles);
+            self.time += u128::from(rise.time);
+        }
+    }
+
+    /// Cycles per time.
+    pub(crate) fn pace(self) -> Pace {
+        // Sums of 64-bit numbers stay far below 2^108.
+        Pace((self.cycles << 20).checked_div(self.time).unwrap_or(0))
+    }
+}
+
+/// Cycles per time, as a fraction with 2^20 below.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace(u128);
 
 impl Pace {
     /// Of those who pay for a zone.
     pub(crate) fn of(rises: impl Iterator<Item = Rise>) -> Self {
-        let (mut cycles, mut time) = (0_u128, 0_u128);
-        for rise in rises.filter(|rise| rise.cycles > 0 && rise.time > 0) {
-            cycles += u128::from(rise.cycles);
-            time += u128::from(rise.time);
-        }
-        // Sums of 64-bit numbers stay far below 2^108.
-        Self((cycles << 20).checked_div(time).unwrap_or(0))
+        let mut counted = Counted::default();
+        rises.for_each(|rise| counted.add(&rise));
+        counted.pace()
     }
 
-    fn cycles_in(self, time: u64) -> u64 {
+    /// As many cycles as they had in so much time.
+    pub(crate) fn cycles_in(self, time: u64) -> u64 {
         u64::try_from(self.0.saturating_mul(u128::from(time)) >> 20).unwrap_or(u64::MAX)
     }
 }
@@ -213,7 +232,7 @@ pub(crate) fn weight(feature: Feature, smt: Smt, pace: Pace, rise: &Rise) -> u64
         Feature::Energy => rise.charged,
         Feature::Nothing | Feature::Learned => 0,
         Feature::CpuCycles if rise.cycles == 0 => pace.cycles_in(smt.time(rise)),
-        Feature::CpuCycles => smt.cycles(rise),
+        Feature::CpuCycles => smt.cycles(rise, smt.time(rise)),
         Feature::CacheMisses => rise.misses,
     }
 }
@@ -302,8 +321,15 @@ mod tests {
         ];
         for ((time, overlap, cycles), weighed) in expected {
             let rise = rise(time, overlap, cycles);
-            assert_eq!((smt.time(&rise), smt.cycles(&rise)), weighed, "{rise:?}");
-            assert_eq!((Smt::PLAIN.time(&rise), Smt::PLAIN.cycles(&rise)), (time, cycles));
+            assert_eq!(
+                (smt.time(&rise), smt.cycles(&rise, smt.time(&rise))),
+                weighed,
+                "{rise:?}"
+            );
+            assert_eq!(
+                (Smt::PLAIN.time(&rise), Smt::PLAIN.cycles(&rise, time)),
+                (time, cycles)
+            );
         }
     }
 

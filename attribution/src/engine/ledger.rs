@@ -50,6 +50,13 @@ impl Ledger {
         self.events.absorb(&other.events);
     }
 
+    /// Takes everything out and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.charges.clear();
+        self.cpu = CpuNanos::ZERO;
+        self.events = EventCounts::ZERO;
+    }
+
     /// Takes out what was absorbed before.
     pub(crate) fn release(&mut self, other: &Self) {
         for (total, charge) in self.charges.iter_mut().zip(&other.charges) {

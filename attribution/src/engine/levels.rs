@@ -12,7 +12,7 @@ use std::time::Duration;
 const ROOT_SLICE: &str = "-.slice";
 
 /// Rows that an account pays into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     container: RowId,
     pod: Option<RowId>,
@@ -83,8 +83,7 @@ impl Levels {
     }
 
     /// Makes an entry in every row that an account pays into.
-    pub(crate) fn enter(&mut self, rows: Option<Rows>, mut entry: impl FnMut(&mut Ledger)) {
-        let Some(rows) = rows else { return };
+    pub(crate) fn enter(&mut self, rows: Rows, mut entry: impl FnMut(&mut Ledger)) {
         self.containers
             .ledger(rows.container)
             .into_iter()

@@ -7,6 +7,7 @@
 //! are cumulative, and the next window pays what they say.
 
 mod accounts;
+mod apply;
 mod carry;
 mod columns;
 mod devices;
@@ -36,10 +37,11 @@ pub use idle::FloorPolicy;
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
-    CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
-    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
+    CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
+    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, TickId, Usage,
 };
-use accounts::{AccountId, Accounts, Delta};
+use accounts::{AccountId, Accounts, Counted, Delta};
+use apply::Run;
 use columns::{Columns, Table};
 use levels::Levels;
 use processes::Processes;
@@ -147,7 +149,8 @@ struct Work {
     deltas: Vec<Delta>,
     columns: Columns,
     table: Table,
-    counts: Vec<(AccountId, EventCounts)>,
+    counts: Vec<Counted>,
+    run: Run,
     ids: Vec<AccountId>,
     weights: Vec<u64>,
     parts: Vec<u64>,

@@ -148,13 +148,16 @@ impl Processes {
         }
     }
 
-    /// The ledger of a process that ran, or of all others. Takes over the process's newest name, cgroup and owner. A row that
+    /// The ledger of all that have no row.
+    pub(crate) const fn others(&mut self) -> &mut Ledger {
+        &mut self.other
+    }
+
+    /// The ledger of a process that ran, if it has a row. Takes over the process's newest name, cgroup and owner. A row that
     /// was taken for dead, because no report listed it for a while, lives again, also beyond the bound: otherwise it would
     /// leave in the middle of its counting and begin again at zero.
-    pub(crate) fn of_runner(&mut self, runner: Runner<'_>) -> &mut Ledger {
-        let Some(tracked) = runner.task.and_then(|task| self.rows.get_mut(&task)) else {
-            return &mut self.other;
-        };
+    pub(crate) fn of_runner(&mut self, runner: Runner<'_>) -> Option<&mut Ledger> {
+        let tracked = runner.task.and_then(|task| self.rows.get_mut(&task))?;
         let row = &mut tracked.row;
         row.comm = runner.comm;
         row.cgroup = runner.cgroup;
@@ -166,7 +169,7 @@ impl Processes {
             tracked.ended_at = None;
             self.living += 1;
         }
-        &mut row.ledger
+        Some(&mut row.ledger)
     }
 
     /// Marks a process as dead.

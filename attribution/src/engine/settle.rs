@@ -10,9 +10,10 @@ use super::rise::Rise;
 use super::share::largest_remainder;
 use super::zones::{Due, Stage, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
-use crate::model::snapshot::{Charge, Ledger, ProcessRow};
+use crate::model::snapshot::{Ledger, ProcessRow};
 use crate::model::{
-    CpuNanos, DeviceNanos, Event, Microjoules, MonotonicNanos, PackageTime, Permille, TaskKey, Usage,
+    CpuNanos, DeviceNanos, Event, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey,
+    Usage,
 };
 use std::collections::HashMap;
 
@@ -64,12 +65,8 @@ impl Engine {
         self.work.charges.clear();
         self.work.table.begin(self.accounts.slots(), self.zones.len());
         self.work.spent.begin(self.accounts.slots());
-        let by = Weighing {
-            rules: &self.settings.split,
-            counted: self.counted,
-            smt: self.settings.split.smt(self.learned_smt()),
-        };
-        self.work.columns.fill(&self.work.deltas, by);
+        let smt = self.settings.split.smt(self.learned_smt());
+        self.work.columns.fill(&self.work.deltas, smt);
         let tenants =
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
         self.settle_stage(Stage::Component, tenants.as_ref(), now);
@@ -99,10 +96,12 @@ impl Engine {
                 continue;
             };
             // Idle energy by use is split by the same weights, which the short way does not write down.
-            let (nobody, unknown) = if zone.is_plain(by) && rule != IdleShare::Usage {
-                (work.split_plain(index, zone, due.dynamic, by), 0)
-            } else {
-                work.split_weighed(index, zone, due, by)
+            let socket = zone
+                .socket()
+                .filter(|_| zone.is_plain(by) && rule != IdleShare::Usage);
+            let (nobody, unknown) = match socket {
+                Some(socket) => (work.split_plain(index, zone, socket, due.dynamic, by), 0),
+                None => work.split_weighed(index, zone, due, by),
             };
             zone.account.unattributed += nobody;
             work.spent.unattributed(zone, nobody);
@@ -165,41 +164,6 @@ impl Engine {
             .filter_map(|(task, (energy, id))| Some((energy, process_row(task, self.accounts.get(id)?))))
             .collect();
         self.processes.promote(&mut candidates);
-    }
-
-    /// Books CPU time, events and bills on the rows of every level.
-    pub(super) fn apply(&mut self) {
-        let work = &mut self.work;
-        for delta in work.deltas.drain(..) {
-            let Some(account) = self.accounts.get(delta.id) else {
-                continue;
-            };
-            let (time, charges) = (delta.time(), work.table.of(delta.id));
-            let pay = |ledger: &mut Ledger| {
-                ledger.ran(time);
-                ledger.charge_all(charges);
-            };
-            pay(self.processes.of_runner(account.into()));
-            self.levels.enter(account.rows, pay);
-        }
-        for (id, events) in work.counts.drain(..) {
-            if let Some(account) = self.accounts.get(id) {
-                self.processes.ledger(account.task).counted(&events);
-                self.levels.enter(account.rows, |ledger| ledger.counted(&events));
-            }
-        }
-        for bill in &work.charges {
-            if let Some(account) = self.accounts.get(bill.id) {
-                let charge = Charge {
-                    dynamic: bill.dynamic,
-                    idle: bill.idle,
-                    used: bill.used,
-                };
-                self.processes.ledger(account.task).charge(bill.zone, charge);
-                self.levels
-                    .enter(account.rows, |ledger| ledger.charge(bill.zone, charge));
-            }
-        }
     }
 
     /// Marks the dead and forgets accounts that are gone and owe nothing.
@@ -278,11 +242,12 @@ impl Work {
         &mut self,
         index: usize,
         zone: &mut ZoneState,
+        socket: PackageId,
         dynamic: Microjoules,
         by: Weighing<'_>,
     ) -> Microjoules {
         let wanted = by.rules.feature(zone.account.zone.component, by.counted);
-        let payers = self.columns.payers(wanted, zone.socket());
+        let payers = self.columns.payers(wanted, socket);
         zone.account.feature = payers.feature;
         zone.carry = Carry::default();
         let nobody = largest_remainder(
