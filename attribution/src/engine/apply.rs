@@ -5,6 +5,7 @@
 //! rows did is summed first and entered once for all of them: levels are sums, whoever sums.
 
 use super::accounts::{Account, Accounts, Counted};
+use super::columns::Line;
 use super::levels::{Levels, Rows};
 use super::processes::Processes;
 use super::{Engine, Work};
@@ -22,15 +23,14 @@ pub(crate) struct Run {
 #[derive(Clone, Copy, Debug)]
 struct Done<'a> {
     time: CpuNanos,
-    /// Dynamic microjoules by zone.
-    charges: &'a [u64],
+    line: Line<'a>,
     events: Option<&'a EventCounts>,
 }
 
 impl Done<'_> {
     fn enter(&self, ledger: &mut Ledger) {
         ledger.ran(self.time);
-        ledger.charge_all(self.charges);
+        ledger.charge_all(self.line.charges());
         if let Some(events) = self.events {
             ledger.counted(events);
         }
@@ -99,7 +99,7 @@ impl Engine {
         let Work {
             deltas,
             counts,
-            table,
+            columns,
             charges,
             run,
             ..
@@ -110,7 +110,7 @@ impl Engine {
             run,
         };
         let mut counts = counts.drain(..).peekable();
-        for delta in deltas.drain(..) {
+        for (delta, line) in columns.lines(deltas) {
             // Both are in the order of the report's rows.
             while let Some(counted) = counts.next_if(|counted| counted.row < delta.row) {
                 books.counted(&self.accounts, &counted);
@@ -119,7 +119,7 @@ impl Engine {
             if let Some(account) = self.accounts.get(delta.id) {
                 let done = Done {
                     time: delta.time(),
-                    charges: table.of(delta.id),
+                    line,
                     events: counted.as_ref().map(|counted| &counted.events),
                 };
                 books.ran(account, done);
@@ -127,6 +127,7 @@ impl Engine {
         }
         counts.for_each(|counted| books.counted(&self.accounts, &counted));
         books.flush();
+        deltas.clear();
         for bill in charges.iter() {
             let Some(account) = self.accounts.get(bill.id) else {
                 continue;

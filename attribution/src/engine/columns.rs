@@ -8,19 +8,23 @@
 use super::accounts::{AccountId, Delta};
 use super::feature::{Counted, Smt};
 use super::rise::Rise;
-use crate::model::{Feature, PackageId};
+use super::share::{Scratch, largest_remainder};
+use crate::model::{Feature, Microjoules, PackageId};
 
 /// The part of one socket.
 #[derive(Debug, Default)]
 struct Socket {
     package: PackageId,
-    ids: Vec<AccountId>,
+    rows: usize,
     time: Column,
     cycles: Column,
     misses: Column,
     /// Positions of those who ran and have no cycles.
     without: Vec<usize>,
     counted: Counted,
+    /// Payments of this window, and room of earlier ones behind them.
+    charged: Vec<Charged>,
+    payments: usize,
 }
 
 /// Weights by one feature.
@@ -49,32 +53,47 @@ pub(crate) struct Columns {
     sockets: Vec<Socket>,
 }
 
-/// Those who pay for a zone, and their weights in the same order.
+/// What those of one socket have to pay for one zone, in the order of its columns.
+#[derive(Debug, Default)]
+struct Charged {
+    zone: usize,
+    parts: Vec<u64>,
+}
+
+/// What one account has to pay for this window's zones, where that went the short way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Payers<'a> {
-    pub(crate) ids: &'a [AccountId],
-    pub(crate) weights: &'a [u64],
-    pub(crate) feature: Feature,
+pub(crate) struct Line<'a> {
+    charged: &'a [Charged],
+    place: usize,
+}
+
+impl<'a> Line<'a> {
+    /// Zones and dynamic microjoules.
+    pub(crate) fn charges(self) -> impl Iterator<Item = (usize, u64)> + 'a {
+        let part = move |charged: &Charged| Some((charged.zone, *charged.parts.get(self.place)?));
+        self.charged.iter().filter_map(part)
+    }
 }
 
 impl Socket {
     fn clear(&mut self) {
-        self.ids.clear();
+        self.rows = 0;
         self.without.clear();
+        self.payments = 0;
         self.counted = Counted::default();
         for column in [&mut self.time, &mut self.cycles, &mut self.misses] {
             column.clear();
         }
     }
 
-    fn push(&mut self, id: AccountId, rise: &Rise, smt: Smt) {
+    fn push(&mut self, rise: &Rise, smt: Smt) {
         let time = smt.time(rise);
         if rise.cycles == 0 {
-            self.without.push(self.ids.len());
+            self.without.push(self.rows);
         } else {
             self.counted.add(rise);
         }
-        self.ids.push(id);
+        self.rows += 1;
         self.time.push(time);
         self.cycles.push(smt.cycles(rise, time));
         self.misses.push(rise.misses);
@@ -93,8 +112,8 @@ impl Socket {
 }
 
 impl Columns {
-    /// Fills the columns with what `deltas` weigh.
-    pub(crate) fn fill(&mut self, deltas: &[Delta], smt: Smt) {
+    /// Fills the columns with what `deltas` weigh, and tells each its place.
+    pub(crate) fn fill(&mut self, deltas: &mut [Delta], smt: Smt) {
         self.sockets.iter_mut().for_each(Socket::clear);
         let mut last = 0;
         for delta in deltas {
@@ -109,64 +128,55 @@ impl Columns {
                 });
             }
             if let Some(socket) = self.sockets.get_mut(last) {
-                socket.push(delta.id, &delta.rise, smt);
+                delta.place = socket.rows;
+                socket.push(&delta.rise, smt);
             }
         }
         self.sockets.iter_mut().for_each(Socket::fill_in);
     }
 
-    /// Who pays by `wanted` on one socket; by CPU time where nobody weighs anything by it.
-    pub(crate) fn payers(&self, wanted: Feature, socket: PackageId) -> Payers<'_> {
-        let Some(socket) = self.sockets.iter().find(|known| known.package == socket) else {
-            return Payers {
-                ids: &[],
-                weights: &[],
-                feature: Feature::CpuTime,
+    /// Splits the energy of a zone over those who ran on its socket, by `wanted`, or by CPU time where nobody weighs
+    /// anything by it; returns nobody's part and the feature that it went by.
+    pub(crate) fn split(
+        &mut self,
+        zone: usize,
+        package: PackageId,
+        wanted: Feature,
+        dynamic: Microjoules,
+        scratch: &mut Scratch,
+    ) -> (Microjoules, Feature) {
+        let Some(socket) = self.sockets.iter_mut().find(|socket| socket.package == package) else {
+            return (dynamic, Feature::CpuTime);
+        };
+        let (weights, feature) = match wanted {
+            Feature::CpuCycles if socket.cycles.weighs => (&socket.cycles.weights, wanted),
+            Feature::CacheMisses if socket.misses.weighs => (&socket.misses.weights, wanted),
+            _ => (&socket.time.weights, Feature::CpuTime),
+        };
+        if socket.charged.len() == socket.payments {
+            socket.charged.push(Charged::default());
+        }
+        let Some(charged) = socket.charged.get_mut(socket.payments) else {
+            return (dynamic, feature);
+        };
+        socket.payments += 1;
+        charged.zone = zone;
+        let nobody = largest_remainder(dynamic.as_micro(), weights, &mut charged.parts, scratch);
+        (Microjoules::from_micro(nobody), feature)
+    }
+
+    /// The `deltas` that the columns were filled with, each with what its account has to pay.
+    pub(crate) fn lines<'a>(&'a self, deltas: &'a [Delta]) -> impl Iterator<Item = (&'a Delta, Line<'a>)> {
+        let nobody: &[Charged] = &[];
+        deltas.iter().map(move |delta| {
+            let socket = self.sockets.iter().find(|socket| socket.package == delta.package);
+            let charged = socket.and_then(|socket| socket.charged.get(..socket.payments));
+            let line = Line {
+                charged: charged.unwrap_or(nobody),
+                place: delta.place,
             };
-        };
-        let (column, feature) = match wanted {
-            Feature::CpuCycles if socket.cycles.weighs => (&socket.cycles, wanted),
-            Feature::CacheMisses if socket.misses.weighs => (&socket.misses, wanted),
-            _ => (&socket.time, Feature::CpuTime),
-        };
-        Payers {
-            ids: &socket.ids,
-            weights: &column.weights,
-            feature,
-        }
-    }
-}
-
-/// What each account was charged in each zone of this window, where it went the short way: microjoules of dynamic energy,
-/// by the account's place and the zone's.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    charges: Vec<u64>,
-    zones: usize,
-}
-
-impl Table {
-    /// Empties it for so many accounts and zones.
-    pub(crate) fn begin(&mut self, accounts: usize, zones: usize) {
-        self.charges.clear();
-        self.charges.resize(accounts.saturating_mul(zones), 0);
-        self.zones = zones;
-    }
-
-    /// Enters what payers have to pay for one zone.
-    pub(crate) fn enter(&mut self, zone: usize, ids: &[AccountId], parts: &[u64]) {
-        for (id, part) in ids.iter().zip(parts) {
-            let place = id.place() * self.zones + zone;
-            if let Some(charge) = self.charges.get_mut(place) {
-                *charge = *part;
-            }
-        }
-    }
-
-    /// What an account has to pay, by zone.
-    pub(crate) fn of(&self, id: AccountId) -> &[u64] {
-        let first = id.place() * self.zones;
-        self.charges.get(first..first + self.zones).unwrap_or_default()
+            (delta, line)
+        })
     }
 }
 
@@ -201,40 +211,35 @@ mod tests {
 
     proptest! {
         #[test]
-        fn columns_say_what_the_long_way_says(rises in prop::collection::vec((0..3_u16, rise()), 0..20), socket in 0..4_u16) {
-            let deltas: Vec<_> = rises
+        fn columns_say_what_the_long_way_says(rises in prop::collection::vec((0..3_u16, rise()), 0..20), socket in 0..4_u16, energy in 0..1_000_000_u64) {
+            let energy = Microjoules::from_micro(energy);
+            let mut deltas: Vec<_> = rises
                 .into_iter()
-                .map(|(package, rise)| Delta { id: AccountId::default(), row: 0, package: PackageId(package), rise })
+                .map(|(package, rise)| Delta { id: AccountId::default(), row: 0, place: 0, package: PackageId(package), rise })
                 .collect();
             let smt = Smt(Permille(600));
-            let mut columns = Columns::default();
+            let (mut columns, mut scratch) = (Columns::default(), Scratch::default());
             // Nothing is left of another window.
-            columns.fill(&deltas, Smt::PLAIN);
-            columns.fill(&deltas, smt);
-            for wanted in [Feature::CpuTime, Feature::CpuCycles, Feature::CacheMisses] {
+            columns.fill(&mut deltas, Smt::PLAIN);
+            columns.split(9, PackageId(socket), Feature::CpuTime, energy, &mut scratch);
+            columns.fill(&mut deltas, smt);
+            for (zone, wanted) in [Feature::CpuTime, Feature::CpuCycles, Feature::CacheMisses].into_iter().enumerate() {
                 let place = PackageId(socket);
-                let (mut ids, mut weights) = (Vec::new(), Vec::new());
+                let (mut ids, mut weights, mut parts) = (Vec::new(), Vec::new(), Vec::new());
                 let paying = paying(Some(place), &deltas);
                 let (_, feature) = weigh(wanted, smt, paying, &Rise::default(), &mut ids, &mut weights);
-                let payers = columns.payers(wanted, place);
-                let all_zero = payers.weights.iter().all(|weight| *weight == 0);
-                prop_assert_eq!(payers.feature, feature);
-                prop_assert!(all_zero && weights.is_empty() || payers.weights == weights);
-                prop_assert_eq!(payers.weights.len(), payers.ids.len());
+                let nobody = largest_remainder(energy.as_micro(), &weights, &mut parts, &mut scratch);
+                let short = columns.split(zone, place, wanted, energy, &mut scratch);
+                prop_assert_eq!(short, (Microjoules::from_micro(nobody), feature));
+                let charges = columns.lines(&deltas).filter(|(delta, _)| delta.package == place);
+                let charges: Vec<u64> = charges
+                    .map(|(_, line)| line.charges().find(|(of, _)| *of == zone).map_or(0, |(_, part)| part))
+                    .collect();
+                let all_zero = charges.iter().all(|part| *part == 0);
+                prop_assert!(all_zero && parts.is_empty() || charges == parts);
             }
+            let elsewhere = columns.lines(&deltas).filter(|(delta, _)| delta.package != PackageId(socket));
+            prop_assert_eq!(elsewhere.map(|(_, line)| line.charges().count()).sum::<usize>(), 0);
         }
-    }
-
-    #[test]
-    fn a_table_has_a_line_for_each_account_and_none_beyond() {
-        let id = AccountId::default();
-        let mut table = Table::default();
-        table.begin(1, 3);
-        table.enter(1, &[id], &[7]);
-        table.enter(2, &[id], &[9]);
-        assert_eq!(table.of(id), [0, 7, 9]);
-        table.begin(0, 3);
-        table.enter(0, &[id], &[7]);
-        assert_eq!(table.of(id), [0_u64; 0]);
     }
 }

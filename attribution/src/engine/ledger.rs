@@ -18,16 +18,15 @@ impl Ledger {
     }
 
     /// Adds dynamic energy in microjoules, by zone.
-    pub(crate) fn charge_all(&mut self, dynamic: &[u64]) {
+    pub(crate) fn charge_all(&mut self, dynamic: impl Iterator<Item = (usize, u64)>) {
         // No empty entries: a ledger is as long as the last zone that it was charged in.
-        let Some(last) = dynamic.iter().rposition(|micro| *micro > 0) else {
-            return;
-        };
-        if self.charges.len() <= last {
-            self.charges.resize(last + 1, Charge::default());
-        }
-        for (total, micro) in self.charges.iter_mut().zip(dynamic) {
-            total.dynamic += Microjoules::from_micro(*micro);
+        for (zone, micro) in dynamic.filter(|(_, micro)| *micro > 0) {
+            if self.charges.len() <= zone {
+                self.charges.resize(zone + 1, Charge::default());
+            }
+            if let Some(total) = self.charges.get_mut(zone) {
+                total.dynamic += Microjoules::from_micro(micro);
+            }
         }
     }
 

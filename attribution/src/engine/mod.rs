@@ -42,7 +42,7 @@ use crate::model::{
 };
 use accounts::{AccountId, Accounts, Counted, Delta};
 use apply::Run;
-use columns::{Columns, Table};
+use columns::Columns;
 use levels::Levels;
 use processes::Processes;
 use remainder::Remainder;
@@ -148,7 +148,6 @@ pub struct Held {
 struct Work {
     deltas: Vec<Delta>,
     columns: Columns,
-    table: Table,
     counts: Vec<Counted>,
     run: Run,
     ids: Vec<AccountId>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The close of a window: CPU time is booked, every zone is split, bills go to rows.
 
-use super::accounts::{Account, AccountId, Delta};
+use super::accounts::{Account, AccountId};
 use super::carry::Carry;
 use super::columns::paying;
 use super::feature::Weighing;
@@ -21,9 +21,9 @@ impl Engine {
     /// Books a usage report's CPU time and events on the accounts and finds the rows that they pay into.
     pub(super) fn book(&mut self, usage: &Usage, now: MonotonicNanos) {
         let work = &mut self.work;
-        self.accounts
+        let charged = self
+            .accounts
             .book(&usage.tasks, &mut work.deltas, &mut work.counts);
-        let charged: CpuNanos = self.work.deltas.iter().map(Delta::time).sum();
         self.coverage = coverage(charged, &self.packages, &usage.packages);
         self.packages.clone_from(&usage.packages);
         self.cpus.clone_from(&usage.cpus);
@@ -63,10 +63,10 @@ impl Engine {
     /// components comes after them, and the platform as a whole last: both are split by what was charged before.
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
-        self.work.table.begin(self.accounts.slots(), self.zones.len());
         self.work.spent.begin(self.accounts.slots());
         let smt = self.settings.split.smt(self.learned_smt());
-        self.work.columns.fill(&self.work.deltas, smt);
+        let Work { columns, deltas, .. } = &mut self.work;
+        columns.fill(deltas, smt);
         let tenants =
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
         self.settle_stage(Stage::Component, tenants.as_ref(), now);
@@ -139,12 +139,11 @@ impl Engine {
             .charges
             .iter()
             .map(|bill| (bill.id, (bill.dynamic + bill.idle).as_micro()));
-        let lines = work.deltas.iter().map(|delta| {
-            let line = work.table.of(delta.id).iter();
-            (
-                delta.id,
-                line.fold(0_u64, |sum, charge| sum.saturating_add(*charge)),
-            )
+        let lines = work.columns.lines(&work.deltas).map(|(delta, line)| {
+            let all = line
+                .charges()
+                .fold(0_u64, |sum, (_, micro)| sum.saturating_add(micro));
+            (delta.id, all)
         });
         for (id, energy) in bills.chain(lines) {
             let Some(account) = self.accounts.get(id) else {
@@ -237,7 +236,7 @@ fn take_weights(zone: &mut ZoneState, due: Due, by: Weighing<'_>, work: &mut Wor
 }
 
 impl Work {
-    /// Splits a zone's dynamic energy over this window's own time, into the table; returns nobody's part.
+    /// Splits a zone's dynamic energy over this window's own time, into the columns; returns nobody's part.
     fn split_plain(
         &mut self,
         index: usize,
@@ -247,19 +246,14 @@ impl Work {
         by: Weighing<'_>,
     ) -> Microjoules {
         let wanted = by.rules.feature(zone.account.zone.component, by.counted);
-        let payers = self.columns.payers(wanted, socket);
-        zone.account.feature = payers.feature;
+        let (nobody, feature) = self
+            .columns
+            .split(index, socket, wanted, dynamic, &mut self.scratch);
+        zone.account.feature = feature;
         zone.carry = Carry::default();
-        let nobody = largest_remainder(
-            dynamic.as_micro(),
-            payers.weights,
-            &mut self.parts,
-            &mut self.scratch,
-        );
-        self.table.enter(index, payers.ids, &self.parts);
         self.ids.clear();
         self.weights.clear();
-        Microjoules::from_micro(nobody)
+        nobody
     }
 
     /// Splits a zone's dynamic energy over whoever pays for it, into bills; returns nobody's part and nobody's weight. The

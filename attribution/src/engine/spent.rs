@@ -4,7 +4,7 @@
 //! Only those zones count that count into the node's total, so that nothing weighs twice.
 
 use super::accounts::{AccountId, Delta};
-use super::columns::Table;
+use super::columns::Columns;
 use super::rise::Rise;
 use super::zones::ZoneState;
 use super::{Bill, Work};
@@ -15,8 +15,8 @@ use crate::model::Microjoules;
 pub(crate) struct Spent {
     /// Microjoules by account.
     by_account: Vec<u64>,
-    /// Whether the window's table is in it, and how many of its bills.
-    has_table: bool,
+    /// Whether what went the short way is in it, and how many of the window's bills.
+    has_lines: bool,
     bills: usize,
     /// Those who ran or were charged, with what they were charged.
     rises: Vec<(AccountId, Rise)>,
@@ -27,7 +27,7 @@ pub(crate) struct Spent {
 impl Spent {
     /// Begins a window in which there are `accounts` places.
     pub(crate) fn begin(&mut self, accounts: usize) {
-        self.has_table = false;
+        self.has_lines = false;
         self.by_account.clear();
         self.by_account.resize(accounts, 0);
         self.bills = 0;
@@ -41,15 +41,18 @@ impl Spent {
         }
     }
 
-    /// Adds the table, once.
-    fn add_table(&mut self, deltas: &[Delta], table: &Table, zones: &[ZoneState]) {
-        if std::mem::replace(&mut self.has_table, true) {
+    /// Adds what went the short way, once.
+    fn add_lines(&mut self, deltas: &[Delta], columns: &Columns, zones: &[ZoneState]) {
+        if std::mem::replace(&mut self.has_lines, true) {
             return;
         }
-        for delta in deltas {
-            let line = table.of(delta.id).iter().zip(zones);
-            let counted = line.filter(|(_, zone)| zone.account.zone.component.counts_into_total());
-            let charged = counted.fold(0_u64, |sum, (micro, _)| sum.saturating_add(*micro));
+        let counts = |zone: usize| {
+            let zone = zones.get(zone);
+            zone.is_some_and(|zone| zone.account.zone.component.counts_into_total())
+        };
+        for (delta, line) in columns.lines(deltas) {
+            let counted = line.charges().filter(|(zone, _)| counts(*zone));
+            let charged = counted.fold(0_u64, |sum, (_, micro)| sum.saturating_add(micro));
             if let Some(sum) = self.by_account.get_mut(delta.id.place()) {
                 *sum = sum.saturating_add(charged);
             }
@@ -106,7 +109,7 @@ impl Spent {
 impl Work {
     /// Takes the bills so far into account for the zones that are split by them.
     pub(super) fn sum_up(&mut self, zones: &[ZoneState]) {
-        self.spent.add_table(&self.deltas, &self.table, zones);
+        self.spent.add_lines(&self.deltas, &self.columns, zones);
         self.spent.add(&self.charges, zones);
         self.spent.list(&self.deltas, &self.charges);
     }
