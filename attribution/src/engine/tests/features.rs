@@ -107,7 +107,7 @@ fn a_feature_that_nobody_counted_anything_of_gives_way_to_cpu_time() {
 
 /// Windows in which a spinner (container a) and a streamer (container b) run as long as chance wants, on socket 0 whose
 /// package they cost 20 and 5 W.
-fn spinner_and_streamer(node: &mut Node, windows: u64, mut each: impl FnMut(u64, &Snapshot)) {
+pub(super) fn spinner_and_streamer(node: &mut Node, windows: u64, mut each: impl FnMut(u64, &Snapshot)) {
     for window in 1..=windows {
         let chance = |prime: u64| window.wrapping_mul(prime) % 97;
         let (spin, stream) = (chance(61) * 10 * MS, chance(53) * 10 * MS);

@@ -3,7 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What becomes of one report.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -275,5 +275,34 @@ proptest! {
         last.containers.iter().for_each(|row| counted.absorb(&row.ledger.events));
         prop_assert_eq!(counted, node.happened);
         prop_assert_eq!(last.counted, node.counted);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn weights_that_were_learned_conserve_everything_like_any_other(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 1..12),
+    ) {
+        let split = SplitRules { by_time_alone: false, learned: true, ..rules.split };
+        let mut node = Node::new(Settings { split, ..rules });
+        node.window();
+        let mut used = HashSet::new();
+        features::spinner_and_streamer(&mut node, 60, |_, snapshot| {
+            used.insert(snapshot.zones.first().map(|zone| zone.feature));
+        });
+        let is_floorless = matches!(node.engine.settings.floor, FloorPolicy::None);
+        prop_assert!(!is_floorless || used.contains(&Some(Feature::Learned)));
+        let mut seen = HashMap::new();
+        // Conservation is checked at the close of each window.
+        for step in &steps {
+            let snapshot = drive(&mut node, step);
+            for (name, value) in counters(&snapshot) {
+                let before = seen.insert(name.clone(), value).unwrap_or(0);
+                prop_assert!(value >= before, "{name} fell from {before} to {value}");
+            }
+        }
     }
 }
