@@ -61,6 +61,7 @@
 mod health;
 mod ledger;
 mod views;
+mod zone;
 
 use crate::error::ExporterError;
 use attribution::model::Snapshot;
