@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, and the way from it to a loaded configuration.
 
-use crate::settings::{Idle, Log, Probes, Root, Sources};
+use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
@@ -105,6 +105,8 @@ pub fn schema() -> Schema {
         );
     }
     schema.section::<RuntimesConfig>("workloads.runtimes");
+    schema.section::<Split>("attribution");
+    schema.section::<Smt>("attribution.smt");
     schema.section::<Idle>("attribution.idle").open("floor");
     schema.section::<ExporterConfig>("exporter");
     // What a pod's manifest and Kubernetes itself put into a container's environment.

@@ -7,10 +7,10 @@ use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
-use crate::settings::{Idle, Probes, Root, Sources};
+use crate::settings::{Idle, Probes, Root, Smt, Sources, Split};
 use actix::System;
 use anyhow::Context;
-use attribution::engine::{Settings, SplitRules};
+use attribution::engine::Settings;
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, RenderSettings};
@@ -97,6 +97,8 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let listeners = exporter::bind(&exporter.listen.addresses())?;
     let root: Root = loaded.section("")?;
     let idle: Idle = loaded.section("attribution.idle")?;
+    let split: Split = loaded.section("attribution")?;
+    let smt: Smt = loaded.section("attribution.smt")?;
     let sources: Sources = loaded.section("sources")?;
     let probes: Probes = loaded.section("probes")?;
     let machine = node::machine();
@@ -117,7 +119,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         rules: Settings {
             floor: idle.floor.0,
             idle_share: idle.share.into(),
-            split: SplitRules::default(),
+            split: split.rules(&smt),
             processes_max: exporter.processes.max,
             ended_keep: exporter.ended.keep.into(),
         },

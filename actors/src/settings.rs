@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The configuration sections that belong to the daemon as a whole. Sources and exporter keep theirs beside themselves.
 
+mod split;
+
+pub use split::{Smt, Split};
+
 use attribution::engine::{FloorPolicy, IdleShare};
 use attribution::model::{Component, Microwatts};
 use serde::de::Error;

@@ -25,7 +25,7 @@ mod health;
 use crate::config::ExporterConfig;
 use crate::page::{BuildInfo, Page, RenderSettings};
 use attribution::model::snapshot::{
-    Charge, Charges, ContainerKey, GroupRow, Ledger, Names, ProcessRow, Retired, UnitKey, ZoneAccount,
+    Charge, Charges, ContainerKey, Fit, GroupRow, Ledger, Names, ProcessRow, Retired, UnitKey, ZoneAccount,
 };
 use attribution::model::{
     CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime, DeviceNanos,
@@ -108,6 +108,7 @@ pub(crate) fn zone(component: Component, place: Place, source: SourceId, figures
         power: Some(Microwatts::from_micro(12_500_000)),
         floor: Some(Microwatts::from_watts(5)),
         feature: Feature::CpuTime,
+        fit: None,
         age: Duration::from_millis(250),
         up: true,
     }
@@ -170,6 +171,7 @@ pub(crate) fn snapshot() -> Snapshot {
             time: CpuNanos::from_nanos(500_000),
         }],
         counted: COUNTED.into_iter().fold(EventSet::NONE, EventSet::with),
+        smt_weight: None,
         processes: processes(),
         other_processes: with_events(ledger(1, &[(4_000_000, 0)]), [1_000_000, 2, 0, 6]),
         containers: vec![
@@ -285,6 +287,12 @@ fn zones() -> Vec<ZoneAccount> {
         zone(Component::Package, socket(0), RAPL, rapl_0),
         ZoneAccount {
             up: false,
+            feature: Feature::Learned,
+            fit: Some(Fit {
+                plain: Feature::CpuCycles,
+                plain_error: Permille(87),
+                learned_error: Permille(31),
+            }),
             ..zone(Component::Package, socket(1), RAPL, rapl_1)
         },
         zone(Component::Dram, socket(0), RAPL, [4, 0, 3, 0]),

@@ -3,8 +3,8 @@
 
 use super::accounts::Account;
 use super::groups::{Level, RowId};
-use crate::model::snapshot::{Charge, ContainerKey, Names, UnitKey};
-use crate::model::{CgroupOwner, CpuNanos, EventCounts, Identity, MonotonicNanos, PodUid, TaskKind, VmId};
+use crate::model::snapshot::{ContainerKey, Ledger, Names, UnitKey};
+use crate::model::{CgroupOwner, Identity, MonotonicNanos, PodUid, TaskKind, VmId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 const ROOT_SLICE: &str = "-.slice";
 
 /// Rows that an account pays into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     container: RowId,
     pod: Option<RowId>,
@@ -85,41 +85,18 @@ impl Levels {
         rows.unit.into_iter().for_each(|unit| self.units.leave(unit, now));
     }
 
-    /// Books CPU time.
-    pub(crate) fn ran(&mut self, rows: Option<Rows>, time: CpuNanos) {
-        let Some(rows) = rows else { return };
-        self.containers.ran(rows.container, time);
-        rows.pod.into_iter().for_each(|pod| self.pods.ran(pod, time));
-        rows.vm.into_iter().for_each(|vm| self.vms.ran(vm, time));
-        rows.unit.into_iter().for_each(|unit| self.units.ran(unit, time));
-    }
-
-    /// Books events.
-    pub(crate) fn counted(&mut self, rows: Option<Rows>, events: &EventCounts) {
-        let Some(rows) = rows else { return };
-        self.containers.counted(rows.container, events);
-        rows.pod
+    /// Makes an entry in every row that an account pays into.
+    pub(crate) fn enter(&mut self, rows: Rows, mut entry: impl FnMut(&mut Ledger)) {
+        self.containers
+            .ledger(rows.container)
             .into_iter()
-            .for_each(|pod| self.pods.counted(pod, events));
-        rows.vm.into_iter().for_each(|vm| self.vms.counted(vm, events));
-        rows.unit
-            .into_iter()
-            .for_each(|unit| self.units.counted(unit, events));
-    }
-
-    /// Charges energy.
-    pub(crate) fn charge(&mut self, rows: Option<Rows>, zone: usize, charge: Charge) {
-        let Some(rows) = rows else { return };
-        self.containers.charge(rows.container, zone, charge);
-        rows.pod
-            .into_iter()
-            .for_each(|pod| self.pods.charge(pod, zone, charge));
-        rows.vm
-            .into_iter()
-            .for_each(|vm| self.vms.charge(vm, zone, charge));
-        rows.unit
-            .into_iter()
-            .for_each(|unit| self.units.charge(unit, zone, charge));
+            .for_each(&mut entry);
+        let pod = rows.pod.and_then(|pod| self.pods.ledger(pod));
+        pod.into_iter().for_each(&mut entry);
+        let vm = rows.vm.and_then(|vm| self.vms.ledger(vm));
+        vm.into_iter().for_each(&mut entry);
+        let unit = rows.unit.and_then(|unit| self.units.ledger(unit));
+        unit.into_iter().for_each(&mut entry);
     }
 
     /// Lets rows go that ended longer than `keep` ago.

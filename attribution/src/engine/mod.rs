@@ -7,36 +7,47 @@
 //! are cumulative, and the next window pays what they say.
 
 mod accounts;
+mod apply;
+mod carry;
+mod columns;
 mod devices;
 mod feature;
 mod groups;
 mod idle;
 mod idle_share;
+mod learner;
 mod ledger;
 mod levels;
 mod processes;
+mod regression;
+mod remainder;
 mod rise;
 mod settle;
 mod share;
 mod snap;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod window;
 mod zones;
 
-pub use feature::SplitRules;
+pub use feature::{OtherRule, SmtRule, SplitRules};
 pub use idle::FloorPolicy;
 
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
-    CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
-    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId,
-    Usage,
+    CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
+    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId, Usage,
 };
-use accounts::{AccountId, Accounts, Delta};
+use accounts::{AccountId, Accounts, Counted, Delta};
+use apply::Run;
+use columns::Columns;
 use levels::Levels;
 use processes::Processes;
+use remainder::Remainder;
+use share::Scratch;
+use spent::Spent;
 use std::sync::Arc;
 use std::time::Duration;
 use window::Window;
@@ -86,6 +97,12 @@ pub struct Closed {
     pub acked: Option<TickId>,
 }
 
+/// A window that was paid, for [`Engine::snapshot`].
+#[derive(Clone, Copy, Debug)]
+pub struct Paid {
+    window: window::Closed,
+}
+
 /// The state of the attribution.
 #[derive(Debug)]
 pub struct Engine {
@@ -93,6 +110,7 @@ pub struct Engine {
     facts: Arc<NodeFacts>,
     window: Window,
     zones: Vec<ZoneState>,
+    remainder: Remainder,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
@@ -130,12 +148,15 @@ pub struct Held {
 #[derive(Debug, Default)]
 struct Work {
     deltas: Vec<Delta>,
-    counts: Vec<(AccountId, EventCounts)>,
+    columns: Columns,
+    counts: Vec<Counted>,
+    run: Run,
     ids: Vec<AccountId>,
     weights: Vec<u64>,
     parts: Vec<u64>,
-    scratch: Vec<(u64, u32)>,
+    scratch: Scratch,
     charges: Vec<Bill>,
+    spent: Spent,
 }
 
 /// One account's part of one zone's window.
@@ -170,6 +191,7 @@ impl Engine {
             facts,
             window: Window::default(),
             zones: Vec::new(),
+            remainder: Remainder::default(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
@@ -312,9 +334,19 @@ impl Engine {
         })
     }
 
-    /// Closes the open window: books CPU time, pays energy, lets go who is gone. `None` when no window is open.
+    /// Closes the open window: [`Engine::pay`], and what came of it as a snapshot. `None` when no window is open.
     pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
-        let closed = self.window.close(now)?;
+        let paid = self.pay(now)?;
+        Some(Closed {
+            snapshot: self.snapshot(paid, now),
+            acked: self.acked,
+        })
+    }
+
+    /// Closes the open window without writing down what came of it: books CPU time, pays energy, lets go who is gone.
+    /// `None` when no window is open.
+    pub fn pay(&mut self, now: MonotonicNanos) -> Option<Paid> {
+        let window = self.window.close(now)?;
         let usage = if self.waits_for_owners() {
             None
         } else {
@@ -338,9 +370,6 @@ impl Engine {
         }
         self.levels.retire(now, self.settings.ended_keep);
         self.processes.retire(now, self.settings.ended_keep);
-        Some(Closed {
-            snapshot: self.snapshot(closed, now),
-            acked: self.acked,
-        })
+        Some(Paid { window })
     }
 }

@@ -19,6 +19,9 @@ pub(crate) struct Rise {
     pub(crate) instructions: u64,
     /// Misses of the last-level cache.
     pub(crate) misses: u64,
+    /// Dynamic energy that was charged for package, memory, accelerators and the rest, in microjoules: what a platform's
+    /// energy is split by. Not known yet when those are paid.
+    pub(crate) charged: u64,
 }
 
 impl Rise {
@@ -30,6 +33,7 @@ impl Rise {
             cycles: events.get(Event::CpuCycles),
             instructions: events.get(Event::Instructions),
             misses: events.get(Event::CacheMisses),
+            charged: 0,
         }
     }
 
@@ -40,5 +44,6 @@ impl Rise {
         self.cycles = self.cycles.saturating_add(more.cycles);
         self.instructions = self.instructions.saturating_add(more.instructions);
         self.misses = self.misses.saturating_add(more.misses);
+        self.charged = self.charged.saturating_add(more.charged);
     }
 }

@@ -6,64 +6,22 @@
 //! then and not by those who run when it arrives.
 
 use super::accounts::{AccountId, Accounts, Delta};
+use super::carry::Carry;
 use super::devices::Device;
-use super::feature::SplitRules;
+use super::feature::{Weighing, weigh};
 use super::idle::{BusyTime, Floor, FloorPolicy};
+use super::learner::{Learner, Paid, SmtLearner};
+use super::remainder::History;
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, EventSet, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
-    SourceId, Zone, ZoneReading,
+    Component, Energy, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
+    ZoneReading,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time for which CPU time is carried for a zone. A zone that stays away longer is paid for, when it is back, by nobody by
-/// name: who ran an hour ago is no longer known, and a guess would be somebody's wrong bill. (Meters that are asked less
-/// often than once a tick are carried for as a rule: every 5 minutes at most.)
-const CARRIED: Duration = Duration::from_secs(3_600);
 /// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
 const AWAY: Duration = Duration::from_secs(180);
-/// Accounts in a carry: 16,384 are 1.2 MiB. What does not fit weighs in as unknown.
-const CARRIED_ACCOUNTS: usize = 16_384;
-
-/// CPU time that waits for a zone's energy.
-#[derive(Debug, Default)]
-pub(crate) struct Carry {
-    rises: BTreeMap<AccountId, Rise>,
-    unknown: Rise,
-    since: Option<MonotonicNanos>,
-}
-
-impl Carry {
-    /// Adds the CPU time of a window that closes at `now`.
-    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, Rise)>, now: MonotonicNanos) {
-        let since = *self.since.get_or_insert(now);
-        for (id, rise) in deltas {
-            if self.rises.len() < CARRIED_ACCOUNTS || self.rises.contains_key(&id) {
-                self.rises.entry(id).or_default().add(&rise);
-            } else {
-                self.unknown.add(&rise);
-            }
-        }
-        if now.since(since) >= CARRIED {
-            for rise in std::mem::take(&mut self.rises).values() {
-                self.unknown.add(rise);
-            }
-        }
-    }
-
-    /// Whether `id` waits here for a bill.
-    pub(crate) fn holds(&self, id: AccountId) -> bool {
-        self.rises.contains_key(&id)
-    }
-
-    /// Whether nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rises.is_empty() && self.unknown == Rise::default()
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     total: Microjoules,
@@ -76,13 +34,30 @@ struct Reading {
 pub(crate) struct ZoneState {
     pub(crate) account: ZoneAccount,
     pub(crate) carry: Carry,
+    /// Its newest readings, where the remainder of the platform needs them.
+    pub(crate) history: History,
+    /// No meter counts it: see [`super::remainder`].
+    derived: bool,
     /// For a device, who used it; nobody else pays for it.
     device: Option<Device>,
+    learner: Learner,
+    pub(crate) smt: SmtLearner,
     floor: Floor,
     paid: Option<(Reading, BusyTime)>,
     /// Between the readings of the last payment.
     elapsed: Duration,
     latest: Reading,
+}
+
+/// Zones are settled in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// By what ran, or who used it.
+    Component,
+    /// By what was charged for the components.
+    Other,
+    /// By what was charged for the components and the rest.
+    Platform,
 }
 
 /// What a zone has to be paid for now.
@@ -95,7 +70,11 @@ pub(crate) struct Due {
 impl ZoneState {
     fn new(source: SourceId, reading: &ZoneReading) -> Self {
         let device = device_of(reading);
+        let mut history = History::default();
+        history.push(reading.at, reading.total);
         Self {
+            history,
+            derived: false,
             account: ZoneAccount {
                 zone: reading.zone.clone(),
                 source,
@@ -107,10 +86,13 @@ impl ZoneState {
                 power: None,
                 floor: None,
                 feature: Feature::default(),
+                fit: None,
                 age: Duration::ZERO,
                 up: true,
             },
             carry: Carry::default(),
+            learner: Learner::default(),
+            smt: SmtLearner::default(),
             floor: device
                 .as_ref()
                 .map_or_else(Floor::default, |_| Floor::of_a_device()),
@@ -123,6 +105,33 @@ impl ZoneState {
             },
             device,
         }
+    }
+
+    /// A zone that no meter counts, with its first total.
+    pub(crate) fn derived(source: SourceId, reading: &ZoneReading) -> Self {
+        Self {
+            derived: true,
+            ..Self::new(source, reading)
+        }
+    }
+
+    /// Whether no meter counts it.
+    pub(crate) const fn is_derived(&self) -> bool {
+        self.derived
+    }
+
+    /// When it is settled: after those whose charges it is split by.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.account.zone.component {
+            Component::Platform => Stage::Platform,
+            Component::Other => Stage::Other,
+            _ => Stage::Component,
+        }
+    }
+
+    /// The newest total, in microjoules, and its moment.
+    pub(crate) const fn latest(&self) -> (u64, MonotonicNanos) {
+        (self.latest.total.as_micro(), self.latest.at)
     }
 
     /// Whether it had its first reading in an earlier window, so that CPU time from then on has to be carried.
@@ -199,6 +208,12 @@ impl ZoneState {
         self.device.is_none()
     }
 
+    /// Whether this window's own time pays for it by a plain feature, and nothing else has to be looked at.
+    pub(crate) fn is_plain(&self, by: Weighing<'_>) -> bool {
+        let teaches = by.learns() || (by.learns_smt() && self.account.zone.component == Component::Package);
+        self.stage() == Stage::Component && self.device.is_none() && self.carry.is_empty() && !teaches
+    }
+
     /// Whether `id` waits here for a bill, or may have to.
     pub(crate) fn holds(&self, id: AccountId) -> bool {
         self.carry.holds(id) || self.device.as_ref().is_some_and(|device| device.holds(id))
@@ -214,8 +229,9 @@ impl ZoneState {
     pub(crate) fn take_weights(
         &mut self,
         deltas: impl Iterator<Item = (AccountId, Rise)> + Clone,
-        rules: &SplitRules,
-        counted: EventSet,
+        nobody: &Rise,
+        due: Due,
+        by: Weighing<'_>,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
     ) -> u64 {
@@ -223,19 +239,46 @@ impl ZoneState {
             self.account.feature = Feature::DeviceTime;
             return device.take_weights(self.elapsed, ids, weights);
         }
-        let wanted = rules.feature(self.account.zone.component, counted);
-        let (unknown, feature) = if self.carry.is_empty() {
-            self.carry.since = None;
-            rules.weigh(wanted, deltas, &Rise::default(), ids, weights)
-        } else {
-            let mut carry = std::mem::take(&mut self.carry);
-            // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
-            for (id, rise) in deltas {
-                carry.rises.entry(id).or_default().add(&rise);
+        if self.carry.is_empty() {
+            // Nobody who ran is left of a window that had been carried, either.
+            self.carry = Carry::default();
+            return self.weigh(due, by, deltas, nobody, ids, weights);
+        }
+        let (rises, nobody) = self.carry.take(deltas, nobody);
+        let rises = rises.iter().map(|(id, rise)| (*id, *rise));
+        self.weigh(due, by, rises, &nobody, ids, weights)
+    }
+
+    fn weigh(
+        &mut self,
+        due: Due,
+        by: Weighing<'_>,
+        rises: impl Iterator<Item = (AccountId, Rise)> + Clone,
+        unknown: &Rise,
+        ids: &mut Vec<AccountId>,
+        weights: &mut Vec<u64>,
+    ) -> u64 {
+        let component = self.account.zone.component;
+        let plain = by.rules.feature(component, by.counted);
+        if component == Component::Package && by.learns_smt() {
+            let rises = rises.clone().map(|(_, rise)| rise);
+            self.smt.learn(due.dynamic, self.elapsed, rises);
+        }
+        if self.stage() == Stage::Component && by.learns() {
+            let paid = Paid {
+                dynamic: due.dynamic,
+                elapsed: self.elapsed,
+                plain,
+                smt: by.smt,
+            };
+            let learned = self.learner.weigh(paid, rises.clone(), unknown, ids, weights);
+            self.account.fit = self.learner.fit();
+            if let Some(unknown) = learned {
+                self.account.feature = Feature::Learned;
+                return unknown;
             }
-            let rises = carry.rises.iter().map(|(id, rise)| (*id, *rise));
-            rules.weigh(wanted, rises, &carry.unknown, ids, weights)
-        };
+        }
+        let (unknown, feature) = weigh(plain, by.smt, rises, unknown, ids, weights);
         self.account.feature = feature;
         unknown
     }
@@ -266,7 +309,7 @@ impl ZoneState {
             })
     }
 
-    fn take(&mut self, reading: &ZoneReading) {
+    pub(crate) fn take(&mut self, reading: &ZoneReading) {
         self.account.provenance = reading.provenance;
         self.account.up = true;
         // Said again by a meter that has nothing newer.
@@ -285,6 +328,7 @@ impl ZoneState {
             idle: reading.idle,
             at: reading.at,
         };
+        self.history.push(self.latest.at, self.latest.total);
     }
 
     /// The zone's row for a snapshot.
@@ -300,7 +344,8 @@ impl ZoneState {
 
 /// Enters a source's report: zones that answer, zones that are new, zones that are down.
 pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) {
-    for state in zones.iter_mut().filter(|state| state.account.source == source) {
+    let of_source = |state: &&mut ZoneState| state.account.source == source && !state.derived;
+    for state in zones.iter_mut().filter(of_source) {
         state.account.up = false;
     }
     for reading in &energy.zones {
@@ -318,5 +363,5 @@ fn device_of(reading: &ZoneReading) -> Option<Device> {
 }
 
 fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {
-    state.account.source == source && state.account.zone == *zone
+    state.account.source == source && state.account.zone == *zone && !state.derived
 }

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub softirqs: Vec<SoftirqTime>,
     /// Which events the ledgers count.
     pub counted: EventSet,
+    /// What time beside a busy sibling weighed of time alone on a core, where it is counted and weighed.
+    pub smt_weight: Option<Permille>,
     /// Processes with a row of their own.
     pub processes: Vec<ProcessRow>,
     /// All other processes, living and dead, as one row (`pid="other"`).
@@ -113,10 +115,24 @@ pub struct ZoneAccount {
     pub floor: Option<Microwatts>,
     /// By what its dynamic energy was split in the last payment.
     pub feature: Feature,
+    /// How well its power can be foretold from what the node counts, where that is learned and believed.
+    pub fit: Option<Fit>,
     /// Time from its last reading to the close of the window.
     pub age: Duration,
     /// Whether it answered in the last report of its source.
     pub up: bool,
+}
+
+/// How well a zone's power is foretold, window by window before it is known: root of mean squares over the newest windows,
+/// relative to the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The plain feature.
+    pub plain: Feature,
+    /// Error by the plain feature alone.
+    pub plain_error: Permille,
+    /// Error by the learned weights.
+    pub learned_error: Permille,
 }
 
 /// A process with a row of its own. Counts from the window in which it was given the row.

@@ -120,6 +120,12 @@ pub enum Feature {
     CacheMisses,
     /// Time that the device was used.
     DeviceTime,
+    /// Dynamic energy that was charged for package, memory, accelerators and the rest of the platform.
+    Energy,
+    /// Several of what is counted, weighed as this node's own meters say.
+    Learned,
+    /// Nothing: by configuration it stays on the node.
+    Nothing,
 }
 
 impl Feature {
@@ -131,6 +137,9 @@ impl Feature {
             Self::CpuCycles => "cpu_cycles",
             Self::CacheMisses => "cache_misses",
             Self::DeviceTime => "device_time",
+            Self::Energy => "energy",
+            Self::Learned => "learned",
+            Self::Nothing => "nothing",
         }
     }
 }

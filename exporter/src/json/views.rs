@@ -6,10 +6,11 @@ use super::health::{
     DroppedView, Facts, LostView, SourceView, TallyView, Windows, dropped, lost, source, tally,
 };
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
+use super::zone::{ZoneView, zone};
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
-    CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, PodUid,
-    Provenance, Section, Snapshot, SoftirqTime, Tally, TaskKind, VmId,
+    CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, PodUid, Section,
+    Snapshot, SoftirqTime, Tally, TaskKind, VmId,
 };
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ pub(super) struct SnapshotView<'a> {
     cpus: Each<'a, CpuTime, CpuView>,
     softirqs: Each<'a, SoftirqTime, SoftirqView>,
     counted: Counted,
+    smt_weight_permille: Option<u32>,
     processes: Rows<'a, ProcessRow, ProcessView<'a>>,
     other_processes: LedgerView<'a>,
     containers: Rows<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
@@ -75,6 +77,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
         cpus: Each(&snapshot.cpus, cpu),
         softirqs: Each(&snapshot.softirqs, softirq),
         counted: Counted(counted),
+        smt_weight_permille: snapshot.smt_weight.map(|weight| weight.0),
         processes: Rows(&snapshot.processes, counted, process),
         other_processes: ledger(&snapshot.other_processes, counted),
         containers: Rows(&snapshot.containers, counted, container),
@@ -105,52 +108,12 @@ const fn window(section: Section) -> Window {
     }
 }
 
-#[derive(Serialize)]
-struct ZoneView<'a> {
-    component: &'static str,
-    place: Text<'a, Place>,
-    source: &'static str,
-    provenance: &'static str,
-    relative_error_p90_permille: Option<u32>,
-    dynamic_uj: u64,
-    idle_uj: u64,
-    unattributed_uj: u64,
-    unreserved_idle_uj: u64,
-    power_uw: Option<u64>,
-    floor_uw: Option<u64>,
-    feature: &'static str,
-    age_ns: u64,
-    up: bool,
-}
-
 /// Something that has a text of its own.
 pub(super) struct Text<'a, T>(pub(super) &'a T);
 
 impl<T: std::fmt::Display> Serialize for Text<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self.0)
-    }
-}
-
-fn zone(account: &ZoneAccount) -> ZoneView<'_> {
-    ZoneView {
-        component: account.zone.component.name(),
-        place: Text(&account.zone.place),
-        source: account.source.0,
-        provenance: account.provenance.name(),
-        relative_error_p90_permille: match account.provenance {
-            Provenance::Estimated { relative_error_p90 } => Some(relative_error_p90.0),
-            Provenance::Counted | Provenance::Integrated => None,
-        },
-        dynamic_uj: account.dynamic.as_micro(),
-        idle_uj: account.idle.as_micro(),
-        unattributed_uj: account.unattributed.as_micro(),
-        unreserved_idle_uj: account.unreserved_idle.as_micro(),
-        power_uw: account.power.map(|power| power.as_micro()),
-        floor_uw: account.floor.map(|power| power.as_micro()),
-        feature: account.feature.name(),
-        age_ns: nanos(account.age),
-        up: account.up,
     }
 }
 

@@ -26,7 +26,10 @@ fn events_are_booked_on_every_level_like_cpu_time_also_for_the_dead() {
     //   3  ssh.service              -         5    earns none: it ran for nothing
     //   4  kernel thread           30         -    the same
     let mut node = Node::new(Settings {
-        split: SplitRules { by_time_alone: true },
+        split: SplitRules {
+            by_time_alone: true,
+            ..SplitRules::default()
+        },
         ..settings()
     });
     node.window();

@@ -4,7 +4,9 @@
 mod devices;
 mod events;
 mod examples;
+mod features;
 mod levels;
+mod platform;
 mod properties;
 mod rested;
 mod vms;

@@ -3,7 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What becomes of one report.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +79,24 @@ fn step() -> impl Strategy<Value = Step> {
         })
 }
 
+fn split() -> impl Strategy<Value = SplitRules> {
+    let smt = prop_oneof![
+        Just(SmtRule::Learned),
+        (500..=1_000_u32).prop_map(|weight| SmtRule::Fixed(Permille(weight)))
+    ];
+    let other = prop_oneof![
+        Just(OtherRule::Energy),
+        Just(OtherRule::CpuTime),
+        Just(OtherRule::Node)
+    ];
+    (any::<bool>(), smt, any::<bool>(), other).prop_map(|(by_time_alone, smt, learned, other)| SplitRules {
+        by_time_alone,
+        smt,
+        learned,
+        other,
+    })
+}
+
 fn rules() -> impl Strategy<Value = Settings> {
     let floor = prop_oneof![
         Just(FloorPolicy::Measured),
@@ -100,11 +118,12 @@ fn rules() -> impl Strategy<Value = Settings> {
         share,
         0..4_usize,
         prop_oneof![Just(0), Just(3), Just(10_000_u64)],
+        split(),
     )
-        .prop_map(|(floor, idle_share, processes_max, keep)| Settings {
+        .prop_map(|(floor, idle_share, processes_max, keep, split)| Settings {
             floor,
             idle_share,
-            split: SplitRules::default(),
+            split,
             processes_max,
             ended_keep: Duration::from_secs(keep),
         })
@@ -239,9 +258,16 @@ proptest! {
         // Two undisturbed windows later everything that the meters counted is paid, and all CPU time and events are booked.
         node.window();
         let last = node.window();
-        for (index, zone) in last.zones.iter().enumerate() {
+        for zone in &last.zones {
             let paid = (zone.dynamic + zone.idle).as_micro();
-            prop_assert_eq!(paid, node.zones[index].1 - base[index], "{}", zone.zone);
+            match node.zones.iter().position(|(metered, _)| *metered == zone.zone) {
+                Some(index) => prop_assert_eq!(paid, node.zones[index].1 - base[index], "{}", zone.zone),
+                None => {
+                    // No meter counts it, and it is never more than the platform.
+                    prop_assert_eq!(zone.zone.component, Component::Other);
+                    prop_assert!(paid <= node.zones[3].1);
+                }
+            }
         }
         let booked = last.containers.iter().map(|row| row.ledger.cpu).sum::<CpuNanos>() + last.retired.containers.cpu;
         prop_assert_eq!(booked.as_nanos(), node.busy.iter().sum::<u64>());
@@ -249,5 +275,34 @@ proptest! {
         last.containers.iter().for_each(|row| counted.absorb(&row.ledger.events));
         prop_assert_eq!(counted, node.happened);
         prop_assert_eq!(last.counted, node.counted);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn weights_that_were_learned_conserve_everything_like_any_other(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 1..12),
+    ) {
+        let split = SplitRules { by_time_alone: false, learned: true, ..rules.split };
+        let mut node = Node::new(Settings { split, ..rules });
+        node.window();
+        let mut used = HashSet::new();
+        features::spinner_and_streamer(&mut node, 60, |_, snapshot| {
+            used.insert(snapshot.zones.first().map(|zone| zone.feature));
+        });
+        let is_floorless = matches!(node.engine.settings.floor, FloorPolicy::None);
+        prop_assert!(!is_floorless || used.contains(&Some(Feature::Learned)));
+        let mut seen = HashMap::new();
+        // Conservation is checked at the close of each window.
+        for step in &steps {
+            let snapshot = drive(&mut node, step);
+            for (name, value) in counters(&snapshot) {
+                let before = seen.insert(name.clone(), value).unwrap_or(0);
+                prop_assert!(value >= before, "{name} fell from {before} to {value}");
+            }
+        }
     }
 }
