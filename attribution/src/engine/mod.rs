@@ -25,7 +25,7 @@ mod window;
 mod zones;
 
 pub use feature::SplitRules;
-pub use idle::FloorPolicy;
+pub use idle::{FloorPolicy, LearnedPoint, LearnedZone, Trust};
 
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
@@ -92,6 +92,8 @@ pub struct Engine {
     facts: Arc<NodeFacts>,
     window: Window,
     zones: Vec<ZoneState>,
+    /// What an earlier run had learned about zones that have not answered yet.
+    restored: Vec<(LearnedZone, Trust)>,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
@@ -168,6 +170,7 @@ impl Engine {
             facts,
             window: Window::default(),
             zones: Vec::new(),
+            restored: Vec::new(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
@@ -246,6 +249,7 @@ impl Engine {
             return;
         }
         zones::enter(&mut self.zones, source, &report.body);
+        self.hand_out_restored();
         if let Some((account, last)) = self
             .sources
             .iter_mut()

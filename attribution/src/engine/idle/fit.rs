@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From points of power against busy share to the power at no busy share: pure arithmetic over plain values.
+//!
+//! Each point is a median, so wild samples are out before anything is fitted here. Two cases:
+//!
+//! - **There are quiet windows** ([`NEAR`]). The floor is what they drew less what their remaining work costs, by the
+//!   slope from the quietest to the next points. Only near points tell that slope: power curves are steep at the
+//!   bottom (the first core wakes its whole socket) and bend upward at the top (turbo), and a line over everything would
+//!   be wrong at both ends. The correction is as small as the work that it corrects for.
+//! - **There are none.** A line through all points is followed down to no work: weighted Theil-Sen, which needs half of
+//!   the points to be wrong before it is. A curve is tried as a square and as a root of the busy share, and taken only
+//!   where it fits clearly better, so that noise does not choose. What a curve does below the lowest point is not
+//!   seen, and the error says so. Without enough spread, with too much scatter, or where the line would be below
+//!   nothing, there is no answer: a wrong floor is worse than none.
+
+use crate::model::FloorOrigin;
+use std::time::Duration;
+
+/// A point at no more than this busy share counts as quiet.
+const NEAR: f64 = 0.05;
+/// Points, from the lowest to the highest, must span this much before they are followed down...
+const SPREAD: f64 = 0.15;
+/// ...and at least one part of so many that they are followed for.
+const REACH: f64 = 2.5;
+/// Points that a line needs.
+const ENOUGH: usize = 4;
+/// Points that a curve needs, which bends to fewer.
+const ENOUGH_FOR_A_CURVE: usize = 6;
+/// A curve must leave at most this part of the line's mean residual.
+const CLEARLY_BETTER: f64 = 0.6;
+/// Scatter may move the answer by this part of the lowest point's power.
+const SCATTER: f64 = 0.125;
+/// This part of what was followed through the unseen is added to the error. Measured servers bend by that much.
+const UNSEEN: f64 = 0.125;
+/// Points in the neighbourhood that tell the local slope.
+const NEIGHBOURS: usize = 3;
+/// A quiet point that is so many seconds older than the newest counts half.
+const COUNTS_HALF: f64 = 3_600.0;
+/// The least distance to a neighbour, so that its slope is not made of noise.
+const LEAST_DISTANCE: f64 = 0.002;
+
+/// What was seen at one busy share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    /// Median busy share, 0 to 1.
+    pub(super) busy: f64,
+    /// Median power in watts.
+    pub(super) watts: f64,
+    /// Standard error of that median in watts.
+    pub(super) error: f64,
+    /// Time since the newest sample.
+    pub(super) age: Duration,
+    /// Whether it was learned by an earlier run.
+    pub(super) restored: bool,
+}
+
+/// A floor and how it came about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Estimate {
+    /// Never negative, and never above a point that is as new as what it rests on.
+    pub(super) watts: f64,
+    /// Expected error in watts.
+    pub(super) error: f64,
+    pub(super) origin: FloorOrigin,
+}
+
+/// The floor under `points`, which are sorted by busy share.
+pub(super) fn floor(points: &[Point]) -> Option<Estimate> {
+    let base = points.first()?;
+    let quiet = points.iter().take_while(|point| point.busy <= NEAR);
+    let newest_quiet = quiet.clone().min_by_key(|point| point.age);
+    let (watts, error, origin) = if newest_quiet.is_some() {
+        let (watts, error) = corrected(quiet, local_slope(base, points))?;
+        (watts, error, FloorOrigin::Measured)
+    } else {
+        let (watts, error) = followed_down(base, points)?;
+        (watts, error, FloorOrigin::Extrapolated)
+    };
+    // A place that drew less, and not longer ago, proves that rest draws no more. One from longer ago proves
+    // nothing: the machine may have been colder.
+    let rests_on = newest_quiet.unwrap_or(base);
+    let proven = points.iter().filter(|point| point.age <= rests_on.age);
+    let lowest = proven.map(|point| point.watts).fold(rests_on.watts, f64::min);
+    Some(Estimate {
+        watts: watts.min(lowest).max(0.0),
+        error,
+        origin: if rests_on.restored {
+            FloorOrigin::Restored
+        } else {
+            origin
+        },
+    })
+}
+
+/// The quiet points, each less what its work costs. The surest and newest count most: of a load that never quite rests
+/// the quietest bin has few samples, and a warmer machine shows first where it is most of the time. How long ago all of
+/// them were seen does not matter.
+fn corrected<'a>(quiet: impl Iterator<Item = &'a Point> + Clone, slope: Option<f64>) -> Option<(f64, f64)> {
+    let newest = quiet.clone().map(|point| point.age).min()?;
+    let (mut sum, mut errors, mut weights) = (0.0, 0.0, 0.0);
+    for point in quiet {
+        // Without another point the whole machine at work is taken to draw twice what it draws now: servers draw two to
+        // five times, and a correction that is too small errs less than the whole.
+        let (slope, doubt) = match slope {
+            Some(slope) => (slope, slope / 2.0),
+            None => (point.watts, point.watts),
+        };
+        let error = point.error + doubt * point.busy;
+        let later = (point.age - newest).as_secs_f64();
+        // The square of at least a thousandth: nothing is so sure that it counts alone.
+        let variance = error.max(point.watts / 1e3).max(1e-6).powi(2);
+        let weight = 1.0 / (variance * (1.0 + later / COUNTS_HALF));
+        sum += (point.watts - slope * point.busy) * weight;
+        errors += error * weight;
+        weights += weight;
+    }
+    Some((sum / weights, errors / weights))
+}
+
+/// Watts per busy share just above `base`. Never negative: work costs no less than nothing.
+fn local_slope(base: &Point, points: &[Point]) -> Option<f64> {
+    // From nearer than the correction is long, noise would be multiplied.
+    let least = base.busy.max(LEAST_DISTANCE);
+    let mut slopes: Vec<f64> = points
+        .iter()
+        .filter(|point| point.busy - base.busy >= least)
+        .take(NEIGHBOURS)
+        .map(|point| (point.watts - base.watts) / (point.busy - base.busy))
+        .collect();
+    median(&mut slopes).map(|slope| slope.max(0.0))
+}
+
+/// How power is taken to grow with busy share.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Line,
+    Square,
+    Root,
+}
+
+impl Shape {
+    fn of(self, busy: f64) -> f64 {
+        match self {
+            Self::Line => busy,
+            Self::Square => busy * busy,
+            Self::Root => busy.sqrt(),
+        }
+    }
+}
+
+struct Fit {
+    /// At no work.
+    watts: f64,
+    /// Mean absolute.
+    residual: f64,
+    /// Error of `watts` by scatter.
+    scatter: f64,
+}
+
+/// Power at no work by following the points down; `None` where they do not carry that far.
+fn followed_down(base: &Point, points: &[Point]) -> Option<(f64, f64)> {
+    let spread = points.last()?.busy - base.busy;
+    if points.len() < ENOUGH || spread < SPREAD || base.busy > spread * REACH {
+        return None;
+    }
+    let line = fit(points, Shape::Line)?;
+    let noise = mean(points.iter().map(|point| point.error))?;
+    let bends = points.len() >= ENOUGH_FOR_A_CURVE && line.residual > noise;
+    let curve = bends
+        .then(|| [Shape::Square, Shape::Root].map(|shape| fit(points, shape)))
+        .and_then(|curves| {
+            let curves = curves.into_iter().flatten();
+            curves.min_by(|one, other| one.residual.total_cmp(&other.residual))
+        })
+        .filter(|curve| curve.residual < line.residual * CLEARLY_BETTER);
+    let chosen = curve.as_ref().unwrap_or(&line);
+    let believed = chosen.scatter <= base.watts * SCATTER && chosen.watts >= -chosen.scatter;
+    let unseen = (base.watts - chosen.watts).max(0.0) * UNSEEN;
+    let bent = (chosen.watts - line.watts).abs() / 2.0;
+    believed.then_some((chosen.watts, chosen.scatter + unseen + bent))
+}
+
+/// Weighted Theil-Sen: the median slope of all pairs, each as heavy as it is long, and the median intercept.
+fn fit(points: &[Point], shape: Shape) -> Option<Fit> {
+    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+    for (index, one) in points.iter().enumerate() {
+        for other in points.iter().skip(index + 1) {
+            let length = shape.of(other.busy) - shape.of(one.busy);
+            if length > 0.0 {
+                slopes.push(((other.watts - one.watts) / length, length));
+            }
+        }
+    }
+    let slope = weighted_median(&mut slopes)?;
+    let rest = |point: &Point| point.watts - slope * shape.of(point.busy);
+    let watts = median(&mut points.iter().map(rest).collect::<Vec<_>>())?;
+    let residual = mean(points.iter().map(|point| (rest(point) - watts).abs()))?;
+    let noise = mean(points.iter().map(|point| point.error))?;
+    let centre = mean(points.iter().map(|point| shape.of(point.busy)))?;
+    let width: f64 = points
+        .iter()
+        .map(|point| (shape.of(point.busy) - centre).powi(2))
+        .sum();
+    let count = points.iter().fold(0.0, |count, _| count + 1.0);
+    // The textbook's error of an intercept; 1.25 makes a standard deviation of a mean absolute one.
+    let deviation = (residual * 1.25).max(noise);
+    Some(Fit {
+        watts,
+        residual,
+        scatter: deviation * (1.0 / count + centre * centre / width).sqrt(),
+    })
+}
+
+/// The lower median.
+pub(super) fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+fn weighted_median(values: &mut [(f64, f64)]) -> Option<f64> {
+    values.sort_unstable_by(|(one, _), (other, _)| one.total_cmp(other));
+    let half = values.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
+    let mut sum = 0.0;
+    values
+        .iter()
+        .find(|(_, weight)| {
+            sum += weight;
+            sum >= half
+        })
+        .map(|(value, _)| *value)
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    (count > 0.0).then(|| sum / count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(busy: &[f64], power: impl Fn(f64) -> f64) -> Vec<Point> {
+        let point = |busy: &f64| Point {
+            busy: *busy,
+            watts: power(*busy),
+            error: 0.05,
+            age: Duration::ZERO,
+            restored: false,
+        };
+        busy.iter().map(point).collect()
+    }
+
+    fn near(busy: &[f64], power: impl Fn(f64) -> f64) -> f64 {
+        let found = floor(&points(busy, power)).expect("a floor");
+        assert_eq!(found.origin, FloorOrigin::Measured);
+        found.watts
+    }
+
+    /// Exactly what is at rest where the curve is a line near it, and within a few percent where it bends there.
+    #[test]
+    fn what_the_quietest_windows_still_do_is_corrected_for_by_the_local_slope() {
+        let line = |busy: f64| 20.0 + 80.0 * busy;
+        assert!((near(&[0.03, 0.08, 0.5, 1.0], line) - 20.0).abs() < 1e-9);
+        assert!((near(&[0.03, 1.0], line) - 20.0).abs() < 1e-9);
+        // The first cores cost more: 15 W for waking the socket.
+        let concave = |busy: f64| 20.0 + 15.0 * (1.0 - (-busy / 0.05).exp()) + 60.0 * busy;
+        let floor = near(&[0.007, 0.015, 0.03, 0.2, 1.0], concave);
+        assert!((floor - 20.0).abs() < 0.6, "{floor}");
+        // Turbo: the last percent cost most.
+        let convex = |busy: f64| 20.0 + 80.0 * busy.powi(3);
+        let floor = near(&[0.03, 0.08, 0.2, 1.0], convex);
+        assert!((floor - 20.0).abs() < 0.2, "{floor}");
+    }
+
+    #[test]
+    fn a_single_quiet_point_is_not_all_idle() {
+        assert!((near(&[0.04], |_| 50.0) - 48.0).abs() < 1e-9);
+        assert!((near(&[0.0], |_| 50.0) - 50.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_quiet_windows_the_points_are_followed_down() {
+        let busy: Vec<f64> = (8..20).map(|step| f64::from(step) * 0.05).collect();
+        for (name, power, allowed) in [
+            ("line", (|busy| 20.0 + 80.0 * busy) as fn(f64) -> f64, 0.01),
+            ("square", |busy| 20.0 + 80.0 * busy * busy, 0.01),
+            ("root", |busy| 20.0 + 80.0 * busy.sqrt(), 0.01),
+        ] {
+            let found = floor(&points(&busy, power)).expect(name);
+            assert_eq!(found.origin, FloorOrigin::Extrapolated, "{name}");
+            assert!((found.watts - 20.0).abs() < allowed, "{name}: {found:?}");
+            assert!(found.error > 1.0, "{name}: the unseen has an error: {found:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_points_may_lie() {
+        let busy: Vec<f64> = (8..20).map(|step| f64::from(step) * 0.05).collect();
+        let mut seen = points(&busy, |busy| 20.0 + 80.0 * busy);
+        for wrong in [1, 4, 9] {
+            seen[wrong].watts += 15.0;
+        }
+        let found = floor(&seen).expect("a floor");
+        assert!((found.watts - 20.0).abs() < 2.0, "{found:?}");
+    }
+
+    #[test]
+    fn what_does_not_carry_down_is_no_floor() {
+        let line = |busy: f64| 20.0 + 80.0 * busy;
+        let refused = |busy: &[f64], power: &dyn Fn(f64) -> f64| floor(&points(busy, power)).is_none();
+        assert!(refused(&[], &line));
+        assert!(refused(&[1.0], &line), "one point");
+        assert!(refused(&[0.6, 0.8, 1.0], &line), "three points");
+        assert!(refused(&[0.5, 0.55, 0.58, 0.62], &line), "no spread");
+        assert!(refused(&[0.8, 0.86, 0.9, 0.96], &line), "too far away");
+        // Below nothing at rest: no power curve is that.
+        assert!(refused(&[0.4, 0.6, 0.8, 1.0], &|busy| 100.0 * busy - 30.0));
+        // Scatter as wide as the answer.
+        assert!(refused(&[0.4, 0.5, 0.6, 0.7, 0.8], &|busy| {
+            50.0 + 25.0 * (busy * 31.0).sin()
+        }));
+    }
+
+    #[test]
+    fn less_power_at_more_work_lowers_the_floor_unless_it_is_older() {
+        let mut seen = points(&[0.01, 0.2], |busy| 30.0 - 50.0 * busy);
+        assert!((floor(&seen).expect("a floor").watts - 20.5).abs() < 1.0);
+        seen[1].age = Duration::from_secs(1);
+        assert!((floor(&seen).expect("a floor").watts - 29.5).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_floor_on_a_restored_point_says_so() {
+        let mut seen = points(&[0.01, 0.2], |busy| 30.0 + 50.0 * busy);
+        seen[0].restored = true;
+        assert_eq!(floor(&seen).expect("a floor").origin, FloorOrigin::Restored);
+    }
+}
