@@ -3,7 +3,9 @@
 
 use crate::choice::Chosen;
 use crate::clock;
+use crate::settings::StateDir;
 use crate::shells::Resolve;
+use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
 use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Usage};
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
@@ -101,6 +103,14 @@ pub fn facts(
         accounting,
         sources,
     }
+}
+
+/// Where this node's state is kept; `None` where nothing is.
+///
+/// # Errors
+/// When this machine cannot be told from others.
+pub fn state(dir: &StateDir, machine: &Machine) -> Result<Option<Plan>, StateError> {
+    Plan::new(&dir.0, Path::new("/sys"), machine)
 }
 
 /// The node's own description, from `/proc` and `/sys`.

