@@ -310,7 +310,7 @@ fn of_state(report: &mut Report, loaded: &Loaded, machine: &Machine) {
         Verdict::Fact,
         "nothing is kept: state.dir is empty, or attribution.idle.floor is not \"measured\"".to_owned(),
     );
-    let (verdict, detail) = match node::state(&state.dir, machine) {
+    let (verdict, detail) = match node::state(&state, machine) {
         _ if idle.floor.0 != FloorPolicy::Measured => nothing,
         Ok(None) => nothing,
         Ok(Some(plan)) => match plan.describe(clock::unix_seconds()) {

@@ -3,7 +3,7 @@
 
 use crate::choice::Chosen;
 use crate::clock;
-use crate::settings::StateDir;
+use crate::settings::State;
 use crate::shells::Resolve;
 use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
@@ -109,8 +109,8 @@ pub fn facts(
 ///
 /// # Errors
 /// When this machine cannot be told from others.
-pub fn state(dir: &StateDir, machine: &Machine) -> Result<Option<Plan>, StateError> {
-    Plan::new(&dir.0, Path::new("/sys"), machine)
+pub fn state(state: &State, machine: &Machine) -> Result<Option<Plan>, StateError> {
+    Plan::new(&state.dir.0, &state.machine, Path::new("/sys"), machine)
 }
 
 /// The node's own description, from `/proc` and `/sys`.

@@ -132,7 +132,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
 /// Only what is measured here is remembered.
 fn memory(floor: &FloorPolicy, state: &State, machine: &Machine) -> Memory {
     match floor {
-        FloorPolicy::Measured => Memory::open(node::state(&state.dir, machine), clock::unix_seconds()),
+        FloorPolicy::Measured => Memory::open(node::state(state, machine), clock::unix_seconds()),
         FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
     }
 }

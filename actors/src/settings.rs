@@ -25,6 +25,9 @@ pub struct Root {
 pub struct State {
     /// The folder for it; it is made where it is missing.
     pub dir: StateDir,
+    /// A name of this machine that no other has, for one whose firmware tells no number of its own; empty: what firmware
+    /// tells.
+    pub machine: String,
 }
 
 /// An absolute path, or nothing: then nothing is kept.

@@ -40,17 +40,17 @@ pub struct Keeper {
 }
 
 impl Plan {
-    /// A plan for the machine whose `/sys` is at `sys`; `None` where `dir` is empty: nothing is remembered then.
+    /// A plan for the machine whose `/sys` is at `sys`, and whose name is `name` where it was given one; `None` where `dir` is empty: nothing is remembered then.
     ///
     /// # Errors
     /// When this machine cannot be told from others.
-    pub fn new(dir: &Path, sys: &Path, machine: &Machine) -> Result<Option<Self>, StateError> {
+    pub fn new(dir: &Path, name: &str, sys: &Path, machine: &Machine) -> Result<Option<Self>, StateError> {
         if dir.as_os_str().is_empty() {
             return Ok(None);
         }
         Ok(Some(Self {
             path: dir.join(NAME),
-            machine: Identity::read(sys, machine)?,
+            machine: Identity::read(name, sys, machine)?,
             conditions: Conditions::read(sys, machine),
         }))
     }
@@ -96,7 +96,6 @@ impl Memory {
                 return Self::default();
             }
         };
-        let keeper = |plan| Keeper { plan, failing: false };
         match file::read(&plan.path, &plan.machine) {
             Ok(None) => Self {
                 keeper: Some(Keeper::new(plan)),
@@ -253,9 +252,14 @@ mod tests {
     #[test]
     fn nothing_is_remembered_without_a_folder_or_without_an_identity() {
         let machine = Machine::default();
-        let nowhere = Plan::new(Path::new(""), Path::new("/nonexistent"), &machine);
+        let nowhere = Plan::new(Path::new(""), "", Path::new("/nonexistent"), &machine);
         assert!(matches!(nowhere, Ok(None)));
-        let nobody = Plan::new(Path::new("/var/lib/kepler"), Path::new("/nonexistent"), &machine);
+        let nobody = Plan::new(
+            Path::new("/var/lib/kepler"),
+            "",
+            Path::new("/nonexistent"),
+            &machine,
+        );
         assert!(matches!(&nobody, Err(StateError::Unidentified(_))));
         assert!(Memory::open(nobody, 0).keeper.is_none());
     }

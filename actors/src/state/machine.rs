@@ -4,7 +4,8 @@
 //! The identity is the firmware's (the DMI system UUID, else a serial number of DMI or the device tree) with the
 //! processor's model and the number of packages. It is not `/etc/machine-id`: that is on the disk, so it moves with a disk to
 //! another machine and is in every clone of an image, and in a container it is the container's. A machine whose
-//! firmware tells nothing of its own has no identity, and nothing is saved: a wrong floor is worse than none.
+//! firmware tells nothing of its own has no identity but what `state.machine` calls it; without that nothing is saved: a
+//! wrong floor is worse than none.
 //!
 //! What can change on one machine and changes its power at rest (microcode, firmware, kernel, threads) is not in the
 //! identity but beside it: after such a change the old floor is most likely nearly right, and is kept as a prior only.
@@ -39,7 +40,7 @@ pub struct Conditions {
 /// Why a machine cannot be told from others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this machine cannot be told from others: {0}; learned idle floors are not saved (run as root, and in a container with the host's /sys)"
+    "this machine cannot be told from others: {0}; learned idle floors are not saved (run as root, in a container with the host's /sys, or set state.machine to a name that no other machine has)"
 )]
 pub struct Unidentified(String);
 
@@ -72,11 +73,17 @@ const PLACEHOLDERS: [&str; 14] = [
 ];
 
 impl Identity {
-    /// Reads it below `sys`.
+    /// Takes the name that it was given, else reads its number below `sys`.
     ///
     /// # Errors
     /// When nothing there is this machine's alone.
-    pub fn read(sys: &Path, machine: &Machine) -> Result<Self, Unidentified> {
+    pub fn read(name: &str, sys: &Path, machine: &Machine) -> Result<Self, Unidentified> {
+        if !name.is_empty() {
+            return Ok(Self {
+                firmware: format!("state.machine {name}"),
+                processor: processor(machine),
+            });
+        }
         let mut why = Vec::new();
         for name in NUMBERS {
             match line(&sys.join(name)) {
@@ -178,7 +185,7 @@ mod tests {
     }
 
     fn identity(files: &[(&str, &str)]) -> Result<String, String> {
-        Identity::read(sys(files).path(), &Machine::default())
+        Identity::read("", sys(files).path(), &Machine::default())
             .map(|found| found.firmware)
             .map_err(|error| error.to_string())
     }
@@ -250,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_was_given_counts_before_what_firmware_says() {
+        let folder = sys(&[(UUID, "4c4c4544-0035-3910-8056-b4c04f4d5132\n")]);
+        let named = Identity::read("rack-7", folder.path(), &Machine::default()).expect("an identity");
+        assert_eq!(named.firmware, "state.machine rack-7");
+    }
+
+    #[test]
     fn another_processor_is_another_machine_and_new_microcode_is_not() {
         let folder = sys(&[
             (UUID, "4c4c4544-0035-3910-8056-b4c04f4d5132\n"),
@@ -261,7 +275,7 @@ mod tests {
             kernel_release: Some(kernel.to_owned()),
             ..Machine::default()
         };
-        let read = |machine: &Machine| Identity::read(folder.path(), machine).expect("an identity");
+        let read = |machine: &Machine| Identity::read("", folder.path(), machine).expect("an identity");
         let (old, new) = (machine("A", "6.1"), machine("A", "6.12"));
         assert_eq!(read(&old), read(&new));
         assert_ne!(read(&old), read(&machine("B", "6.1")));
