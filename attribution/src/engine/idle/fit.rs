@@ -7,11 +7,13 @@
 //!   through the points, in which those near rest count for nearly everything. Power curves are steep at the bottom
 //!   (the first core wakes its whole socket) and bend upward at the top (turbo), and a line over everything would be
 //!   wrong at both ends.
-//! - **There are none.** A line through all points is followed down to no work: weighted Theil-Sen, which needs half of
-//!   the points to be wrong before it is. A curve is tried as a square and as a root of the busy share, and taken only
-//!   where it fits clearly better, so that noise does not choose. What a curve does below the lowest point is not
-//!   seen, and the error says so. Without enough spread, with too much scatter, or where the line would be below
-//!   nothing, there is no answer: a wrong floor is worse than none.
+//! - **There are none.** A line through the lowest points ([`LOW`]) is followed down to no work: weighted Theil-Sen, which
+//!   needs many of the points to be wrong before it is. Only the lowest, because published curves of servers bend upward at the
+//!   top: from 40 % of load up, over 498 of them, this line misses their power at idle by 19 % in the median, one over all points
+//!   by 28 %, and the lowest power seen, taken for the floor, by 101 %. A square or a root of the load does worse than
+//!   a line (67 %, 167 %), also where it fits better: what a curve does below the lowest point is not seen, and the
+//!   error says so. Without enough spread, with too much scatter, or where the line would be below nothing, there is
+//!   no answer: a wrong floor is worse than none.
 
 use crate::model::FloorOrigin;
 use std::time::Duration;
@@ -20,18 +22,17 @@ use std::time::Duration;
 const NEAR: f64 = 0.05;
 /// Points, from the lowest to the highest, must span this much before they are followed down...
 const SPREAD: f64 = 0.15;
-/// ...and at least one part of so many that they are followed for.
-const REACH: f64 = 2.5;
+/// ...and at least one part of so many that they are followed down.
+const REACH: f64 = 2.0;
 /// Points that a line needs.
 const ENOUGH: usize = 4;
-/// Points that a curve needs, which bends to fewer.
-const ENOUGH_FOR_A_CURVE: usize = 6;
-/// A curve must leave at most this part of the line's mean residual.
-const CLEARLY_BETTER: f64 = 0.6;
+/// Points up to so much above the lowest make the line, where they are enough.
+const LOW: f64 = 0.35;
 /// Scatter may move the answer by this part of the lowest point's power.
 const SCATTER: f64 = 0.125;
-/// This part of what was followed through the unseen is added to the error. Measured servers bend by that much.
-const UNSEEN: f64 = 0.125;
+/// This part of what was followed through the unseen is added to the error: three of four published curves miss by less,
+/// seen from 40 % up.
+const UNSEEN: f64 = 0.4;
 /// A quiet point that is so many seconds older than the newest counts half.
 const COUNTS_HALF: f64 = 3_600.0;
 /// Beyond this busy share points say little about rest.
@@ -136,85 +137,44 @@ fn corrected(points: &[Point], lowest: f64, newest: Duration) -> Option<(f64, f6
     (weights > 0.0).then_some((level - slope * centre, scatter + doubt * lowest))
 }
 
-/// How power is taken to grow with busy share.
-#[derive(Clone, Copy, Debug)]
-enum Shape {
-    Line,
-    Square,
-    Root,
-}
-
-impl Shape {
-    fn of(self, busy: f64) -> f64 {
-        match self {
-            Self::Line => busy,
-            Self::Square => busy * busy,
-            Self::Root => busy.sqrt(),
-        }
-    }
-}
-
-struct Fit {
-    /// At no work.
-    watts: f64,
-    /// Mean absolute.
-    residual: f64,
-    /// Error of `watts` by scatter.
-    scatter: f64,
-}
-
 /// Power at no work by following the points down; `None` where they do not carry that far.
 fn followed_down(base: &Point, points: &[Point]) -> Option<(f64, f64)> {
-    let spread = points.last()?.busy - base.busy;
-    if points.len() < ENOUGH || spread < SPREAD || base.busy > spread * REACH {
-        return None;
-    }
-    let line = fit(points, Shape::Line)?;
-    let noise = mean(points.iter().map(|point| point.error))?;
-    let bends = points.len() >= ENOUGH_FOR_A_CURVE && line.residual > noise;
-    let curve = bends
-        .then(|| [Shape::Square, Shape::Root].map(|shape| fit(points, shape)))
-        .and_then(|curves| {
-            let curves = curves.into_iter().flatten();
-            curves.min_by(|one, other| one.residual.total_cmp(&other.residual))
-        })
-        .filter(|curve| curve.residual < line.residual * CLEARLY_BETTER);
-    let chosen = curve.as_ref().unwrap_or(&line);
-    let believed = chosen.scatter <= base.watts * SCATTER && chosen.watts >= -chosen.scatter;
-    let unseen = (base.watts - chosen.watts).max(0.0) * UNSEEN;
-    let bent = (chosen.watts - line.watts).abs() / 2.0;
-    believed.then_some((chosen.watts, chosen.scatter + unseen + bent))
+    let low = points.partition_point(|point| point.busy <= base.busy + LOW);
+    let low = points.get(..low)?;
+    let (watts, scatter) = line(low).or_else(|| line(points))?;
+    let unseen = (base.watts - watts).max(0.0) * UNSEEN;
+    let believed = scatter <= base.watts * SCATTER && watts >= -scatter;
+    believed.then_some((watts, scatter + unseen))
 }
 
-/// Weighted Theil-Sen: the median slope of all pairs, each as heavy as it is long, and the median intercept.
-fn fit(points: &[Point], shape: Shape) -> Option<Fit> {
+/// Weighted Theil-Sen: the median slope of all pairs, each as heavy as it is long, and the median intercept, with its
+/// error by scatter. `None` where the points are too few or too near to each other.
+fn line(points: &[Point]) -> Option<(f64, f64)> {
+    let lowest = points.first()?.busy;
+    let spread = points.last()?.busy - lowest;
+    if points.len() < ENOUGH || spread < SPREAD || lowest > spread * REACH {
+        return None;
+    }
     let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
     for (index, one) in points.iter().enumerate() {
         for other in points.iter().skip(index + 1) {
-            let length = shape.of(other.busy) - shape.of(one.busy);
+            let length = other.busy - one.busy;
             if length > 0.0 {
                 slopes.push(((other.watts - one.watts) / length, length));
             }
         }
     }
     let slope = weighted_median(&mut slopes)?;
-    let rest = |point: &Point| point.watts - slope * shape.of(point.busy);
+    let rest = |point: &Point| point.watts - slope * point.busy;
     let watts = median(&mut points.iter().map(rest).collect::<Vec<_>>())?;
     let residual = mean(points.iter().map(|point| (rest(point) - watts).abs()))?;
     let noise = mean(points.iter().map(|point| point.error))?;
-    let centre = mean(points.iter().map(|point| shape.of(point.busy)))?;
-    let width: f64 = points
-        .iter()
-        .map(|point| (shape.of(point.busy) - centre).powi(2))
-        .sum();
+    let centre = mean(points.iter().map(|point| point.busy))?;
+    let width: f64 = points.iter().map(|point| (point.busy - centre).powi(2)).sum();
     let count = points.iter().fold(0.0, |count, _| count + 1.0);
     // The textbook's error of an intercept; 1.25 makes a standard deviation of a mean absolute one.
     let deviation = (residual * 1.25).max(noise);
-    Some(Fit {
-        watts,
-        residual,
-        scatter: deviation * (1.0 / count + centre * centre / width).sqrt(),
-    })
+    Some((watts, deviation * (1.0 / count + centre * centre / width).sqrt()))
 }
 
 /// The lower median.
@@ -285,27 +245,28 @@ mod tests {
     }
 
     #[test]
-    fn without_quiet_windows_the_points_are_followed_down() {
+    fn without_quiet_windows_the_lowest_points_are_followed_down() {
         let busy: Vec<f64> = (8..20).map(|step| f64::from(step) * 0.05).collect();
-        for (name, power, allowed) in [
-            ("line", (|busy| 20.0 + 80.0 * busy) as fn(f64) -> f64, 0.01),
-            ("square", |busy| 20.0 + 80.0 * busy * busy, 0.01),
-            ("root", |busy| 20.0 + 80.0 * busy.sqrt(), 0.01),
-        ] {
-            let found = floor(&points(&busy, power)).expect(name);
-            assert_eq!(found.origin, FloorOrigin::Extrapolated, "{name}");
-            assert!((found.watts - 20.0).abs() < allowed, "{name}: {found:?}");
-            assert!(found.error > 1.0, "{name}: the unseen has an error: {found:?}");
-        }
+        let of = |power: fn(f64) -> f64| {
+            let found = floor(&points(&busy, power)).expect("a floor");
+            assert_eq!(found.origin, FloorOrigin::Extrapolated);
+            assert!(found.error > 1.0, "the unseen has an error: {found:?}");
+            found.watts
+        };
+        assert!((of(|busy| 20.0 + 80.0 * busy) - 20.0).abs() < 0.01);
+        // Turbo from 75 % on is none of their business.
+        let turbo = of(|busy| 20.0 + 80.0 * busy + 400.0 * (busy - 0.75).max(0.0));
+        assert!((turbo - 20.0).abs() < 0.01, "{turbo}");
+        // Few points, far apart: all of them.
+        let far = floor(&points(&[0.4, 0.6, 0.8, 1.0], |busy| 20.0 + 80.0 * busy)).expect("a floor");
+        assert!((far.watts - 20.0).abs() < 0.01, "{far:?}");
     }
 
     #[test]
-    fn half_of_the_points_may_lie() {
+    fn a_point_may_lie() {
         let busy: Vec<f64> = (8..20).map(|step| f64::from(step) * 0.05).collect();
         let mut seen = points(&busy, |busy| 20.0 + 80.0 * busy);
-        for wrong in [1, 4, 9] {
-            seen[wrong].watts += 15.0;
-        }
+        seen[3].watts += 15.0;
         let found = floor(&seen).expect("a floor");
         assert!((found.watts - 20.0).abs() < 2.0, "{found:?}");
     }

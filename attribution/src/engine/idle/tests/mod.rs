@@ -10,6 +10,7 @@
 
 mod examples;
 mod properties;
+mod published;
 mod saved;
 mod simulated;
 
