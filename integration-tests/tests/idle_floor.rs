@@ -61,7 +61,7 @@ impl Drop for Meter {
 fn daemon(meter: &Meter, dir: &Path) -> Daemon {
     let root = format!("sources.rapl.root={}", meter.tree.root().display());
     let dir = format!("state.dir={}", dir.display());
-    let mut arguments = vec!["--tick", "200ms"];
+    let mut arguments = vec!["--tick", "300ms"];
     for setting in [
         &root,
         &dir,
@@ -95,10 +95,16 @@ fn a_restarted_daemon_has_its_floor_in_the_first_window_and_no_total_of_it_falls
     let folder = TempDir::new().expect("a folder");
     let dir = folder.path().join("state");
     let meter = Meter::new();
-    // More windows than bins have room for before one of them is believed, whatever else runs on this machine.
-    let learning = daemon(&meter, &dir);
-    learning.wait_for_tick(100);
-    assert_eq!(learning.stop(), Some(0));
+    // Windows enough for some bin to be believed. Where other tests make the load jump they may not be, and where they keep
+    // the disk busy the last save is not waited for, so there is a second and a third time.
+    for _ in 0..3 {
+        let learning = daemon(&meter, &dir);
+        learning.wait_for_tick(80);
+        assert_eq!(learning.stop(), Some(0));
+        if saved(&dir).exists() {
+            break;
+        }
+    }
     let mut state = read(&dir);
     assert_eq!(
         (&state["version"], &state["machine"]["firmware"]),

@@ -73,11 +73,12 @@ impl BusyTime {
         u32::try_from(ppm).ok()
     }
 
-    /// Whether it is the CPUs' time of `elapsed`, within a fifth: usage and meters are not read at the same moment. It
-    /// is not after a late report, when CPUs came or went, and in a guest that much is stolen from.
+    /// Whether it is the CPUs' time of `elapsed`, within a third: usage and meters are not read at the same moment, least of
+    /// all on a machine under load. After a late report one of them is half of the other or less; when CPUs came or
+    /// went, and in a guest that much is stolen from, it is not either.
     fn is_of(self, elapsed: Duration) -> bool {
         let due = elapsed.as_nanos() * u128::from(self.cpus);
-        self.all().abs_diff(due) <= due / 5
+        self.all().abs_diff(due) <= due / 3
     }
 }
 
