@@ -33,7 +33,7 @@ const SCATTER: f64 = 0.125;
 /// This part of what was followed through the unseen is added to the error: three of four published curves miss by less,
 /// seen from 40 % up.
 const UNSEEN: f64 = 0.4;
-/// A quiet point that is so many seconds older than the newest counts half.
+/// A point that is so many seconds older than the newest quiet one counts half, and soon nothing.
 const COUNTS_HALF: f64 = 3_600.0;
 /// Beyond this busy share points say little about rest.
 const AROUND_REST: f64 = 0.02;
@@ -102,7 +102,7 @@ fn corrected(points: &[Point], lowest: f64, newest: Duration) -> Option<(f64, f6
         let error = point.error.max(point.watts / 1e3).max(1e-6);
         let later = point.age.saturating_sub(newest).as_secs_f64();
         let distance = point.busy / (AROUND_REST + lowest);
-        1.0 / (error.powi(2) * (1.0 + later / COUNTS_HALF) * (1.0 + distance.powi(4)))
+        1.0 / (error.powi(2) * (1.0 + (later / COUNTS_HALF).powi(2)) * (1.0 + distance.powi(4)))
     };
     let weighted: Vec<(&Point, f64)> = points.iter().map(|point| (point, weigh(point))).collect();
     let sum = |of: fn(&Point) -> f64| {
@@ -278,7 +278,7 @@ mod tests {
         assert!(refused(&[], &line));
         assert!(refused(&[1.0], &line), "one point");
         assert!(refused(&[0.6, 0.8, 1.0], &line), "three points");
-        assert!(refused(&[0.5, 0.55, 0.58, 0.62], &line), "no spread");
+        assert!(refused(&[0.1, 0.13, 0.16, 0.19], &line), "no spread");
         assert!(refused(&[0.8, 0.86, 0.9, 0.96], &line), "too far away");
         // Below nothing at rest: no power curve is that.
         assert!(refused(&[0.4, 0.6, 0.8, 1.0], &|busy| 100.0 * busy - 30.0));
@@ -294,6 +294,22 @@ mod tests {
         assert!((floor(&seen).expect("a floor").watts - 20.5).abs() < 1.0);
         seen[1].age = Duration::from_secs(1);
         assert!((floor(&seen).expect("a floor").watts - 29.5).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_was_seen_hours_before_the_newest_rest_counts_little_beside_it() {
+        let mut seen = points(&[0.01, 0.02, 0.03, 0.04, 0.08], |busy| 26.0 + 80.0 * busy);
+        // The machine was colder then.
+        for old in seen.iter_mut().take(2) {
+            old.watts -= 6.0;
+            old.age = Duration::from_secs(10 * 3_600);
+        }
+        let newer = floor(&seen).expect("a floor").watts;
+        assert!((newer - 26.0).abs() < 2.0, "{newer}");
+        // All of the same age, it is a steeper line.
+        seen.iter_mut().for_each(|point| point.age = Duration::ZERO);
+        let mixed = floor(&seen).expect("a floor").watts;
+        assert!(mixed < 20.0, "{mixed}");
     }
 
     #[test]

@@ -21,7 +21,10 @@ fn the_floor_stays_the_floor_under_load() {
 fn three_torn_intervals_poison_nothing_from_the_first_floor_on() {
     let mut floor = Floor::default();
     (0..3).for_each(|_| learn(&mut floor, 0.0, 0.0));
-    (0..4).for_each(|_| learn(&mut floor, 20.0, 0.0));
+    for _ in 0..4 {
+        assert_eq!(watts(&floor), None);
+        learn(&mut floor, 20.0, 0.0);
+    }
     assert_eq!(watts(&floor), Some(20.0));
 }
 
