@@ -92,7 +92,10 @@ const DEFAULT_FILES: [&str; 3] = [
 #[must_use]
 pub fn schema() -> Schema {
     let mut schema = Schema::new();
-    schema.section::<Root>("");
+    // What systemd says for StateDirectory=.
+    schema
+        .section::<Root>("")
+        .variable("state.dir", "STATE_DIRECTORY");
     schema.section::<Log>("log");
     schema.section::<Probes>("probes");
     schema.section::<Sources>("sources");

@@ -21,4 +21,5 @@ pub mod pipeline;
 pub mod run;
 pub mod settings;
 pub mod shells;
+pub mod state;
 pub mod worker;

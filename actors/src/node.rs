@@ -3,7 +3,9 @@
 
 use crate::choice::Chosen;
 use crate::clock;
+use crate::settings::State;
 use crate::shells::Resolve;
+use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
 use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Tally, Usage};
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
@@ -105,6 +107,14 @@ pub fn facts(
         accounting,
         sources,
     }
+}
+
+/// Where this node's state is kept; `None` where nothing is.
+///
+/// # Errors
+/// When this machine cannot be told from others.
+pub fn state(state: &State, machine: &Machine) -> Result<Option<Plan>, StateError> {
+    Plan::new(&state.dir.0, &state.machine, Path::new("/sys"), machine)
 }
 
 /// The node's own description, from `/proc` and `/sys`.

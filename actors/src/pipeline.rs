@@ -6,17 +6,18 @@
 //! HTTP, and one plain thread per reader that may block. Those shells only hand things on, from or to the attribution: on
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{CloseNow, EnergyReady, Publish, Stop, Tick, UsageReady};
 use crate::shells::{
-    AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, SourceShell,
-    Ticker, UsageReader, UsageShell,
+    AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, Saver,
+    SourceShell, Ticker, UsageReader, UsageShell,
 };
+use crate::state::{Keeper, Memory};
 use crate::worker::{Inbox, Worker};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use anyhow::Context as _;
-use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
+use attribution::engine::{Engine, LearnedZone, RESOLVER, Settings, Trust, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
 use exporter::{Page, RenderSettings};
 use power_sources::PowerSource;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub facts: Arc<NodeFacts>,
     /// What is rendered, and how.
     pub render: Arc<RenderSettings>,
+    /// What an earlier run has left.
+    pub memory: Memory,
     /// Bound sockets; empty for a pipeline that only measures.
     pub listeners: Vec<std::net::TcpListener>,
 }
@@ -98,7 +101,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the kernel gives no thread or a socket cannot be used.
-    pub fn start(parts: Parts) -> anyhow::Result<Self> {
+    pub fn start(mut parts: Parts) -> anyhow::Result<Self> {
         let (vitals, deaths) = Vitals::new();
         let (page_sender, pages) = watch::channel(Arc::new(first_page(&parts)));
         let (attribution_arbiter, http_arbiter) = (Arbiter::new(), Arbiter::new());
@@ -119,14 +122,16 @@ impl Pipeline {
         });
         let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);
 
-        let engine = engine(&parts);
+        let memory = std::mem::take(&mut parts.memory);
+        let engine = engine(&parts, memory.restored, memory.trust);
+        let saver = memory.keeper.map(|keeper| builder.saver(keeper)).transpose()?;
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
             builder.drops.clone(),
             vitals.lifeline("attribution"),
         );
         let attribution = AttributionShell::start_in_arbiter(&builder.arbiter, move |_| {
-            AttributionShell::new(engine, clock, drops, publish, lifeline)
+            AttributionShell::new(engine, clock, drops, publish, saver, lifeline)
         });
 
         // The attribution hears a tick before any producer, so that the window is open when the first report comes.
@@ -270,6 +275,14 @@ impl Builder {
         Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
     }
 
+    fn saver(&mut self, mut keeper: Keeper) -> anyhow::Result<Saver> {
+        let (thread, inbox) = Worker::new(Queue::State, &self.drops);
+        self.reader("state", inbox, move |learned: Vec<LearnedZone>| {
+            keeper.save(&learned, clock::unix_seconds());
+        })?;
+        Ok(Saver::new(thread))
+    }
+
     fn usage(
         &mut self,
         usage: Box<dyn UsageReader>,
@@ -306,7 +319,7 @@ impl Builder {
     }
 }
 
-fn engine(parts: &Parts) -> Engine {
+fn engine(parts: &Parts, restored: Vec<LearnedZone>, trust: Option<Trust>) -> Engine {
     let mut engine = Engine::new(parts.rules.clone(), Arc::clone(&parts.facts));
     engine.expect(&ReporterId::new(USAGE));
     engine.expect(&ReporterId::new(RESOLVER));
@@ -316,6 +329,9 @@ fn engine(parts: &Parts) -> Engine {
         .for_each(|meter| engine.expect_source(meter.id()));
     if parts.estimator.is_some() {
         engine.expect_source(ESTIMATED);
+    }
+    if let Some(trust) = trust {
+        engine.restore_floors(restored, trust);
     }
     engine
 }
@@ -349,7 +365,7 @@ fn serve(
     let context = exporter::Context {
         pages,
         tick: parts.tick,
-        now: crate::clock::monotonic,
+        now: clock::monotonic,
     };
     let lifeline = vitals.lifeline("http");
     arbiter.spawn(async move {
@@ -377,7 +393,6 @@ async fn within<T, E>(grace: Duration, what: &str, step: impl Future<Output = Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::run::{Outcome, run_until};
     use attribution::engine::{FloorPolicy, IdleShare, SplitRules};
     use attribution::model::*;
@@ -449,6 +464,7 @@ mod tests {
                 &exporter::ExporterConfig::default(),
                 crate::run::build_info(),
             )),
+            memory: Memory::default(),
             listeners: Vec::new(),
         }
     }

@@ -7,14 +7,15 @@ use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
-use crate::settings::{Idle, Probes, Root, Smt, Sources, Split};
+use crate::settings::{Idle, Probes, Root, Smt, Sources, Split, State};
+use crate::state::Memory;
 use actix::System;
 use anyhow::Context;
-use attribution::engine::Settings;
+use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, RenderSettings};
-use probe_workloads::{Roots, RuntimesConfig};
+use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -117,7 +118,7 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
         rules: Settings {
-            floor: idle.floor.0,
+            floor: idle.floor.0.clone(),
             idle_share: idle.share.into(),
             split: split.rules(&smt),
             processes_max: exporter.processes.max,
@@ -125,8 +126,17 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         },
         facts: Arc::new(facts),
         render: Arc::new(RenderSettings::new(&exporter, build_info())),
+        memory: memory(&idle.floor.0, &root.state, &machine),
         listeners,
     })
+}
+
+/// Only what is measured here is remembered.
+fn memory(floor: &FloorPolicy, state: &State, machine: &Machine) -> Memory {
+    match floor {
+        FloorPolicy::Measured => Memory::open(node::state(state, machine), clock::unix_seconds()),
+        FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
+    }
 }
 
 /// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.

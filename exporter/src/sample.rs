@@ -29,9 +29,9 @@ use attribution::model::snapshot::{
 };
 use attribution::model::{
     CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime, DeviceNanos,
-    Event, EventCounts, EventSet, Feature, LostEvents, Microjoules, Microwatts, MonotonicNanos, PackageId,
-    PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Section, Snapshot, SoftirqTime, SourceId,
-    TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
+    Event, EventCounts, EventSet, Feature, FloorOrigin, LostEvents, Microjoules, Microwatts, MonotonicNanos,
+    PackageId, PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Section, Snapshot, SoftirqTime,
+    SourceId, TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +107,8 @@ pub(crate) fn zone(component: Component, place: Place, source: SourceId, figures
         unreserved_idle,
         power: Some(Microwatts::from_micro(12_500_000)),
         floor: Some(Microwatts::from_watts(5)),
+        floor_origin: FloorOrigin::Measured,
+        floor_error: Some(Permille(20)),
         feature: Feature::CpuTime,
         fit: None,
         age: Duration::from_millis(250),

@@ -5,9 +5,44 @@ use super::Courier;
 use crate::clock::Clock;
 use crate::health::{Drops, Lifeline};
 use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
+use crate::worker::Worker;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
-use attribution::engine::Engine;
+use attribution::engine::{Engine, LearnedZone};
+use attribution::model::MonotonicNanos;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two saves of what was learned: a power cut costs at most this much of it.
+const SAVED_EVERY: Duration = Duration::from_secs(300);
+
+/// The way to the thread that saves what was learned.
+#[derive(Debug)]
+pub struct Saver {
+    thread: Worker<Vec<LearnedZone>>,
+    saved: Option<MonotonicNanos>,
+}
+
+impl Saver {
+    /// Saves on `thread`.
+    #[must_use]
+    pub const fn new(thread: Worker<Vec<LearnedZone>>) -> Self {
+        Self { thread, saved: None }
+    }
+
+    /// Saves if the last time is long enough ago.
+    fn save_now_and_then(&mut self, engine: &Engine, now: MonotonicNanos) {
+        let saved = *self.saved.get_or_insert(now);
+        if now.since(saved) >= SAVED_EVERY {
+            self.saved = Some(now);
+            self.save(engine);
+        }
+    }
+
+    fn save(&self, engine: &Engine) {
+        // One that finds the thread still at the one before is counted as dropped, and the next one says it all again.
+        self.thread.ask(engine.learned_floors());
+    }
+}
 
 /// See the module's head.
 pub struct AttributionShell {
@@ -17,6 +52,7 @@ pub struct AttributionShell {
     exporter: Courier<Publish>,
     usage: Option<Courier<Paid>>,
     deadline: Option<SpawnHandle>,
+    saver: Option<Saver>,
     _lifeline: Lifeline,
 }
 
@@ -28,6 +64,7 @@ impl AttributionShell {
         clock: Clock,
         drops: Drops,
         exporter: Courier<Publish>,
+        saver: Option<Saver>,
         lifeline: Lifeline,
     ) -> Self {
         Self {
@@ -37,6 +74,7 @@ impl AttributionShell {
             exporter,
             usage: None,
             deadline: None,
+            saver,
             _lifeline: lifeline,
         }
     }
@@ -53,9 +91,13 @@ impl AttributionShell {
         if let Some(deadline) = self.deadline.take() {
             ctx.cancel_future(deadline);
         }
-        let Some(mut closed) = self.engine.close((self.clock)()) else {
+        let now = (self.clock)();
+        let Some(mut closed) = self.engine.close(now) else {
             return;
         };
+        if let Some(saver) = &mut self.saver {
+            saver.save_now_and_then(&self.engine, now);
+        }
         closed.snapshot.dropped = self.drops.totals();
         if let (Some(usage), Some(tick)) = (&self.usage, closed.acked) {
             usage.send(Paid(tick));
@@ -142,6 +184,9 @@ impl Handler<CloseNow> for AttributionShell {
 
     fn handle(&mut self, _: CloseNow, ctx: &mut Self::Context) {
         self.close(ctx);
+        if let Some(saver) = &self.saver {
+            saver.save(&self.engine);
+        }
     }
 }
 

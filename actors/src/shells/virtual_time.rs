@@ -198,7 +198,7 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
         let publish = Courier::new(&listener, Queue::Exporter, &drops);
         let lifeline = vitals.lifeline("attribution");
         let attribution =
-            AttributionShell::new(engine, Arc::clone(&clock), drops.clone(), publish, lifeline).start();
+            AttributionShell::new(engine, Arc::clone(&clock), drops.clone(), publish, None, lifeline).start();
         let paid = Arc::new(Mutex::new(Vec::new()));
         let to = attribution.clone();
         let node = Node {

@@ -213,6 +213,7 @@ impl Device {
         BusyTime {
             busy,
             idle: at.as_nanos().saturating_sub(busy),
+            cpus: 1,
         }
     }
 

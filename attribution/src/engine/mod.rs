@@ -32,7 +32,7 @@ mod window;
 mod zones;
 
 pub use feature::{OtherRule, SmtRule, SplitRules};
-pub use idle::FloorPolicy;
+pub use idle::{FloorPolicy, LearnedPoint, LearnedZone, Trust};
 
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
@@ -111,6 +111,8 @@ pub struct Engine {
     window: Window,
     zones: Vec<ZoneState>,
     remainder: Remainder,
+    /// What an earlier run had learned about zones that have not answered yet.
+    restored: Vec<(LearnedZone, Trust)>,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
@@ -192,6 +194,7 @@ impl Engine {
             window: Window::default(),
             zones: Vec::new(),
             remainder: Remainder::default(),
+            restored: Vec::new(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
@@ -276,6 +279,7 @@ impl Engine {
             return;
         }
         zones::enter(&mut self.zones, source, &report.body);
+        self.hand_out_restored();
         if let Some((account, last)) = self
             .sources
             .iter_mut()

@@ -71,6 +71,8 @@ impl Engine {
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
         self.settle_stage(Stage::Component, tenants.as_ref(), now);
         self.remainder.derive(&mut self.zones, now);
+        // It makes a zone that no source reports, and such a one had a floor before a restart, too.
+        self.hand_out_restored();
         for stage in [Stage::Other, Stage::Platform] {
             if self.zones.iter().any(|zone| zone.stage() == stage) {
                 self.work.sum_up(&self.zones);

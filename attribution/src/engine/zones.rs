@@ -9,14 +9,14 @@ use super::accounts::{AccountId, Accounts, Delta};
 use super::carry::Carry;
 use super::devices::Device;
 use super::feature::{Weighing, weigh};
-use super::idle::{BusyTime, Floor, FloorPolicy};
+use super::idle::{BusyTime, Floor, FloorPolicy, InForce, LearnedPoint, Trust};
 use super::learner::{Learner, Paid, SmtLearner};
 use super::remainder::History;
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, Feature, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
-    ZoneReading,
+    Component, Energy, Feature, FloorOrigin, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
+    SourceId, Zone, ZoneReading,
 };
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ impl ZoneState {
                 unreserved_idle: Microjoules::ZERO,
                 power: None,
                 floor: None,
+                floor_origin: FloorOrigin::None,
+                floor_error: None,
                 feature: Feature::default(),
                 fit: None,
                 age: Duration::ZERO,
@@ -153,16 +155,12 @@ impl ZoneState {
         let energy = self.latest.total.saturating_sub(paid.total);
         let elapsed = self.latest.at.since(paid.at);
         self.elapsed = elapsed;
-        let busy = BusyTime {
-            busy: busy.busy.saturating_sub(busy_then.busy),
-            idle: busy.idle.saturating_sub(busy_then.idle),
-        };
+        let busy = busy.since(busy_then);
         let component = self.account.zone.component;
-        let idle = match (self.latest.idle, paid.idle) {
+        let (idle, floor) = match (self.latest.idle, paid.idle) {
             (Some(now), Some(then)) => {
                 let idle = now.saturating_sub(then).min(energy);
-                self.account.floor = Some(idle.mean_power(elapsed));
-                idle
+                (idle, InForce::of_a_model(idle.mean_power(elapsed)))
             }
             _ => {
                 // A device that does not tell who uses it may be at rest or at work: it teaches nothing, and what no
@@ -171,14 +169,16 @@ impl ZoneState {
                 if tells {
                     self.floor.learn(energy, elapsed, busy);
                 }
-                self.account.floor = self.floor.in_force(policy, component);
-                if tells || self.account.floor.is_some() {
-                    self.floor.idle_part(policy, component, energy, elapsed, busy)
-                } else {
-                    Microjoules::ZERO
+                let mut floor = self.floor.in_force(policy, component);
+                if !tells && floor.power.is_none() {
+                    floor = InForce::default();
                 }
+                (floor.idle_part(energy, elapsed, busy), floor)
             }
         };
+        self.account.floor = floor.power;
+        self.account.floor_origin = floor.origin;
+        self.account.floor_error = floor.error;
         self.account.power = Some(energy.mean_power(elapsed));
         let due = Due {
             dynamic: energy.saturating_sub(idle),
@@ -306,7 +306,18 @@ impl ZoneState {
             .fold(BusyTime::default(), |sum, time| BusyTime {
                 busy: sum.busy.saturating_add(time.busy.as_nanos()),
                 idle: sum.idle.saturating_add(time.idle.as_nanos()),
+                cpus: sum.cpus.saturating_add(time.cpus),
             })
+    }
+
+    /// What was learned about its floor.
+    pub(crate) fn learned_floor(&self) -> Vec<LearnedPoint> {
+        self.floor.save()
+    }
+
+    /// Takes what an earlier run had learned about its floor.
+    pub(crate) fn restore_floor(&mut self, points: &[LearnedPoint], trust: Trust) {
+        self.floor.restore(points, trust);
     }
 
     pub(crate) fn take(&mut self, reading: &ZoneReading) {

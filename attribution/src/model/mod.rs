@@ -22,4 +22,4 @@ pub use report::{
 };
 pub use snapshot::Snapshot;
 pub use units::{CpuNanos, DeviceNanos, Microjoules, Microwatts, MonotonicNanos};
-pub use zone::{Component, Feature, Permille, Place, Provenance, Zone};
+pub use zone::{Component, Feature, FloorOrigin, Permille, Place, Provenance, Zone};

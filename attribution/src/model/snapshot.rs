@@ -12,7 +12,7 @@ use super::report::{
     SourceError, Tally, TaskKind, VmFacts,
 };
 use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
-use super::zone::{Feature, Permille, Provenance, Zone};
+use super::zone::{Feature, FloorOrigin, Permille, Provenance, Zone};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +113,10 @@ pub struct ZoneAccount {
     pub power: Option<Microwatts>,
     /// The idle floor in use; `None` while it is not known.
     pub floor: Option<Microwatts>,
+    /// How that floor came about, or what takes its place.
+    pub floor_origin: FloorOrigin,
+    /// Expected relative error of the floor, where it was learned; what is extrapolated may be far off.
+    pub floor_error: Option<Permille>,
     /// By what its dynamic energy was split in the last payment.
     pub feature: Feature,
     /// How well its power can be foretold from what the node counts, where that is learned and believed.

@@ -144,6 +144,42 @@ impl Feature {
     }
 }
 
+/// How the idle floor of a zone came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FloorOrigin {
+    /// There is none: everything is dynamic.
+    #[default]
+    None,
+    /// There is none yet, or `busy-ratio` is asked for: the idle share of time splits the energy.
+    BusyRatio,
+    /// Watts out of the configuration.
+    Fixed,
+    /// The static part of a model, as the source says it.
+    Model,
+    /// Windows in which nearly nobody ran.
+    Measured,
+    /// Windows of different load, none of them quiet, followed down to none.
+    Extrapolated,
+    /// As measured by an earlier run on this machine.
+    Restored,
+}
+
+impl FloorOrigin {
+    /// A name for people and for JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::BusyRatio => "busy_ratio",
+            Self::Fixed => "fixed",
+            Self::Model => "model",
+            Self::Measured => "measured",
+            Self::Extrapolated => "extrapolated",
+            Self::Restored => "restored",
+        }
+    }
+}
+
 /// A share in thousandths, for figures that need no more (an expected error, a busy ratio).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permille(pub u32);

@@ -10,7 +10,8 @@
 //! {"schema": 1, "tick": 7, "window": {"began_ns": 1, "ended_ns": 2},
 //!  "zones": [{"component": "package", "place": "socket0", "source": "rapl-sysfs", "provenance": "counted",
 //!             "relative_error_p90_permille": null, "dynamic_uj": 1, "idle_uj": 1, "unattributed_uj": 0,
-//!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "feature": "cpu_time", "fit": null, "age_ns": 1, "up": true}],
+//!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "floor_origin": "busy_ratio",
+//!             "floor_error_permille": null, "feature": "cpu_time", "fit": null, "age_ns": 1, "up": true}],
 //!  "packages": [{"package": 0, "cpus": 8, "busy_ns": 1, "idle_ns": 1}],
 //!  "cpus": [{"cpu": 0, "package": 0, "online": true, "busy_ns": 1, "idle_ns": 1, "steal_ns": null}],
 //!  "softirqs": [{"package": 0, "vector": "net_rx", "count": 1, "time_ns": 1}],
@@ -44,6 +45,11 @@
 //! also has `used_ns`, the time that the row used it, unless it is 0. Containers have the
 //! `kind` `container`, `system` or `kernel`; the last two have no `id`. At every level the rows, `retired` and (for
 //! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`.
+//!
+//! `floor_origin` says how `floor_uw` came about: `measured` in windows in which nearly nobody ran, `extrapolated` from
+//! windows of different load, `restored` from an earlier run, `fixed` watts of the configuration, or a `model`'s own. Where there
+//! is no floor it says what takes its place: the idle share of time (`busy_ratio`), or nothing (`none`).
+//! `floor_error_permille` is the expected relative error of a learned floor.
 //!
 //! `counted` names the events that this machine counts beside CPU time, and `events` of every ledger has exactly these
 //! (cut short above): `cpu_cycles`, `ref_cycles`, `cpu_instructions`, `cache_miss`, `page_cache_hit`, `net_tx_irq`,
@@ -97,7 +103,8 @@ mod tests {
             json!({"component": "package", "place": "socket0", "source": "rapl-sysfs", "provenance": "counted",
                 "relative_error_p90_permille": null, "dynamic_uj": 60_000_005, "idle_uj": 40_000_000,
                 "unattributed_uj": 2, "unreserved_idle_uj": 39_000_000, "power_uw": 12_500_000,
-                "floor_uw": 5_000_000, "feature": "cpu_time", "fit": null, "age_ns": 250_000_000, "up": true})
+                "floor_uw": 5_000_000, "floor_origin": "measured", "floor_error_permille": 20, "feature": "cpu_time", "fit": null,
+                "age_ns": 250_000_000, "up": true})
         );
         let fit = json!({"plain": "cpu_cycles", "plain_error_permille": 87, "learned_error_permille": 31});
         assert_eq!(snapshot["zones"][1]["fit"], fit);

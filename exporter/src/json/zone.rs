@@ -19,6 +19,8 @@ pub(super) struct ZoneView<'a> {
     unreserved_idle_uj: u64,
     power_uw: Option<u64>,
     floor_uw: Option<u64>,
+    floor_origin: &'static str,
+    floor_error_permille: Option<u32>,
     feature: &'static str,
     fit: Option<FitView>,
     age_ns: u64,
@@ -48,6 +50,8 @@ pub(super) fn zone(account: &ZoneAccount) -> ZoneView<'_> {
         unreserved_idle_uj: account.unreserved_idle.as_micro(),
         power_uw: account.power.map(|power| power.as_micro()),
         floor_uw: account.floor.map(|power| power.as_micro()),
+        floor_origin: account.floor_origin.name(),
+        floor_error_permille: account.floor_error.map(|error| error.0),
         feature: account.feature.name(),
         fit: account.fit.map(|fit| FitView {
             plain: fit.plain.name(),
