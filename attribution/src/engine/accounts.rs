@@ -17,6 +17,13 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AccountId(u32);
 
+impl AccountId {
+    /// Its place in a list by account; smaller than [`Accounts::slots`].
+    pub(crate) fn slot(self) -> usize {
+        index(self)
+    }
+}
+
 type Key = (Option<TaskKey>, CgroupId, PackageId);
 
 /// One account.

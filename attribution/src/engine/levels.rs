@@ -12,7 +12,7 @@ use std::time::Duration;
 const ROOT_SLICE: &str = "-.slice";
 
 /// Rows that an account pays into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     container: RowId,
     pod: Option<RowId>,

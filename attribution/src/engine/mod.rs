@@ -15,6 +15,7 @@ mod idle_share;
 mod ledger;
 mod levels;
 mod processes;
+mod reserved;
 mod rise;
 mod settle;
 mod share;
@@ -36,6 +37,7 @@ use crate::model::{
 use accounts::{AccountId, Accounts, Delta};
 use levels::Levels;
 use processes::Processes;
+use reserved::Reserved;
 use std::sync::Arc;
 use std::time::Duration;
 use window::Window;
@@ -64,13 +66,13 @@ pub struct Settings {
 /// Who pays idle energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdleShare {
-    /// Workloads pay for what they reserved. Reservations come with identities; where none is known, all idle energy
-    /// stays on the node as unreserved.
+    /// Workloads pay for what they reserved: its share of the node's CPUs, and of its memory for memory's idle energy.
+    /// Reservations come with identities; what nobody reserved stays on the node.
     #[default]
     Reserved,
     /// Every living process pays the same: the rule of the eBPF-era Kepler, for comparison.
     Equal,
-    /// In proportion to CPU time.
+    /// In proportion to use, by the same weights as dynamic energy.
     Usage,
     /// Nobody: all of it stays on the node.
     Node,
@@ -96,6 +98,7 @@ pub struct Engine {
     accounts: Accounts,
     levels: Levels,
     processes: Processes,
+    reserved: Reserved,
     identity: Arc<Identity>,
     identity_is_new: bool,
     usage: Option<Report<Arc<Usage>>>,
@@ -144,6 +147,8 @@ struct Bill {
     dynamic: Microjoules,
     idle: Microjoules,
     used: DeviceNanos,
+    /// It is not of this account alone: on the level of processes it is nobody's by name.
+    for_others: bool,
 }
 
 impl Bill {
@@ -154,6 +159,7 @@ impl Bill {
             dynamic: Microjoules::ZERO,
             idle: Microjoules::ZERO,
             used: DeviceNanos::ZERO,
+            for_others: false,
         }
     }
 }
@@ -171,6 +177,7 @@ impl Engine {
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
+            reserved: Reserved::default(),
             identity: Arc::default(),
             identity_is_new: false,
             usage: None,

@@ -3,6 +3,7 @@
 
 use super::accounts::{Account, AccountId, Delta};
 use super::idle_share::{Idle, one_account_per_process};
+use super::reserved::Capacity;
 use super::rise::Rise;
 use super::share::largest_remainder;
 use super::zones::{Due, ZoneState};
@@ -45,10 +46,12 @@ impl Engine {
                     self.processes.belongs(account);
                 }
             }
+            self.reserved.renew(&self.identity, &self.accounts);
         } else {
             for id in opened {
                 if let Some(account) = self.accounts.get_mut(id) {
                     self.levels.assign(account, &self.identity, now);
+                    self.reserved.place(id, account);
                 }
             }
         }
@@ -58,8 +61,13 @@ impl Engine {
     /// Splits what every zone has counted since it was last paid. Fills the bills.
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
-        let tenants =
-            (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
+        let rule = self.settings.idle_share;
+        let living = (rule == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
+        if rule == IdleShare::Reserved {
+            let capacity = Capacity::of(&self.packages, self.facts.memory);
+            self.reserved
+                .begin(&self.accounts, &self.work.deltas, &self.processes, capacity);
+        }
         for (index, zone) in self.zones.iter_mut().enumerate() {
             let work = &mut self.work;
             zone.find_users(&self.accounts, &work.deltas, now);
@@ -90,7 +98,11 @@ impl Engine {
                 device,
                 unknown,
             };
-            zone.account.unreserved_idle += idle.share(self.settings.idle_share, tenants.as_ref(), work);
+            let component = zone.account.zone.component;
+            zone.account.unreserved_idle += match rule {
+                IdleShare::Reserved => self.reserved.share(component, index, due.idle, &mut work.charges),
+                _ => idle.share(rule, living.as_ref(), work),
+            };
         }
     }
 
@@ -104,7 +116,7 @@ impl Engine {
             let Some(account) = self.accounts.get(bill.id) else {
                 continue;
             };
-            if let Some(task) = account.task
+            if let Some(task) = account.task.filter(|_| !bill.for_others)
                 && account.lives()
                 && !self.processes.has_row(task)
             {
@@ -144,7 +156,8 @@ impl Engine {
                     idle: bill.idle,
                     used: bill.used,
                 };
-                self.processes.charge(account.task, bill.zone, charge);
+                let task = account.task.filter(|_| !bill.for_others);
+                self.processes.charge(task, bill.zone, charge);
                 self.levels.charge(account.rows, bill.zone, charge);
             }
         }

@@ -150,8 +150,8 @@ pub struct Identity {
     pub pods: HashMap<PodUid, Arc<PodFacts>>,
     /// What is known of virtual machines beyond their ids.
     pub vms: HashMap<VmId, Arc<VmFacts>>,
-    /// What workloads reserved of the node, as far as that is known. A workload is not listed twice under two of its
-    /// names: a virtual machine that is in a container is its container's, unless only the machine's share is known.
+    /// What workloads reserved of the node, as far as that is known. A virtual machine in a container may be listed beside
+    /// it: its process is then the container's, with which the machine was reserved.
     pub reserved: HashMap<Tenant, Reservation>,
     /// Of the containers and pods that are owners and have no name yet, those whose names will come: whoever shows them
     /// by name waits, so that nobody has to be shown under two names.
