@@ -111,6 +111,11 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         }
     }
 
+    /// Shows what is known of each row.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Option<&Arc<CgroupOwner>>, &Names)> {
+        self.rows.values().map(|row| (row.owner.as_ref(), &row.names))
+    }
+
     /// Takes one member away.
     pub(crate) fn leave(&mut self, id: RowId, now: MonotonicNanos) {
         if let Some(row) = self.rows.get_mut(&id) {

@@ -179,6 +179,17 @@ pub struct Reservation {
     pub memory: u64,
 }
 
+impl Reservation {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self {
+            millicpus: self.millicpus.saturating_add(more.millicpus),
+            memory: self.memory.saturating_add(more.memory),
+        }
+    }
+}
+
 /// Workloads whose names are on their way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Awaited {

@@ -4,10 +4,11 @@
 
 use super::health::{DroppedView, Facts, LostView, SourceView, Windows, dropped, lost, source};
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
+use super::owner::{OwnerView, ReservedView, owner, reserved};
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
-    CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, PodUid,
-    Provenance, Section, Snapshot, SoftirqTime, TaskKind, VmId,
+    CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, PodUid, Provenance, Section, Snapshot,
+    SoftirqTime, TaskKind, VmId,
 };
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -206,31 +207,6 @@ const fn softirq(time: &SoftirqTime) -> SoftirqView {
 }
 
 #[derive(Serialize)]
-struct OwnerView<'a> {
-    path: &'a str,
-    container: Option<&'a str>,
-    runtime: &'static str,
-    nested: Each<'a, ContainerId, &'a str>,
-    pod: Option<&'a str>,
-    vm: Option<&'a str>,
-    unit: Option<&'a str>,
-    slice: Option<&'a str>,
-}
-
-fn owner(owner: &CgroupOwner) -> OwnerView<'_> {
-    OwnerView {
-        path: &owner.path,
-        container: owner.container.as_ref().map(|id| id.as_str()),
-        runtime: owner.runtime,
-        nested: Each(&owner.nested, ContainerId::as_str),
-        pod: owner.pod.as_ref().map(|uid| uid.as_str()),
-        vm: owner.vm.as_ref().map(|id| id.as_str()),
-        unit: owner.unit.as_deref(),
-        slice: owner.slice.as_deref(),
-    }
-}
-
-#[derive(Serialize)]
 struct ProcessView<'a> {
     pid: u32,
     start_ticks: u64,
@@ -270,6 +246,7 @@ struct ContainerView<'a> {
     image: Option<&'a str>,
     pod_name: Option<&'a str>,
     pod_namespace: Option<&'a str>,
+    reserved: Option<ReservedView>,
     awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
@@ -292,6 +269,7 @@ fn container(row: &GroupRow<ContainerKey>, counted: EventSet) -> ContainerView<'
         image: facts.and_then(|facts| facts.image.as_deref()),
         pod_name: pod.map(|pod| pod.name.as_str()),
         pod_namespace: pod.map(|pod| pod.namespace.as_str()),
+        reserved: row.names.reserved.map(reserved),
         awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
@@ -309,6 +287,7 @@ struct PodView<'a> {
     made_by: Option<MakerView<'a>>,
     qos: Option<&'a str>,
     labels: BTreeMap<&'a str, &'a str>,
+    reserved: Option<ReservedView>,
     awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
@@ -331,6 +310,7 @@ fn pod(row: &GroupRow<PodUid>, counted: EventSet) -> PodView<'_> {
         labels: labels
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        reserved: row.names.reserved.map(reserved),
         awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
@@ -351,6 +331,7 @@ struct VmView<'a> {
     id: &'a str,
     name: Option<&'a str>,
     hypervisor: Option<&'static str>,
+    reserved: Option<ReservedView>,
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
@@ -364,6 +345,7 @@ fn vm(row: &GroupRow<VmId>, counted: EventSet) -> VmView<'_> {
         id: row.key.as_str(),
         name: facts.map(|vm| vm.name.as_str()),
         hypervisor: facts.map(|vm| vm.hypervisor),
+        reserved: row.names.reserved.map(reserved),
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),

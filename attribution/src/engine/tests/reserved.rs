@@ -67,6 +67,17 @@ fn a_workload_pays_its_share_of_cpus_for_the_package_and_of_memory_for_memory() 
     let [pods, _] = pod_totals(&snapshot);
     assert_eq!(idle(&pods), [1_000, 1_000, 800, 1_000]);
     assert_eq!(unreserved(&snapshot), [5_000, 5_000, 3_200, 5_000]);
+    // And the snapshot says why.
+    let reserved = Some(Reservation {
+        millicpus: 1_000,
+        memory: 100,
+    });
+    let of_b = snapshot
+        .containers
+        .iter()
+        .find(|row| idle(&row.ledger) == [1_000, 1_000, 800, 1_000]);
+    assert_eq!(of_b.and_then(|row| row.names.reserved), reserved);
+    assert_eq!(snapshot.pods.first().and_then(|row| row.names.reserved), reserved);
     assert_eq!(idle(container(&snapshot, "system")), [0_u64; 0]);
 }
 
