@@ -3,8 +3,9 @@
 //!
 //! A tenant pays its reservation's share of the node: of its CPUs for every zone but memory, of its memory for memory. When
 //! tenants have reserved more than there is, the sum takes the place of the capacity, so that nobody pays for what does not
-//! exist; else the rest is nobody's and stays on the node. A reservation is of the node and of no socket (a workload
-//! may run anywhere, and is held room for everywhere), so each socket's idle energy is split alike.
+//! exist; else the rest is nobody's and stays on the node. One tenant is held no more than all there is: a limit of 1 TiB
+//! on a node with 64 GiB is as good as none, and takes nothing from the others. A reservation is of the node and of no
+//! socket (a workload may run anywhere, and is held room for everywhere), so each socket's idle energy is split alike.
 //!
 //! Inside a tenant those pay who ran in this window, by their CPU time wherever that was; where nobody ran, all who
 //! live pay alike. A tenant of whom nobody lives has nothing to pay with: it does not count, and its part stays on the
@@ -292,7 +293,8 @@ fn weigh(reserved: impl Iterator<Item = u64>, capacity: u64, weights: &mut Vec<u
         return;
     }
     let mut left = capacity;
-    weights.extend(reserved.inspect(|reserved| left = left.saturating_sub(*reserved)));
+    let held = reserved.map(|reserved| reserved.min(capacity));
+    weights.extend(held.inspect(|held| left = left.saturating_sub(*held)));
     weights.push(left);
 }
 

@@ -83,14 +83,15 @@ fn a_workload_pays_its_share_of_cpus_for_the_package_and_of_memory_for_memory() 
 
 #[test]
 fn more_reserved_than_there_is_is_scaled_down_and_nothing_is_left() {
-    // a 12 CPUs, b 4 CPUs, of 8: 3/4 and 1/4.
+    // Of 8 CPUs: a 6, b 4: 0.6 and 0.4.
+    // Of 1000 bytes: a all there is and more, which is all there is; b as much: one half each.
     let mut node = node();
-    node.reserve(a(), 12_000, 0);
-    node.reserve(b(), 4_000, u64::MAX);
+    node.reserve(a(), 6_000, u64::MAX);
+    node.reserve(b(), 4_000, 1_000);
     spend_everywhere(&mut node, 8_000);
     let snapshot = node.window();
-    assert_eq!(idle(container(&snapshot, "a")), [6_000, 6_000, 0, 6_000]);
-    assert_eq!(idle(container(&snapshot, "b")), [2_000, 2_000, 8_000, 2_000]);
+    assert_eq!(idle(container(&snapshot, "a")), [4_800, 4_800, 4_000, 4_800]);
+    assert_eq!(idle(container(&snapshot, "b")), [3_200, 3_200, 4_000, 3_200]);
     assert_eq!(unreserved(&snapshot), [0; 4]);
 }
 
@@ -199,11 +200,11 @@ fn who_does_not_live_pays_nothing_and_is_in_nobodys_way() {
     assert_eq!(idle(container(&snapshot, "a")), [0_u64; 0]);
     assert_eq!(idle(container(&snapshot, "b")), [2_000]);
     assert_eq!(unreserved(&snapshot)[0], 6_000);
-    // It comes back under its old name, and pays for 12 of 14.
+    // It comes back under its old name, and pays for 8 of 10.
     node.run(7, 10, 0, MS);
-    node.spend(0, 14_000);
+    node.spend(0, 10_000);
     let snapshot = node.window();
-    assert_eq!(idle(container(&snapshot, "a")), [12_000]);
+    assert_eq!(idle(container(&snapshot, "a")), [8_000]);
 }
 
 #[test]
@@ -369,13 +370,17 @@ proptest! {
         spend_everywhere(&mut node, amount);
         let snapshot = node.window();
         let capacity = u64::from(cpus[0] + cpus[1]) * 1_000;
-        let sums = reserved.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        for (at, (millicpus, memory)) in reserved.iter().enumerate() {
+        let held = reserved.iter().map(|one| (one.0.min(capacity), one.1.min(1_000)));
+        let held: Vec<(u64, u64)> = held.collect();
+        let sums = held
+            .iter()
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        for (at, (millicpus, memory)) in held.iter().enumerate() {
             let paid = idle(container(&snapshot, &format!("c{at}")));
-            for (zone, of, all) in [(0, *millicpus, capacity.max(sums.0)), (2, *memory, sums.1.max(1_000))] {
-                let exact = if zone == 0 && capacity == 0 { 0 } else { amount * of / all };
+            for (zone, of, all) in [(0, *millicpus, capacity.max(sums.0).max(1)), (2, *memory, sums.1.max(1_000))] {
+                let exact = amount * of / all;
                 let paid = paid.get(zone).copied().unwrap_or(0);
-                prop_assert!(paid == exact || (exact > 0 || of > 0) && paid == exact + 1, "{paid} of {exact}");
+                prop_assert!(paid == exact || (of > 0 && paid == exact + 1), "{paid} of {exact}");
             }
         }
     }
