@@ -13,6 +13,7 @@
 
 use super::book::Pods;
 use super::desk::{Known, State};
+use super::reserving::Reserving;
 use attribution::model::{
     Awaited, CgroupOwner, Comm, ContainerFacts, ContainerId, Identity, PodFacts, PodUid, Usage,
 };
@@ -67,6 +68,7 @@ pub(super) struct Naming {
     given_pods: HashSet<PodUid>,
     awaited: Awaited,
     sandbox: Arc<ContainerFacts>,
+    reserving: Reserving,
     nudged: HashSet<PodUid>,
     next_nudge: Duration,
 }
@@ -86,6 +88,7 @@ impl Naming {
                 name: SANDBOX.to_owned(),
                 image: None,
             }),
+            reserving: Reserving::default(),
             nudged: HashSet::new(),
             next_nudge: Duration::ZERO,
         }
@@ -109,6 +112,7 @@ impl Naming {
         self.find_sandboxes(known, usage, identity, now);
         let given = self.give(known, now);
         self.hand_over(given, identity);
+        self.reserving.hand_over(identity);
         self.note_probe(known, identity);
         self.left = Arc::downgrade(identity);
         self.nudge(&known.pods, now)
@@ -190,6 +194,12 @@ impl Naming {
                 given.pods.insert(seen.pod.clone(), Arc::clone(&pod.facts));
             }
             let named = pod.and_then(|pod| pod.container(id));
+            match (pod, named) {
+                _ if seen.look != self.look => {}
+                (Some(pod), Some(facts)) => self.reserving.container(id, &seen.pod, pod, &facts.name),
+                (Some(pod), None) if seen.is_sandbox => self.reserving.sandbox(id, &seen.pod, pod),
+                _ => {}
+            }
             let container = named.or_else(|| (pod.is_some() && seen.is_sandbox).then_some(&self.sandbox));
             if let Some(container) = container {
                 given.containers.insert(id.clone(), Arc::clone(container));

@@ -38,7 +38,10 @@ pub(super) fn limits(mounts: &CgroupMounts, path: &str, buffer: &mut Vec<u8>) ->
             let period = read(&folder, "cpu.cfs_period_us")?;
             ratio(&quota, &period)
         },
-        |max| max.split_once(' ').and_then(|(quota, period)| ratio(quota, period)),
+        |max| {
+            max.split_once(' ')
+                .and_then(|(quota, period)| ratio(quota, period))
+        },
     );
     let protected = ["memory.min", "memory.low"]
         .iter()
@@ -46,8 +49,8 @@ pub(super) fn limits(mounts: &CgroupMounts, path: &str, buffer: &mut Vec<u8>) ->
         .max()
         .filter(|bytes| *bytes > 0);
     let memory = protected.or_else(|| {
-        let limit = read(&unified, "memory.max")
-            .or_else(|| read(&version1("memory"), "memory.limit_in_bytes"))?;
+        let limit =
+            read(&unified, "memory.max").or_else(|| read(&version1("memory"), "memory.limit_in_bytes"))?;
         bytes(&limit)
     });
     Reservation {
@@ -115,16 +118,58 @@ mod tests {
         // files                                                                   thousandths, bytes
         let cases: [(&[(&str, &str)], (u64, u64)); 14] = [
             (&[("2/cpu.max", "50000 100000\n")], (500, 0)),
-            (&[("2/cpu.max", "250000 100000\n"), ("2/memory.max", "max\n")], (2_500, 0)),
-            (&[("2/cpu.max", "max 100000\n"), ("2/memory.max", "67108864\n")], (0, 67_108_864)),
-            (&[("2/memory.max", "100\n"), ("2/memory.low", "40\n"), ("2/memory.min", "0\n")], (0, 40)),
-            (&[("2/memory.max", "100\n"), ("2/memory.low", "40\n"), ("2/memory.min", "60\n")], (0, 60)),
-            (&[("2/memory.max", "100\n"), ("2/memory.low", "0\n"), ("2/memory.min", "0\n")], (0, 100)),
+            (
+                &[("2/cpu.max", "250000 100000\n"), ("2/memory.max", "max\n")],
+                (2_500, 0),
+            ),
+            (
+                &[("2/cpu.max", "max 100000\n"), ("2/memory.max", "67108864\n")],
+                (0, 67_108_864),
+            ),
+            (
+                &[
+                    ("2/memory.max", "100\n"),
+                    ("2/memory.low", "40\n"),
+                    ("2/memory.min", "0\n"),
+                ],
+                (0, 40),
+            ),
+            (
+                &[
+                    ("2/memory.max", "100\n"),
+                    ("2/memory.low", "40\n"),
+                    ("2/memory.min", "60\n"),
+                ],
+                (0, 60),
+            ),
+            (
+                &[
+                    ("2/memory.max", "100\n"),
+                    ("2/memory.low", "0\n"),
+                    ("2/memory.min", "0\n"),
+                ],
+                (0, 100),
+            ),
             (&[("2/memory.low", "max\n"), ("2/memory.max", "100\n")], (0, 100)),
-            (&[("cpu/cpu.cfs_quota_us", "150000\n"), ("cpu/cpu.cfs_period_us", "100000\n")], (1_500, 0)),
-            (&[("cpu/cpu.cfs_quota_us", "-1\n"), ("cpu/cpu.cfs_period_us", "100000\n")], (0, 0)),
+            (
+                &[
+                    ("cpu/cpu.cfs_quota_us", "150000\n"),
+                    ("cpu/cpu.cfs_period_us", "100000\n"),
+                ],
+                (1_500, 0),
+            ),
+            (
+                &[
+                    ("cpu/cpu.cfs_quota_us", "-1\n"),
+                    ("cpu/cpu.cfs_period_us", "100000\n"),
+                ],
+                (0, 0),
+            ),
             (&[("memory/memory.limit_in_bytes", V1_UNLIMITED)], (0, 0)),
-            (&[("memory/memory.limit_in_bytes", "134217728\n")], (0, 134_217_728)),
+            (
+                &[("memory/memory.limit_in_bytes", "134217728\n")],
+                (0, 134_217_728),
+            ),
             // Broken, or more than there can be.
             (&[("2/cpu.max", "50000\n"), ("2/memory.max", "much\n")], (0, 0)),
             (&[("2/cpu.max", "50000 0\n")], (0, 0)),
@@ -137,7 +182,10 @@ mod tests {
 
     #[test]
     fn a_hybrid_machine_has_its_limits_where_its_controllers_are() {
-        let cpu = [("cpu/cpu.cfs_quota_us", "20000\n"), ("cpu/cpu.cfs_period_us", "10000\n")];
+        let cpu = [
+            ("cpu/cpu.cfs_quota_us", "20000\n"),
+            ("cpu/cpu.cfs_period_us", "10000\n"),
+        ];
         let files: Vec<_> = [("2/memory.max", "7\n")].into_iter().chain(cpu).collect();
         assert_eq!(of(&files), (2_000, 7));
         assert_eq!(of(&[]), (0, 0));

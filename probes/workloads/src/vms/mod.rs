@@ -13,6 +13,7 @@ mod look;
 mod machines;
 mod qemu;
 mod scope;
+mod size;
 
 #[cfg(test)]
 mod tests;
