@@ -2,6 +2,7 @@
 //! Pods: rules by tables, names by moments, and the wire against an API server of our own.
 
 mod naming;
+mod requests;
 mod rules;
 mod sections;
 mod server;
