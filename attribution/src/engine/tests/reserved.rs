@@ -348,6 +348,63 @@ fn without_usage_for_long_reservations_still_pay() {
     assert_eq!(idle(container(&node.close(), "a")), [2_000]);
 }
 
+#[test]
+fn the_worked_example_of_the_manual() {
+    // docs/idle.md: 8 CPUs, 32 GiB, 16 J of the package and 4 J of memory; in tenths of a joule.
+    //                        web  build  cache  batch  node
+    let cases = [
+        (IdleShare::Reserved, [40, 80, 10, 0, 30], [5, 20, 0, 0, 15]),
+        (IdleShare::Usage, [8, 24, 0, 128, 0], [2, 6, 0, 32, 0]),
+        (IdleShare::Equal, [40, 40, 40, 40, 0], [10, 10, 10, 10, 0]),
+        (IdleShare::Node, [0, 0, 0, 0, 160], [0, 0, 0, 0, 40]),
+    ];
+    const GIB: u64 = 1 << 30;
+    for (idle_share, package, memory) in cases {
+        let rules = Settings {
+            idle_share,
+            ..all_idle()
+        };
+        let mut node = Node::new(rules).with_memory(32 * GIB);
+        for (cgroup, name) in [(31, "web"), (33, "cache"), (34, "batch")] {
+            let owner = owner("/docker/x", Some(name), None);
+            node.owners.cgroups.insert(CgroupId(cgroup), owner);
+        }
+        let build = CgroupOwner {
+            vm: Some(VmId::new("build")),
+            ..CgroupOwner::default()
+        };
+        node.owners.cgroups.insert(CgroupId(32), Arc::new(build));
+        let named = |name: &str| Tenant::Container(ContainerId::new(name));
+        node.reserve(named("web"), 2_000, 4 * GIB);
+        node.reserve(Tenant::Vm(VmId::new("build")), 4_000, 16 * GIB);
+        node.reserve(named("cache"), 500, 0);
+        (31..35).for_each(|at| node.run(at, u64::from(at), 0, MS));
+        node.window();
+        for (at, ran) in [(31, 100), (32, 300), (34, 1_600)] {
+            node.run(at, u64::from(at), 0, ran * MS);
+        }
+        node.spend(0, 16_000_000);
+        node.spend(2, 4_000_000);
+        let snapshot = node.window();
+        let of = |name: &str, zone: usize| {
+            let ledger = match snapshot.vms.iter().find(|row| row.key.as_str() == name) {
+                Some(row) => &row.ledger,
+                None => container(&snapshot, name),
+            };
+            idle(ledger).get(zone).copied().unwrap_or(0) / 100_000
+        };
+        for (zone, expected) in [(0, package), (2, memory)] {
+            let paid = ["web", "build", "cache", "batch"].map(|name| of(name, zone));
+            assert_eq!(paid, expected[..4], "{idle_share:?} {zone}");
+            assert_eq!(
+                unreserved(&snapshot)[zone] / 100_000,
+                expected[4],
+                "{idle_share:?}"
+            );
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -86,6 +86,9 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
+    /// Where, and what is in it.
+    type File = (&'static str, &'static str);
+
     /// The limits of `/docker/a` in a tree with these files, each beginning with `2/`, `cpu/` or `memory/` for where it is.
     fn of(files: &[(&str, &str)]) -> (u64, u64) {
         let dir = tempfile::tempdir().unwrap();
@@ -116,7 +119,7 @@ mod tests {
     fn a_quota_is_part_of_a_cpu_and_a_limit_is_memory_in_both_versions() {
         const V1_UNLIMITED: &str = "9223372036854771712\n";
         // files                                                                   thousandths, bytes
-        let cases: [(&[(&str, &str)], (u64, u64)); 14] = [
+        let cases: [(&[File], (u64, u64)); 14] = [
             (&[("2/cpu.max", "50000 100000\n")], (500, 0)),
             (
                 &[("2/cpu.max", "250000 100000\n"), ("2/memory.max", "max\n")],

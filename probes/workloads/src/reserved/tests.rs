@@ -198,11 +198,11 @@ fn looks_of_one_call_are_bounded_and_their_repetition_is_spread() {
     assert_eq!(node.identity.reserved.len(), LOOKS);
     node.look(1);
     assert_eq!(node.identity.reserved.len(), 300);
-    let mut dues: Vec<u64> = node
+    let mut dues: Vec<u128> = node
         .quotas
         .known
         .values()
-        .map(|known| known.due.as_millis() as u64)
+        .map(|known| known.due.as_millis())
         .collect();
     dues.sort_unstable();
     assert!(dues[0] >= 45_000 && dues[299] <= 61_000, "{dues:?}");
