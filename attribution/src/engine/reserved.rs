@@ -286,6 +286,21 @@ impl Reserved {
     }
 }
 
+#[cfg(test)]
+impl Reserved {
+    /// What its buffers have room for.
+    pub(super) fn room(&self) -> [usize; 6] {
+        [
+            self.ran.capacity(),
+            self.living.capacity(),
+            self.payers.capacity(),
+            self.weights.capacity(),
+            self.parts.capacity(),
+            self.inner.capacity(),
+        ]
+    }
+}
+
 /// Writes what each has reserved, and what is left of the capacity.
 fn weigh(reserved: impl Iterator<Item = u64>, capacity: u64, weights: &mut Vec<u64>) {
     weights.clear();

@@ -405,6 +405,25 @@ fn the_worked_example_of_the_manual() {
     }
 }
 
+#[test]
+fn a_thousand_sleepers_cost_one_bill_a_zone_and_no_buffer_grows_from_window_to_window() {
+    let mut node = Node::new(all_idle()).with_memory(1_000);
+    for tgid in 4..1_004 {
+        node.run(tgid, if tgid % 2 == 0 { 10 } else { 11 }, 0, MS);
+    }
+    node.reserve(a(), 2_000, 10);
+    node.reserve(b(), 1_000, 10);
+    node.window();
+    let mut room = Vec::new();
+    for window in 0..4 {
+        spend_everywhere(&mut node, 8_000);
+        node.window();
+        assert_eq!(node.engine.work.charges.len(), 2 * 4, "two tenants, four zones");
+        room.push(node.engine.reserved.room());
+        assert_eq!(room.first(), room.last(), "window {window}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
