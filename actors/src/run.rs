@@ -109,7 +109,13 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let estimator = node::estimator(&machine, &chosen.estimated);
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
     let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
-    let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);
+    let facts = node::facts(
+        &machine,
+        &chosen,
+        estimator.as_ref(),
+        usage.probes,
+        usage.accounting,
+    );
     Ok(Parts {
         tick: root.tick.0,
         clock: clock::system(),

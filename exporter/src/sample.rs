@@ -30,8 +30,8 @@ use attribution::model::snapshot::{
 use attribution::model::{
     CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime, DeviceNanos,
     Event, EventCounts, EventSet, Feature, FloorOrigin, LostEvents, Microjoules, Microwatts, MonotonicNanos,
-    PackageId, PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Section, Snapshot, SoftirqTime,
-    SourceId, TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
+    PackageId, PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Reservation, Section, Snapshot,
+    SoftirqTime, SourceId, TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,6 +184,10 @@ pub(crate) fn snapshot() -> Snapshot {
                         name: "web".into(),
                         image: Some("nginx:1.29".into()),
                     })),
+                    reserved: Some(Reservation {
+                        millicpus: 250,
+                        memory: 1 << 26,
+                    }),
                     ..pod_names()
                 },
                 ..group(

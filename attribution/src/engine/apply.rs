@@ -137,7 +137,8 @@ impl Engine {
                 idle: bill.idle,
                 used: bill.used,
             };
-            books.processes.ledger(account.task).charge(bill.zone, charge);
+            let task = account.task.filter(|_| !bill.for_others);
+            books.processes.ledger(task).charge(bill.zone, charge);
             if let Some(rows) = account.rows {
                 books
                     .levels

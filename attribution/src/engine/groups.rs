@@ -128,6 +128,14 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         }
     }
 
+    /// Shows what is known of each row.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Option<&Arc<CgroupOwner>>, &Names)> {
+        self.slots
+            .iter()
+            .flatten()
+            .map(|row| (row.owner.as_ref(), &row.names))
+    }
+
     /// Takes one member away.
     pub(crate) fn leave(&mut self, id: RowId, now: MonotonicNanos) {
         if let Some(row) = self.row(id) {

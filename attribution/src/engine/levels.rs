@@ -4,7 +4,8 @@
 use super::accounts::Account;
 use super::groups::{Level, RowId};
 use crate::model::snapshot::{ContainerKey, Ledger, Names, UnitKey};
-use crate::model::{CgroupOwner, Identity, MonotonicNanos, PodUid, TaskKind, VmId};
+use crate::model::{CgroupOwner, Identity, MonotonicNanos, PodUid, Reservation, TaskKind, Tenant, VmId};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,19 +62,24 @@ impl Levels {
     /// Gives rows the names that `identity` has, when `identity` or a row is new. A name once known stays: the pod of a
     /// container that has ended is gone soon, and its row is shown for a while.
     pub(crate) fn name(&mut self, identity: &Identity, is_new: bool) {
-        if is_new || self.containers.has_new() {
+        let has_new_containers = self.containers.has_new();
+        if is_new || has_new_containers {
             self.containers
                 .name(|key, owner, names| name_container(identity, key, owner, names));
         }
-        if is_new || self.pods.has_new() {
+        if is_new || has_new_containers || self.pods.has_new() {
+            let reserved = reserved_by_pods(&self.containers);
             self.pods.name(|uid, _, names| {
+                names.reserved = reserved.get(uid).copied();
                 keep_newest(&mut names.pod, identity.pods.get(uid));
                 names.awaited = names.pod.is_none() && identity.awaited.pods.contains(uid);
             });
         }
         if is_new || self.vms.has_new() {
-            self.vms
-                .name(|id, _, names| keep_newest(&mut names.vm, identity.vms.get(id)));
+            self.vms.name(|id, _, names| {
+                names.reserved = identity.reserved.get(&Tenant::Vm(id.clone())).copied();
+                keep_newest(&mut names.vm, identity.vms.get(id));
+            });
         }
     }
 
@@ -115,12 +121,27 @@ fn name_container(
     names: &mut Names,
 ) {
     let ContainerKey::Container(id) = key else { return };
+    names.reserved = identity.reserved.get(&Tenant::Container(id.clone())).copied();
     keep_newest(&mut names.container, identity.containers.get(id));
     let pod = owner.and_then(|owner| owner.pod.as_ref());
     keep_newest(&mut names.pod, pod.and_then(|pod| identity.pods.get(pod)));
     let of_container = names.container.is_none() && identity.awaited.containers.contains(id);
     let of_pod = names.pod.is_none() && pod.is_some_and(|pod| identity.awaited.pods.contains(pod));
     names.awaited = of_container || of_pod;
+}
+
+/// What the containers of each pod have reserved together.
+fn reserved_by_pods(containers: &Level<ContainerKey>) -> HashMap<PodUid, Reservation> {
+    let mut reserved: HashMap<PodUid, Reservation> = HashMap::new();
+    for (owner, names) in containers.known() {
+        if let Some(uid) = owner.and_then(|owner| owner.pod.as_ref())
+            && let Some(more) = names.reserved
+        {
+            let all = reserved.entry(uid.clone()).or_default();
+            *all = all.and(more);
+        }
+    }
+    reserved
 }
 
 fn keep_newest<T>(known: &mut Option<Arc<T>>, newest: Option<&Arc<T>>) {

@@ -21,6 +21,7 @@ mod levels;
 mod processes;
 mod regression;
 mod remainder;
+mod reserved;
 mod rise;
 mod settle;
 mod share;
@@ -46,6 +47,7 @@ use columns::Columns;
 use levels::Levels;
 use processes::Processes;
 use remainder::Remainder;
+use reserved::Reserved;
 use share::Scratch;
 use spent::Spent;
 use std::sync::Arc;
@@ -76,13 +78,13 @@ pub struct Settings {
 /// Who pays idle energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdleShare {
-    /// Workloads pay for what they reserved. Reservations come with identities; where none is known, all idle energy
-    /// stays on the node as unreserved.
+    /// Workloads pay for what they reserved: its share of the node's CPUs, and of its memory for memory's idle energy.
+    /// Reservations come with identities; what nobody reserved stays on the node.
     #[default]
     Reserved,
     /// Every living process pays the same: the rule of the eBPF-era Kepler, for comparison.
     Equal,
-    /// In proportion to CPU time.
+    /// In proportion to use, by the same weights as dynamic energy.
     Usage,
     /// Nobody: all of it stays on the node.
     Node,
@@ -117,6 +119,7 @@ pub struct Engine {
     accounts: Accounts,
     levels: Levels,
     processes: Processes,
+    reserved: Reserved,
     identity: Arc<Identity>,
     identity_is_new: bool,
     usage: Option<Report<Arc<Usage>>>,
@@ -169,6 +172,8 @@ struct Bill {
     dynamic: Microjoules,
     idle: Microjoules,
     used: DeviceNanos,
+    /// It is not of this account alone: on the level of processes it is nobody's by name.
+    for_others: bool,
 }
 
 impl Bill {
@@ -179,6 +184,7 @@ impl Bill {
             dynamic: Microjoules::ZERO,
             idle: Microjoules::ZERO,
             used: DeviceNanos::ZERO,
+            for_others: false,
         }
     }
 }
@@ -198,6 +204,7 @@ impl Engine {
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
+            reserved: Reserved::default(),
             identity: Arc::default(),
             identity_is_new: false,
             usage: None,

@@ -6,6 +6,7 @@ use super::carry::Carry;
 use super::columns::paying;
 use super::feature::Weighing;
 use super::idle_share::{Idle, one_account_per_process};
+use super::reserved::Capacity;
 use super::rise::Rise;
 use super::share::largest_remainder;
 use super::zones::{Due, Stage, ZoneState};
@@ -49,10 +50,12 @@ impl Engine {
                     self.processes.belongs(account);
                 }
             }
+            self.reserved.renew(&self.identity, &self.accounts);
         } else {
             for id in opened {
                 if let Some(account) = self.accounts.get_mut(id) {
                     self.levels.assign(account, &self.identity, now);
+                    self.reserved.place(id, account);
                 }
             }
         }
@@ -69,6 +72,11 @@ impl Engine {
         columns.fill(deltas, smt);
         let tenants =
             (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
+        if self.settings.idle_share == IdleShare::Reserved {
+            let capacity = Capacity::of(&self.packages, self.facts.memory);
+            self.reserved
+                .begin(&self.accounts, &self.work.deltas, &self.processes, capacity);
+        }
         self.settle_stage(Stage::Component, tenants.as_ref(), now);
         self.remainder.derive(&mut self.zones, now);
         // It makes a zone that no source reports, and such a one had a floor before a restart, too.
@@ -113,7 +121,11 @@ impl Engine {
                 device: !zone.is_paid_by_cpu_time(),
                 unknown,
             };
-            zone.account.unreserved_idle += idle.share(rule, tenants, work);
+            let component = zone.account.zone.component;
+            zone.account.unreserved_idle += match rule {
+                IdleShare::Reserved => self.reserved.share(component, index, due.idle, &mut work.charges),
+                _ => idle.share(rule, tenants, work),
+            };
         }
     }
 
@@ -140,6 +152,7 @@ impl Engine {
         let bills = work
             .charges
             .iter()
+            .filter(|bill| !bill.for_others)
             .map(|bill| (bill.id, (bill.dynamic + bill.idle).as_micro()));
         let lines = work.columns.lines(&work.deltas).map(|(delta, line)| {
             let all = line

@@ -187,8 +187,8 @@ pub struct Identity {
     pub pods: HashMap<PodUid, Arc<PodFacts>>,
     /// What is known of virtual machines beyond their ids.
     pub vms: HashMap<VmId, Arc<VmFacts>>,
-    /// What workloads reserved of the node, as far as that is known. A workload is not listed twice under two of its
-    /// names: a virtual machine that is in a container is its container's, unless only the machine's share is known.
+    /// What workloads reserved of the node, as far as that is known. A virtual machine in a container may be listed beside
+    /// it: its process is then the container's, with which the machine was reserved.
     pub reserved: HashMap<Tenant, Reservation>,
     /// Of the containers and pods that are owners and have no name yet, those whose names will come: whoever shows them
     /// by name waits, so that nobody has to be shown under two names.
@@ -214,6 +214,17 @@ pub struct Reservation {
     pub millicpus: u64,
     /// Bytes of memory.
     pub memory: u64,
+}
+
+impl Reservation {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self {
+            millicpus: self.millicpus.saturating_add(more.millicpus),
+            memory: self.memory.saturating_add(more.memory),
+        }
+    }
 }
 
 /// Workloads whose names are on their way.

@@ -8,8 +8,8 @@ use super::events::{EventCounts, EventSet};
 use super::facts::NodeFacts;
 use super::ids::{CgroupId, Comm, ContainerId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 use super::report::{
-    CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Section, SoftirqTime,
-    SourceError, Tally, TaskKind, VmFacts,
+    CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Reservation, Section,
+    SoftirqTime, SourceError, Tally, TaskKind, VmFacts,
 };
 use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
 use super::zone::{Feature, FloorOrigin, Permille, Provenance, Zone};
@@ -173,7 +173,8 @@ pub struct GroupRow<K> {
     pub ended: bool,
 }
 
-/// What a group is called, as far as that is known. Names once known stay, also when the group has ended.
+/// What is known of a group beyond its key: what it is called, and what it has reserved. Names once known stay, also when
+/// the group has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Of a container.
@@ -182,6 +183,8 @@ pub struct Names {
     pub pod: Option<Arc<PodFacts>>,
     /// Of a virtual machine.
     pub vm: Option<Arc<VmFacts>>,
+    /// What it has reserved now, where that is known; of a pod what its containers have. Unlike a name it goes with the group.
+    pub reserved: Option<Reservation>,
     /// Whether they are on their way: whoever shows rows by name waits for them.
     pub awaited: bool,
 }

@@ -21,8 +21,8 @@
 //!                 "ended": false, "cpu_ns": 1, "events": {"cpu_cycles": 1},
 //!                 "charges": [{"zone": 0, "dynamic_uj": 1, "idle_uj": 0}]}],
 //!  "other_processes": {"cpu_ns": 1, "events": {"cpu_cycles": 1}, "charges": []},
-//!  "containers": [{"kind": "container", "id": "0a1b", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
-//!                  "charges": []}],
+//!  "containers": [{"kind": "container", "id": "0a1b", "reserved": {"millicpus": 250, "memory": 67108864}, "owner": null,
+//!                  "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
 //!  "pods": [{"uid": "...", "owner": null, "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
 //!  "units": [{"unit": "ssh.service", "slice": "system.slice", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
 //!             "charges": []}],
@@ -44,7 +44,9 @@
 //! `zone` in a charge is the position in `zones`; zones that a row was not charged for are left out. A charge for a GPU
 //! also has `used_ns`, the time that the row used it, unless it is 0. Containers have the
 //! `kind` `container`, `system` or `kernel`; the last two have no `id`. At every level the rows, `retired` and (for
-//! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`.
+//! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`. `reserved` of
+//! a container, a pod or a virtual machine is what it has reserved of the node now (thousandths of a CPU, bytes), by which it
+//! pays idle energy where `attribution.idle.share` is `reserved`; `null` where nothing is known.
 //!
 //! `floor_origin` says how `floor_uw` came about: `measured` in windows in which nearly nobody ran, `extrapolated` from
 //! windows of different load, `restored` from an earlier run, `fixed` watts of the configuration, or a `model`'s own. Where there
@@ -68,6 +70,7 @@
 
 mod health;
 mod ledger;
+mod owner;
 mod views;
 mod zone;
 
@@ -125,6 +128,9 @@ mod tests {
                 {"zone": 3, "dynamic_uj": 4, "idle_uj": 0},
                 {"zone": 4, "dynamic_uj": 2, "idle_uj": 0, "used_ns": 1_500_000_000}])
         );
+        let reserved = &snapshot["containers"][0]["reserved"];
+        assert_eq!(*reserved, json!({"millicpus": 250, "memory": 67_108_864}));
+        assert_eq!(snapshot["containers"][1]["reserved"], Value::Null);
         assert_eq!(snapshot["containers"][1]["kind"], "system");
         assert_eq!(snapshot["containers"][1]["id"], Value::Null);
         assert_eq!(snapshot["processes"][0]["owner"]["container"], sample::CONTAINER);

@@ -6,11 +6,12 @@ use super::health::{
     DroppedView, Facts, LostView, SourceView, TallyView, Windows, dropped, lost, source, tally,
 };
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
+use super::owner::{OwnerView, ReservedView, owner, reserved};
 use super::zone::{ZoneView, zone};
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
-    CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, PodUid, Section,
-    Snapshot, SoftirqTime, Tally, TaskKind, VmId,
+    CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, PodUid, Section, Snapshot, SoftirqTime, Tally,
+    TaskKind, VmId,
 };
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -173,31 +174,6 @@ const fn softirq(time: &SoftirqTime) -> SoftirqView {
 }
 
 #[derive(Serialize)]
-struct OwnerView<'a> {
-    path: &'a str,
-    container: Option<&'a str>,
-    runtime: &'static str,
-    nested: Each<'a, ContainerId, &'a str>,
-    pod: Option<&'a str>,
-    vm: Option<&'a str>,
-    unit: Option<&'a str>,
-    slice: Option<&'a str>,
-}
-
-fn owner(owner: &CgroupOwner) -> OwnerView<'_> {
-    OwnerView {
-        path: &owner.path,
-        container: owner.container.as_ref().map(|id| id.as_str()),
-        runtime: owner.runtime,
-        nested: Each(&owner.nested, ContainerId::as_str),
-        pod: owner.pod.as_ref().map(|uid| uid.as_str()),
-        vm: owner.vm.as_ref().map(|id| id.as_str()),
-        unit: owner.unit.as_deref(),
-        slice: owner.slice.as_deref(),
-    }
-}
-
-#[derive(Serialize)]
 struct ProcessView<'a> {
     pid: u32,
     start_ticks: u64,
@@ -237,6 +213,7 @@ struct ContainerView<'a> {
     image: Option<&'a str>,
     pod_name: Option<&'a str>,
     pod_namespace: Option<&'a str>,
+    reserved: Option<ReservedView>,
     awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
@@ -259,6 +236,7 @@ fn container(row: &GroupRow<ContainerKey>, counted: EventSet) -> ContainerView<'
         image: facts.and_then(|facts| facts.image.as_deref()),
         pod_name: pod.map(|pod| pod.name.as_str()),
         pod_namespace: pod.map(|pod| pod.namespace.as_str()),
+        reserved: row.names.reserved.map(reserved),
         awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
@@ -276,6 +254,7 @@ struct PodView<'a> {
     made_by: Option<MakerView<'a>>,
     qos: Option<&'a str>,
     labels: BTreeMap<&'a str, &'a str>,
+    reserved: Option<ReservedView>,
     awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
@@ -298,6 +277,7 @@ fn pod(row: &GroupRow<PodUid>, counted: EventSet) -> PodView<'_> {
         labels: labels
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        reserved: row.names.reserved.map(reserved),
         awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
@@ -318,6 +298,7 @@ struct VmView<'a> {
     id: &'a str,
     name: Option<&'a str>,
     hypervisor: Option<&'static str>,
+    reserved: Option<ReservedView>,
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
@@ -331,6 +312,7 @@ fn vm(row: &GroupRow<VmId>, counted: EventSet) -> VmView<'_> {
         id: row.key.as_str(),
         name: facts.map(|vm| vm.name.as_str()),
         hypervisor: facts.map(|vm| vm.hypervisor),
+        reserved: row.names.reserved.map(reserved),
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),
