@@ -72,7 +72,9 @@ impl Processes {
         let same = |old: &&Tracked| {
             old.ended_at.is_some() && old.row.task.tgid == row.task.tgid && old.row.comm == row.comm
         };
-        let task = self.rows.values().find(same)?.row.task;
+        // The oldest, so that it does not depend on the order of a hash map which one it is.
+        let tasks = self.rows.values().filter(same).map(|old| old.row.task);
+        let task = tasks.min()?;
         self.rows.remove(&task)
     }
 
