@@ -7,6 +7,7 @@
 //! are cumulative, and the next window pays what they say.
 
 mod accounts;
+mod call;
 mod devices;
 mod feature;
 mod groups;
