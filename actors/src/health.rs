@@ -89,9 +89,11 @@ pub enum Queue {
     Estimator,
     /// Mailbox of the exporter actor.
     Exporter,
+    /// Channel to the thread that writes a recording.
+    Recorder,
 }
 
-const QUEUES: [(Queue, &str); 9] = [
+const QUEUES: [(Queue, &str); 10] = [
     (Queue::Attribution, "attribution"),
     (Queue::Usage, "usage"),
     (Queue::UsageReader, "usage-reader"),
@@ -101,6 +103,7 @@ const QUEUES: [(Queue, &str); 9] = [
     (Queue::SourceReader, "source-reader"),
     (Queue::Estimator, "estimator"),
     (Queue::Exporter, "exporter"),
+    (Queue::Recorder, "recorder"),
 ];
 
 /// Counts what found a queue full.
@@ -158,6 +161,6 @@ mod tests {
             (0..=index).for_each(|_| drops.count(*queue));
         }
         let counts: Vec<u64> = drops.totals().into_iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=9).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=10).collect::<Vec<u64>>());
     }
 }

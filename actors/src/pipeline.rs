@@ -7,8 +7,10 @@
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
 use crate::clock::Clock;
+use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{CloseNow, EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::recorder::Tap;
 use crate::shells::{
     AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, SourceShell,
     Ticker, UsageReader, UsageShell,
@@ -18,6 +20,7 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use anyhow::Context as _;
 use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
+use attribution::recording::Entry;
 use exporter::{Page, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
@@ -48,6 +51,8 @@ pub struct Parts {
     pub render: Arc<RenderSettings>,
     /// Bound sockets; empty for a pipeline that only measures.
     pub listeners: Vec<std::net::TcpListener>,
+    /// Who hears what the attribution is asked, where it is recorded.
+    pub tap: Option<Tap>,
 }
 
 /// A running pipeline.
@@ -98,7 +103,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the kernel gives no thread or a socket cannot be used.
-    pub fn start(parts: Parts) -> anyhow::Result<Self> {
+    pub fn start(mut parts: Parts) -> anyhow::Result<Self> {
         let (vitals, deaths) = Vitals::new();
         let (page_sender, pages) = watch::channel(Arc::new(first_page(&parts)));
         let (attribution_arbiter, http_arbiter) = (Arbiter::new(), Arbiter::new());
@@ -119,7 +124,7 @@ impl Pipeline {
         });
         let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);
 
-        let engine = engine(&parts);
+        let engine = engine(&mut parts, &builder.drops);
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
             builder.drops.clone(),
@@ -306,16 +311,17 @@ impl Builder {
     }
 }
 
-fn engine(parts: &Parts) -> Engine {
-    let mut engine = Engine::new(parts.rules.clone(), Arc::clone(&parts.facts));
-    engine.expect(&ReporterId::new(USAGE));
-    engine.expect(&ReporterId::new(RESOLVER));
-    parts
-        .meters
-        .iter()
-        .for_each(|meter| engine.expect_source(meter.id()));
-    if parts.estimator.is_some() {
-        engine.expect_source(ESTIMATED);
+/// An engine that knows its reporters, and whoever listens heard which they are.
+fn engine(parts: &mut Parts, drops: &Drops) -> Driven {
+    let engine = Engine::new(parts.rules.clone(), Arc::clone(&parts.facts));
+    let tap = parts.tap.take().map(|tap| tap.counted_with(drops));
+    let mut engine = Driven::new(engine, tap);
+    for reporter in [USAGE, RESOLVER] {
+        engine.call(Entry::Expect(ReporterId::new(reporter)));
+    }
+    let meters = parts.meters.iter().map(|meter| meter.id());
+    for source in meters.chain(parts.estimator.is_some().then_some(ESTIMATED)) {
+        engine.call(Entry::ExpectSource(source));
     }
     engine
 }
@@ -450,6 +456,7 @@ mod tests {
                 crate::run::build_info(),
             )),
             listeners: Vec::new(),
+            tap: None,
         }
     }
 

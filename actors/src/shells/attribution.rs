@@ -3,15 +3,16 @@
 
 use super::Courier;
 use crate::clock::Clock;
+use crate::driven::Driven;
 use crate::health::{Drops, Lifeline};
 use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
-use attribution::engine::Engine;
+use attribution::recording::Entry;
 use std::sync::Arc;
 
 /// See the module's head.
 pub struct AttributionShell {
-    engine: Engine,
+    engine: Driven,
     clock: Clock,
     drops: Drops,
     exporter: Courier<Publish>,
@@ -24,7 +25,7 @@ impl AttributionShell {
     /// A shell for an engine that knows its reporters.
     #[must_use]
     pub fn new(
-        engine: Engine,
+        engine: Driven,
         clock: Clock,
         drops: Drops,
         exporter: Courier<Publish>,
@@ -53,10 +54,13 @@ impl AttributionShell {
         if let Some(deadline) = self.deadline.take() {
             ctx.cancel_future(deadline);
         }
-        let Some(mut closed) = self.engine.close((self.clock)()) else {
+        let close = Entry::Close {
+            at: (self.clock)(),
+            dropped: self.drops.totals(),
+        };
+        let Some(closed) = self.engine.call(close) else {
             return;
         };
-        closed.snapshot.dropped = self.drops.totals();
         if let (Some(usage), Some(tick)) = (&self.usage, closed.acked) {
             usage.send(Paid(tick));
         }
@@ -95,7 +99,11 @@ impl Handler<Tick> for AttributionShell {
 
     fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
         self.close(ctx);
-        self.engine.open(tick.id, tick.at, tick.deadline);
+        self.engine.call(Entry::Open {
+            tick: tick.id,
+            at: tick.at,
+            deadline: tick.deadline,
+        });
         let wait = tick.deadline.since((self.clock)());
         self.deadline = Some(ctx.run_later(wait, Self::close));
     }
@@ -105,7 +113,7 @@ impl Handler<UsageReady> for AttributionShell {
     type Result = ();
 
     fn handle(&mut self, UsageReady(report): UsageReady, ctx: &mut Self::Context) {
-        self.engine.on_usage(report);
+        self.engine.call(Entry::Usage(report));
         self.close_if_complete(ctx);
     }
 }
@@ -114,7 +122,7 @@ impl Handler<IdentityReady> for AttributionShell {
     type Result = ();
 
     fn handle(&mut self, IdentityReady(report): IdentityReady, ctx: &mut Self::Context) {
-        self.engine.on_identity(report);
+        self.engine.call(Entry::Identity(report));
         self.close_if_complete(ctx);
     }
 }
@@ -129,9 +137,9 @@ impl Handler<EnergyReady> for AttributionShell {
             detail,
         } = ready;
         if let Some(detail) = detail {
-            self.engine.describe(source, &detail);
+            self.engine.call(Entry::Describe { source, detail });
         }
-        self.engine.on_energy(source, report);
+        self.engine.call(Entry::Energy { source, report });
         self.close_if_complete(ctx);
     }
 }

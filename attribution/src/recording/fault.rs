@@ -32,7 +32,7 @@ impl fmt::Display for Fault {
                 f,
                 "is a recording of format {version}; this program reads up to {VERSION}: use the kepler that wrote it, or a newer one"
             ),
-            Self::Io(error) => write!(f, "{error}"),
+            Self::Io(_) => f.write_str("cannot be read"),
         }
     }
 }
