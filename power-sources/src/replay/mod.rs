@@ -33,6 +33,8 @@ pub const COMPONENTS: &[Component] = &[
     Component::Platform,
 ];
 
+/// Shortest recording that goes round: the shortest tick. One of a single moment would never stop.
+const SHORTEST_ROUND: Duration = Duration::from_millis(100);
 /// Rounds through the file in one reading: an hour of a recording that lasts four seconds. More are not made up for.
 const MOST_ROUNDS: u32 = 1_000;
 
@@ -212,11 +214,8 @@ impl Replay {
         if !self.config.r#loop {
             return Err(ended(over.words, " (sources.replay.loop = true begins it again)"));
         }
-        if lasted.is_zero() {
-            return Err(ended(
-                over.words,
-                ": it holds a single moment and cannot go round",
-            ));
+        if lasted < SHORTEST_ROUND {
+            return Err(ended(over.words, ": it is too short to go round"));
         }
         self.tracks.begin_again();
         begin(&self.config).map_err(|words| ended(words, ""))

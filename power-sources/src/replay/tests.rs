@@ -316,12 +316,15 @@ fn a_file_that_is_cut_off_is_used_up_to_the_cut() {
 }
 
 #[test]
-fn a_single_moment_does_not_go_round_for_ever() {
-    let file = File::of(&[report(RAPL, 5, &[(package(), 1, 5)])]);
+fn what_is_shorter_than_a_tick_does_not_go_round_for_ever() {
+    let file = File::of(&[
+        report(RAPL, 5, &[(package(), 1, 5)]),
+        report(RAPL, 104, &[(package(), 2, 104)]),
+    ]);
     let mut replay = file.open(json!({"loop": true}));
     let read = replay.read(at_ms(0));
     assert!(
-        read.errors[0].latest.contains("a single moment"),
+        read.errors[0].latest.contains("too short to go round"),
         "{:?}",
         read.errors
     );
