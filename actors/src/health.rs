@@ -91,9 +91,11 @@ pub enum Queue {
     Exporter,
     /// Channel to the thread that writes the state directory.
     State,
+    /// Channel to the thread that writes a recording.
+    Recorder,
 }
 
-const QUEUES: [(Queue, &str); 10] = [
+const QUEUES: [(Queue, &str); 11] = [
     (Queue::Attribution, "attribution"),
     (Queue::Usage, "usage"),
     (Queue::UsageReader, "usage-reader"),
@@ -104,6 +106,7 @@ const QUEUES: [(Queue, &str); 10] = [
     (Queue::Estimator, "estimator"),
     (Queue::Exporter, "exporter"),
     (Queue::State, "state"),
+    (Queue::Recorder, "recorder"),
 ];
 
 /// Counts what found a queue full.
@@ -161,6 +164,6 @@ mod tests {
             (0..=index).for_each(|_| drops.count(*queue));
         }
         let counts: Vec<u64> = drops.totals().into_iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=10).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=11).collect::<Vec<u64>>());
     }
 }

@@ -7,8 +7,10 @@
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
 use crate::clock::{self, Clock};
+use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{CloseNow, EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::recorder::Tap;
 use crate::shells::{
     AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, Saver,
     SourceShell, Ticker, UsageReader, UsageShell,
@@ -19,6 +21,7 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use anyhow::Context as _;
 use attribution::engine::{Engine, LearnedZone, RESOLVER, Settings, Trust, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
+use attribution::recording::Entry;
 use exporter::{Page, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
@@ -51,6 +54,8 @@ pub struct Parts {
     pub memory: Memory,
     /// Bound sockets; empty for a pipeline that only measures.
     pub listeners: Vec<std::net::TcpListener>,
+    /// Who hears what the attribution is asked, where it is recorded.
+    pub tap: Option<Tap>,
 }
 
 /// A running pipeline.
@@ -123,7 +128,7 @@ impl Pipeline {
         let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);
 
         let memory = std::mem::take(&mut parts.memory);
-        let engine = engine(&parts, memory.restored, memory.trust);
+        let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
         let saver = memory.keeper.map(|keeper| builder.saver(keeper)).transpose()?;
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
@@ -319,19 +324,20 @@ impl Builder {
     }
 }
 
-fn engine(parts: &Parts, restored: Vec<LearnedZone>, trust: Option<Trust>) -> Engine {
+/// An engine that knows its reporters, and whoever listens heard which they are.
+fn engine(parts: &mut Parts, drops: &Drops, restored: Vec<LearnedZone>, trust: Option<Trust>) -> Driven {
     let mut engine = Engine::new(parts.rules.clone(), Arc::clone(&parts.facts));
-    engine.expect(&ReporterId::new(USAGE));
-    engine.expect(&ReporterId::new(RESOLVER));
-    parts
-        .meters
-        .iter()
-        .for_each(|meter| engine.expect_source(meter.id()));
-    if parts.estimator.is_some() {
-        engine.expect_source(ESTIMATED);
-    }
     if let Some(trust) = trust {
         engine.restore_floors(restored, trust);
+    }
+    let tap = parts.tap.take().map(|tap| tap.counted_with(drops));
+    let mut engine = Driven::new(engine, tap);
+    for reporter in [USAGE, RESOLVER] {
+        engine.call(Entry::Expect(ReporterId::new(reporter)));
+    }
+    let meters = parts.meters.iter().map(|meter| meter.id());
+    for source in meters.chain(parts.estimator.is_some().then_some(ESTIMATED)) {
+        engine.call(Entry::ExpectSource(source));
     }
     engine
 }
@@ -466,6 +472,7 @@ mod tests {
             )),
             memory: Memory::default(),
             listeners: Vec::new(),
+            tap: None,
         }
     }
 

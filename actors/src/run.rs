@@ -14,8 +14,9 @@ use anyhow::Context;
 use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
-use exporter::{BuildInfo, ExporterConfig, RenderSettings};
+use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
 use probe_workloads::{Machine, Roots, RuntimesConfig};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,7 +47,7 @@ impl Outcome {
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
 pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     run_until(stop_signal, || {
-        let parts = parts(loaded)?;
+        let parts = parts(loaded, listen(loaded)?)?;
         announce(&parts);
         Ok(parts)
     })
@@ -61,6 +62,17 @@ pub fn run_until<S: Future<Output = ()>>(
     stop: impl FnOnce() -> anyhow::Result<S>,
     parts: impl FnOnce() -> anyhow::Result<Parts>,
 ) -> anyhow::Result<Outcome> {
+    run_to_the_last_page(stop, parts).map(|(outcome, _)| outcome)
+}
+
+/// As [`run_until`], and gives the page of the last window.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run_to_the_last_page<S: Future<Output = ()>>(
+    stop: impl FnOnce() -> anyhow::Result<S>,
+    parts: impl FnOnce() -> anyhow::Result<Parts>,
+) -> anyhow::Result<(Outcome, Arc<Page>)> {
     System::new().block_on(async {
         let stop = stop()?;
         let mut pipeline = Pipeline::start(parts()?)?;
@@ -68,14 +80,16 @@ pub fn run_until<S: Future<Output = ()>>(
             () = stop => Outcome::Stopped,
             name = pipeline.died() => Outcome::Died(name),
         };
+        let pages = pipeline.pages();
         pipeline.stop().await;
         tracing::info!(?outcome, "stopped");
-        Ok(outcome)
+        let last = Arc::clone(&pages.borrow());
+        Ok((outcome, last))
     })
 }
 
 /// Done when SIGTERM or SIGINT comes.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     Ok(async move {
@@ -91,15 +105,33 @@ async fn came(signal: &mut Signal) {
     signal.recv().await;
 }
 
-/// Opens everything that the configuration asks for. The sockets come first: a port that is taken is the likeliest
-/// reason not to start, and nothing else must have been touched then.
-fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
+/// Binds what the configuration asks for. Before anything else: a port that is taken is the likeliest reason not to start,
+/// and nothing else must have been touched then.
+pub(crate) fn listen(loaded: &Loaded) -> anyhow::Result<Vec<TcpListener>> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
-    let listeners = exporter::bind(&exporter.listen.addresses())?;
-    let root: Root = loaded.section("")?;
+    Ok(exporter::bind(&exporter.listen.addresses())?)
+}
+
+/// The rules of the split that the configuration asks for.
+pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
     let idle: Idle = loaded.section("attribution.idle")?;
     let split: Split = loaded.section("attribution")?;
     let smt: Smt = loaded.section("attribution.smt")?;
+    Ok(Settings {
+        floor: idle.floor.0,
+        idle_share: idle.share.into(),
+        split: split.rules(&smt),
+        processes_max: exporter.processes.max,
+        ended_keep: exporter.ended.keep.into(),
+    })
+}
+
+/// Opens everything that the configuration asks for.
+pub(crate) fn parts(loaded: &Loaded, listeners: Vec<TcpListener>) -> anyhow::Result<Parts> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let idle: Idle = loaded.section("attribution.idle")?;
+    let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
     let probes: Probes = loaded.section("probes")?;
     let machine = node::machine();
@@ -123,17 +155,12 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         resolver: Box::new(CgroupResolver(resolver)),
         meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
-        rules: Settings {
-            floor: idle.floor.0.clone(),
-            idle_share: idle.share.into(),
-            split: split.rules(&smt),
-            processes_max: exporter.processes.max,
-            ended_keep: exporter.ended.keep.into(),
-        },
+        rules: rules(loaded)?,
         facts: Arc::new(facts),
         render: Arc::new(RenderSettings::new(&exporter, build_info())),
         memory: memory(&idle.floor.0, &root.state, &machine),
         listeners,
+        tap: None,
     })
 }
 
@@ -164,7 +191,7 @@ pub fn build_info() -> BuildInfo {
 }
 
 /// One line per decision, once.
-fn announce(parts: &Parts) {
+pub(crate) fn announce(parts: &Parts) {
     let NodeFacts {
         memory: _,
         selections,

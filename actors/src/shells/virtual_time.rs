@@ -6,6 +6,7 @@
 
 use super::{AttributionShell, Courier, Ticker};
 use crate::clock::Clock;
+use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
 use crate::shells::PayTo;
@@ -197,8 +198,15 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
         engine.expect_source(METER);
         let publish = Courier::new(&listener, Queue::Exporter, &drops);
         let lifeline = vitals.lifeline("attribution");
-        let attribution =
-            AttributionShell::new(engine, Arc::clone(&clock), drops.clone(), publish, None, lifeline).start();
+        let attribution = AttributionShell::new(
+            Driven::new(engine, None),
+            Arc::clone(&clock),
+            drops.clone(),
+            publish,
+            None,
+            lifeline,
+        )
+        .start();
         let paid = Arc::new(Mutex::new(Vec::new()));
         let to = attribution.clone();
         let node = Node {

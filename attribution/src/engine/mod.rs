@@ -8,6 +8,7 @@
 
 mod accounts;
 mod apply;
+mod call;
 mod carry;
 mod columns;
 mod devices;

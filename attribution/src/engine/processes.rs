@@ -118,7 +118,9 @@ impl Processes {
     /// it stopped, or it would fall when the old row leaves.
     fn namesake(&mut self, row: &ProcessRow) -> Option<Tracked> {
         let same = |old: &&Tracked| old.ended_at.is_some() && is_one_series(&old.row, row);
-        let task = self.rows.values().find(same)?.row.task;
+        // The oldest, so that it does not depend on the order of a hash map which one it is.
+        let tasks = self.rows.values().filter(same).map(|old| old.row.task);
+        let task = tasks.min()?;
         self.rows.remove(&task)
     }
 
@@ -199,7 +201,12 @@ impl Processes {
                 continue;
             };
             // One that was renamed or moved since may be called as this one was: the series that both are goes on.
-            let heir = self.rows.values_mut().find(|heir| is_one_series(&heir.row, &row));
+            let same = |heir: &&mut Tracked| is_one_series(&heir.row, &row);
+            let heir = self
+                .rows
+                .values_mut()
+                .filter(same)
+                .min_by_key(|heir| heir.row.task);
             heir.map_or(&mut self.retired, |heir| &mut heir.row.ledger)
                 .absorb(&row.ledger);
         }
