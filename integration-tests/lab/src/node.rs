@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The simulated node: owns time, the run queues, everybody's counters, and the truth.
+//!
+//! Driven by events and exact between them: powers only change when somebody starts, stops or is switched, so a stretch
+//! between two events is one multiplication. Knows no rule and no reader; whoever reads, reads through [`Node`]'s public
+//! fields at a moment that was reached with [`Node::run_until`].
+
+use crate::gpu::Gpu;
+use crate::meters::Rapl;
+use crate::physics::{Machine, Running, SocketPower, solve};
+use crate::rng::Rng;
+use crate::tasks::{Burst, MS, Nanos, Plan, Run, Workload, WorkloadId, Work};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+/// A thread's place in the node's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ThreadId(usize);
+
+/// A process's place in [`Node::processes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessId(pub usize);
+
+/// What a process did on one socket since it began, as the kernel and a PMU would have counted it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// CPU time.
+    pub cpu: Nanos,
+    /// Part of it while the core's other hardware thread was busy.
+    pub overlap: Nanos,
+    /// Cycles that were not halted.
+    pub cycles: f64,
+    /// Instructions.
+    pub instructions: f64,
+    /// Misses of the last-level cache.
+    pub misses: f64,
+}
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its pid; never used twice.
+    pub pid: u32,
+    /// Whose it is.
+    pub workload: WorkloadId,
+    /// When it began.
+    pub began: Nanos,
+    /// When its last thread exited.
+    pub ended: Option<Nanos>,
+    /// What it did, by socket.
+    pub done: Vec<Done>,
+    threads: usize,
+}
+
+impl Process {
+    /// CPU time on all sockets.
+    #[must_use]
+    pub fn cpu(&self) -> Nanos {
+        self.done.iter().map(|done| done.cpu).sum()
+    }
+}
+
+/// A context switch, for those who watch them.
+#[derive(Clone, Copy, Debug)]
+pub struct Switch {
+    /// When.
+    pub at: Nanos,
+    /// Who left the CPU, and how long it had been on it; `None` is the idle task.
+    pub left: Option<(ProcessId, Nanos)>,
+    /// Whether somebody came; else the idle task did.
+    pub came: bool,
+}
+
+struct Thread {
+    process: ProcessId,
+    cpu: usize,
+    weight: u64,
+    work: Work,
+    plan: Plan,
+    next: Option<Burst>,
+    left: Run,
+    since: Nanos,
+    /// Counts its turns on the CPU, so that an event of an earlier turn is known as such.
+    turn: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    running: Option<ThreadId>,
+    waiting: VecDeque<ThreadId>,
+}
+
+/// One socket.
+pub struct Socket {
+    slots: Vec<Option<Running>>,
+    threads: Vec<Option<ThreadId>>,
+    pinned: Vec<Option<f64>>,
+    power: SocketPower,
+    since: Nanos,
+    /// Busy time of its CPUs, all together.
+    pub busy: Nanos,
+    /// RAPL of the package.
+    pub package: Rapl,
+    /// RAPL of its memory.
+    pub dram: Rapl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Wake(ThreadId),
+    Done(ThreadId, u64),
+    Slice(ThreadId, u64),
+    Gpu,
+}
+
+/// True dynamic energy of one workload in joules, by [`crate::physics::Truth::ALL`], and what it is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct True {
+    /// In packages, by definition of the truth.
+    pub package: [f64; 3],
+    /// In memory.
+    pub dram: f64,
+    /// In the GPU.
+    pub gpu: f64,
+}
+
+/// See the module's head.
+pub struct Node {
+    /// Its figures.
+    pub machine: Machine,
+    /// Now.
+    pub now: Nanos,
+    /// Sockets.
+    pub sockets: Vec<Socket>,
+    /// Everybody who pays.
+    pub workloads: Vec<Workload>,
+    /// True dynamic energy by workload.
+    pub truth: Vec<True>,
+    /// All processes that ever were.
+    pub processes: Vec<Process>,
+    /// Context switches since somebody took them.
+    pub switches: Vec<Switch>,
+    /// Its GPU, if it has one.
+    pub gpu: Option<Gpu>,
+    /// Chance for whoever builds the scenario.
+    pub rng: Rng,
+    threads: Vec<Thread>,
+    queues: Vec<Queue>,
+    events: BinaryHeap<Reverse<(Nanos, u64, What)>>,
+    sequence: u64,
+}
+
+/// What a thread may run before another of its CPU gets its turn, times its weight (the order of Linux' base slice).
+const SLICE: Nanos = 3 * MS;
+
+impl Node {
+    /// A node on which nothing runs.
+    #[must_use]
+    pub fn new(machine: Machine, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let socket = |rng: &mut Rng| Socket {
+            slots: vec![None; machine.threads()],
+            threads: vec![None; machine.threads()],
+            pinned: vec![None; machine.cores],
+            power: SocketPower::default(),
+            since: 0,
+            busy: 0,
+            package: Rapl::package(machine.package_idle, rng.fork()),
+            dram: Rapl::dram(machine.dram_idle, rng.fork()),
+        };
+        Self {
+            now: 0,
+            sockets: (0..machine.sockets).map(|_| socket(&mut rng)).collect(),
+            workloads: Vec::new(),
+            truth: Vec::new(),
+            processes: Vec::new(),
+            switches: Vec::new(),
+            gpu: None,
+            threads: Vec::new(),
+            queues: (0..machine.cpus()).map(|_| Queue::default()).collect(),
+            events: BinaryHeap::new(),
+            sequence: 0,
+            rng,
+            machine,
+        }
+    }
+
+    /// Adds somebody who pays.
+    pub fn workload(&mut self, workload: Workload) -> WorkloadId {
+        self.workloads.push(workload);
+        self.truth.push(True::default());
+        WorkloadId(self.workloads.len() - 1)
+    }
+
+    /// Adds a process without threads, which begins at `began`.
+    pub fn process(&mut self, workload: WorkloadId, began: Nanos) -> ProcessId {
+        let id = ProcessId(self.processes.len());
+        self.processes.push(Process {
+            pid: 100 + u32::try_from(id.0).unwrap_or(u32::MAX - 100),
+            workload,
+            began,
+            ended: None,
+            done: vec![Done::default(); self.sockets.len()],
+            threads: 0,
+        });
+        id
+    }
+
+    /// Adds a thread that stays on `cpu` and follows `plan`.
+    pub fn thread(&mut self, process: ProcessId, cpu: usize, weight: u64, work: Work, plan: Plan) {
+        self.processes[process.0].threads += 1;
+        self.threads.push(Thread {
+            process,
+            cpu,
+            weight,
+            work,
+            plan,
+            next: None,
+            left: Run::For(0),
+            since: 0,
+            turn: 0,
+        });
+        self.await_burst(ThreadId(self.threads.len() - 1));
+    }
+
+    /// Fixes the frequency of a core (`core` counts through all sockets), as a user-space governor does.
+    pub fn pin_frequency(&mut self, core: usize, ghz: f64) {
+        let cores = self.machine.cores;
+        self.sockets[core / cores].pinned[core % cores] = Some(ghz);
+    }
+
+    /// Gives it a GPU.
+    pub fn install(&mut self, gpu: Gpu) {
+        for at in gpu.changes() {
+            self.push(at, What::Gpu);
+        }
+        self.gpu = Some(gpu);
+    }
+
+    /// Lets time pass until `to`; all totals are then those of `to`.
+    pub fn run_until(&mut self, to: Nanos) {
+        while let Some(Reverse((at, _, what))) = self.events.peek().copied()
+            && at <= to
+        {
+            self.events.pop();
+            self.now = self.now.max(at);
+            self.happen(what);
+        }
+        self.now = self.now.max(to);
+        for socket in 0..self.sockets.len() {
+            self.settle(socket);
+        }
+        self.settle_gpu();
+    }
+
+    /// Time that the CPUs of a socket were busy and idle since the beginning.
+    #[must_use]
+    pub fn busy_idle(&self, socket: usize) -> (Nanos, Nanos) {
+        let busy = self.sockets[socket].busy;
+        (busy, self.now * self.machine.threads() as Nanos - busy)
+    }
+
+    fn push(&mut self, at: Nanos, what: What) {
+        self.sequence += 1;
+        self.events.push(Reverse((at, self.sequence, what)));
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Wake(id) => self.wake(id),
+            What::Done(id, turn) if self.threads[id.0].turn == turn => {
+                self.switch(self.threads[id.0].cpu);
+                self.await_burst(id);
+            }
+            What::Slice(id, turn) if self.threads[id.0].turn == turn => {
+                let cpu = self.threads[id.0].cpu;
+                self.queues[cpu].waiting.push_back(id);
+                self.switch(cpu);
+            }
+            What::Done(..) | What::Slice(..) => {}
+            What::Gpu => self.settle_gpu(),
+        }
+    }
+
+    /// Waits for the next burst, or exits.
+    fn await_burst(&mut self, id: ThreadId) {
+        let thread = &mut self.threads[id.0];
+        thread.next = thread.plan.next();
+        match thread.next {
+            Some(burst) if burst.at < Nanos::MAX => self.push(burst.at.max(self.now), What::Wake(id)),
+            Some(_) => {}
+            None => {
+                let process = &mut self.processes[thread.process.0];
+                process.threads -= 1;
+                if process.threads == 0 {
+                    process.ended = Some(self.now);
+                }
+            }
+        }
+    }
+
+    /// Who wakes goes first, and whoever ran continues afterwards.
+    fn wake(&mut self, id: ThreadId) {
+        let thread = &mut self.threads[id.0];
+        let Some(burst) = thread.next.take() else { return };
+        thread.left = burst.run;
+        let queue = &mut self.queues[thread.cpu];
+        let cpu = thread.cpu;
+        if let Some(running) = queue.running {
+            queue.waiting.push_front(running);
+        }
+        queue.waiting.push_front(id);
+        self.switch(cpu);
+    }
+
+    /// Whoever ran leaves the CPU, the first of those who wait comes.
+    fn switch(&mut self, cpu: usize) {
+        let (socket, slot) = (cpu / self.machine.threads(), cpu % self.machine.threads());
+        self.settle(socket);
+        let queue = &mut self.queues[cpu];
+        let came = queue.waiting.pop_front();
+        let left = std::mem::replace(&mut queue.running, came);
+        let is_contended = !queue.waiting.is_empty();
+        let left = left.map(|id| {
+            let thread = &mut self.threads[id.0];
+            let ran = self.now - thread.since;
+            thread.turn += 1;
+            if let Run::For(left) = &mut thread.left {
+                *left = left.saturating_sub(ran);
+            }
+            (thread.process, ran)
+        });
+        self.switches.push(Switch { at: self.now, left, came: came.is_some() });
+        let running = came.map(|id| {
+            let thread = &mut self.threads[id.0];
+            thread.since = self.now;
+            let (turn, slice) = (thread.turn, SLICE * thread.weight);
+            let done = match thread.left {
+                Run::For(left) => self.now + left,
+                Run::Until(at) => at.max(self.now),
+            };
+            let running = Running { work: thread.work, workload: self.processes[thread.process.0].workload };
+            self.push(done, What::Done(id, turn));
+            if is_contended {
+                self.push(self.now + slice, What::Slice(id, turn));
+            }
+            running
+        });
+        let socket = &mut self.sockets[socket];
+        socket.slots[slot] = running;
+        socket.threads[slot] = came;
+        solve(&self.machine, &socket.slots, &socket.pinned, &mut socket.power);
+    }
+
+    /// Enters what happened on a socket since it last changed.
+    fn settle(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        let time = self.now - socket.since;
+        if time == 0 {
+            return;
+        }
+        socket.since = self.now;
+        let seconds = time as f64 / 1e9;
+        for rates in &socket.power.rates {
+            socket.busy += time;
+            let Some(id) = socket.threads[rates.slot] else { continue };
+            let process = &mut self.processes[self.threads[id.0].process.0];
+            let done = &mut process.done[index];
+            done.cpu += time;
+            done.overlap += if rates.overlaps { time } else { 0 };
+            done.cycles += rates.cycles * seconds;
+            done.instructions += rates.instructions * seconds;
+            done.misses += rates.misses * seconds;
+            let truth = &mut self.truth[rates.workload.0];
+            for (truth, watts) in truth.package.iter_mut().zip(rates.package) {
+                *truth += watts * seconds;
+            }
+            truth.dram += rates.dram * seconds;
+        }
+        socket.package.draw(self.now, socket.power.package * seconds);
+        socket.dram.draw(self.now, socket.power.dram * seconds);
+    }
+
+    fn settle_gpu(&mut self) {
+        if let Some(gpu) = &mut self.gpu {
+            for (process, joules) in gpu.settle(self.now) {
+                let workload = self.processes[process.0].workload;
+                self.truth[workload.0].gpu += joules;
+            }
+        }
+    }
+}
