@@ -16,6 +16,7 @@ fn main() -> io::Result<ExitCode> {
         judged.push(Judged::new(lab::run::run(scenario)?));
     }
     println!("{}", grid(&judged, |score| percent(score.error)));
+    println!("{}", grid(&judged, |score| percent(score.parts)));
     println!("{}", grid(&judged, |score| percent(score.shares)));
     println!("{}", grid(&judged, |score| format!("{} {:+.0} %", score.worst.0, score.worst.1)));
     println!("{}", grid(&judged, |score| signed(score.kept)));

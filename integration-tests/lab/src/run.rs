@@ -2,7 +2,7 @@
 //! Runs a scenario: time passes on one node, every rule reads it at its own moments, truth and bills are compared over
 //! the same stretch.
 
-use crate::bill::Bill;
+use crate::bill::{Bill, Parts, minus};
 use crate::node::True;
 use crate::rules::kepler_current::KeplerCurrent;
 use crate::rules::kepler_ebpf::KeplerEbpf;
@@ -31,7 +31,7 @@ pub struct Run {
     /// Names of the workloads.
     pub workloads: Vec<String>,
     /// True dynamic joules by workload in the judged stretch, in each of the ways to define it.
-    pub truth: [Vec<f64>; 3],
+    pub truth: [Vec<Parts>; 3],
     /// True idle joules.
     pub idle: f64,
     /// What every rule billed.
@@ -88,7 +88,7 @@ pub fn run(scenario: &Scenario) -> io::Result<Run> {
     })
 }
 
-fn difference(before: &[True], after: &[True], way: usize) -> Vec<f64> {
-    let total = |truth: &True| truth.package[way] + truth.dram + truth.gpu;
-    after.iter().zip(before).map(|(after, before)| total(after) - total(before)).collect()
+fn difference(before: &[True], after: &[True], way: usize) -> Vec<Parts> {
+    let parts = |truth: &True| [truth.package[way], truth.dram, truth.gpu];
+    after.iter().zip(before).map(|(after, before)| minus(&parts(after), &parts(before))).collect()
 }

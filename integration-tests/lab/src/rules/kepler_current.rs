@@ -48,7 +48,7 @@ struct Formula {
     bill: Bill,
     cpu: Vec<Nanos>,
     busy_idle: Option<(Nanos, Nanos)>,
-    energy: f64,
+    energy: [f64; 2],
     gpu: GpuWatch,
 }
 
@@ -77,7 +77,7 @@ impl GpuWatch {
         bill.idle += idle;
         if all > 0.0 {
             for (job, used) in gpu.jobs.iter().zip(&used) {
-                bill.dynamic[node.processes[job.process.0].workload.0] += active * used / all;
+                bill.dynamic[node.processes[job.process.0].workload.0][2] += active * used / all;
             }
         }
         (self.at, self.millijoules) = (node.now, gpu.millijoules());
@@ -145,7 +145,8 @@ impl Sampled {
         let zones = std::mem::replace(&mut self.zones, read);
         let Some(then) = then else { return };
         let r = ratio(then, busy_idle);
-        for (then, now) in zones.iter().flatten().zip(self.zones.iter().flatten()) {
+        let pairs = zones.iter().flatten().zip(self.zones.iter().flatten());
+        for (index, (then, now)) in pairs.enumerate() {
             let (Some(then), Some(now)) = (then, now) else { continue };
             // Every step back is taken for a wrap.
             let step = match now.microjoules.checked_sub(then.microjoules) {
@@ -156,7 +157,7 @@ impl Sampled {
             self.bill.idle += joules * (1.0 - r);
             if all > 0 {
                 for (bill, cpu) in self.bill.dynamic.iter_mut().zip(&by_workload) {
-                    *bill += joules * r * *cpu as f64 / all as f64;
+                    bill[index % 2] += joules * r * *cpu as f64 / all as f64;
                 }
             }
         }
@@ -186,17 +187,19 @@ impl Formula {
         for process in &node.processes {
             cpu[process.workload.0] += process.cpu();
         }
-        let energy: f64 =
-            node.sockets.iter().map(|socket| socket.package.total() + socket.dram.total()).sum();
+        let energy = node.sockets.iter().fold([0.0; 2], |[package, dram], socket| {
+            [package + socket.package.total(), dram + socket.dram.total()]
+        });
         let busy_idle = busy_idle(node);
         if let Some(then) = self.busy_idle.replace(busy_idle) {
             let r = ratio(then, busy_idle);
-            let joules = energy - self.energy;
             let new: Vec<Nanos> = cpu.iter().zip(&self.cpu).map(|(now, then)| now - then).collect();
             let all: Nanos = new.iter().sum();
-            self.bill.idle += joules * (1.0 - r);
-            for (bill, new) in self.bill.dynamic.iter_mut().zip(&new) {
-                *bill += joules * r * *new as f64 / all.max(1) as f64;
+            for (part, joules) in energy.iter().zip(self.energy).map(|(now, then)| now - then).enumerate() {
+                self.bill.idle += joules * (1.0 - r);
+                for (bill, new) in self.bill.dynamic.iter_mut().zip(&new) {
+                    bill[part] += joules * r * *new as f64 / all.max(1) as f64;
+                }
             }
         }
         self.cpu = cpu;

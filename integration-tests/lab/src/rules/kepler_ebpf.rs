@@ -143,7 +143,7 @@ impl Books {
             let (watts, processes) = (millijoules as f64 / SECONDS, self.held.len().max(1) as f64);
             self.bill.idle += (watts / processes).ceil() * processes * SECONDS / 1e3;
         }
-        for millijoules in dynamic {
+        for (part, millijoules) in dynamic.into_iter().enumerate() {
             let watts = millijoules as f64 / SECONDS;
             for process in &self.held {
                 let share = match interval.cpu.get(process) {
@@ -151,12 +151,12 @@ impl Books {
                     _ if used > 0.0 => 0.0,
                     _ => 1.0 / self.held.len() as f64,
                 };
-                pay(&mut self.bill, node, *process, (share * watts).ceil());
+                pay(&mut self.bill, node, *process, part, (share * watts).ceil());
             }
             if let Some(kernel) = kernel
                 && used > 0.0
             {
-                self.bill.dynamic[kernel] += (interval.idle_task / used * watts).ceil() * SECONDS / 1e3;
+                self.bill.dynamic[kernel][part] += (interval.idle_task / used * watts).ceil() * SECONDS / 1e3;
             }
         }
         self.enter_gpu(node, interval);
@@ -171,19 +171,19 @@ impl Books {
         let watts = (millijoules - idle) as f64 / SECONDS;
         if interval.gpu_by_use && all > 0.0 {
             for (job, used) in gpu.jobs.iter().zip(used) {
-                pay(&mut self.bill, node, job.process, (used / all * watts).ceil());
+                pay(&mut self.bill, node, job.process, 2, (used / all * watts).ceil());
             }
         } else {
             for process in &self.held {
-                pay(&mut self.bill, node, *process, (watts / self.held.len() as f64).ceil());
+                pay(&mut self.bill, node, *process, 2, (watts / self.held.len() as f64).ceil());
             }
         }
     }
 
 }
 
-fn pay(bill: &mut Bill, node: &Node, process: ProcessId, milliwatts: f64) {
-    bill.dynamic[node.processes[process.0].workload.0] += milliwatts * SECONDS / 1e3;
+fn pay(bill: &mut Bill, node: &Node, process: ProcessId, part: usize, milliwatts: f64) {
+    bill.dynamic[node.processes[process.0].workload.0][part] += milliwatts * SECONDS / 1e3;
 }
 
 fn joules(millijoules: u64) -> f64 {

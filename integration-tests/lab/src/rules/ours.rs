@@ -12,7 +12,7 @@ use crate::tasks::{MS, Nanos, Place, S, Workload};
 use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, SplitRules, USAGE};
 use attribution::model::snapshot::{ContainerKey, GroupRow, Snapshot};
 use attribution::model::{
-    Energy, EventSet, Identity, Microjoules, MonotonicNanos, Report, ReporterId, Section, SourceId, TickId,
+    Component, Energy, EventSet, Identity, Microjoules, MonotonicNanos, Report, ReporterId, Section, SourceId, TickId,
 };
 use power_sources::PowerSource;
 use std::collections::HashSet;
@@ -217,6 +217,16 @@ fn joules(energy: Microjoules) -> f64 {
     energy.as_micro() as f64 / 1e6
 }
 
+/// The place of a component in [`crate::bill::Parts`].
+const fn part(component: Component) -> Option<usize> {
+    match component {
+        Component::Package => Some(0),
+        Component::Dram => Some(1),
+        Component::Gpu => Some(2),
+        Component::Core | Component::Uncore | Component::Other | Component::Platform => None,
+    }
+}
+
 fn is_of(row: &GroupRow<ContainerKey>, workload: &Workload) -> bool {
     match (&row.key, workload.place) {
         (ContainerKey::Container(id), Place::Container) => id.as_str() == workload.name,
@@ -252,14 +262,19 @@ impl Rule for Ours {
     }
 
     fn bills(&self) -> Vec<(&'static str, Bill)> {
-        let of = |snapshot: &Snapshot, workload: &Workload| -> f64 {
-            let rows = snapshot.containers.iter().filter(|row| is_of(row, workload));
-            rows.flat_map(|row| &row.ledger.charges).map(|charge| joules(charge.dynamic)).sum()
-        };
-        let bill = |snapshot: &Snapshot| Bill {
-            dynamic: self.workloads.iter().map(|workload| of(snapshot, workload)).collect(),
-            unattributed: snapshot.zones.iter().map(|zone| joules(zone.unattributed)).sum(),
-            idle: snapshot.zones.iter().map(|zone| joules(zone.idle)).sum(),
+        let bill = |snapshot: &Snapshot| {
+            let mut bill = Bill::new(self.workloads.len());
+            for (index, zone) in snapshot.zones.iter().enumerate() {
+                let Some(part) = part(zone.zone.component) else { continue };
+                bill.unattributed[part] += joules(zone.unattributed);
+                bill.idle += joules(zone.idle);
+                for (workload, dynamic) in self.workloads.iter().zip(&mut bill.dynamic) {
+                    let rows = snapshot.containers.iter().filter(|row| is_of(row, workload));
+                    let charges = rows.filter_map(|row| row.ledger.charges.get(index));
+                    dynamic[part] += charges.map(|charge| joules(charge.dynamic)).sum::<f64>();
+                }
+            }
+            bill
         };
         self.variants.iter().map(|variant| (variant.name, bill(&variant.snapshot))).collect()
     }

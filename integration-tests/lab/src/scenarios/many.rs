@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Many processes, short processes, processes that come and go within a tick.
 
-use super::stage::{END, START, container, cores, server, spread, whole_cores};
+use super::stage::{END, START, coming_and_going, container, cores, server, spread, whole_cores};
 use super::{Scenario, plain};
 use crate::node::Node;
-use crate::tasks::{COMPUTE, MEMORY, MS, S, SERVICE, VECTOR, asleep, busy, duty, once};
+use crate::tasks::{COMPUTE, MEMORY, MS, S, SERVICE, VECTOR, asleep, busy, duty, once, phases};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
@@ -12,6 +12,10 @@ pub(super) fn all() -> Vec<Scenario> {
         plain("bursts", "3 ms every 40 ms on eight CPUs beside two steady threads", bursts),
         plain("sleepers", "5,000 sleeping processes, 100 of which wake now and then", sleepers),
         plain("full-node", "services, batch, vectors, memory and short jobs share the whole node", full_node),
+        Scenario {
+            to: 330 * S,
+            ..plain("five-minutes", "six pods of four kinds come and go on both sockets", five_minutes)
+        },
     ]
 }
 
@@ -79,5 +83,18 @@ fn full_node() -> Node {
     spread(&mut node, database, cpus, MEMORY, |node| duty(node.rng.fork(), START, END, 100 * MS, 60 * MS));
     let cpus = whole_cores(&node, 0, 11, 5);
     swarm(&mut node, "jobs", 5_000, &cpus);
+    node
+}
+
+fn five_minutes() -> Node {
+    let mut node = server(15);
+    let kinds = [COMPUTE, MEMORY, VECTOR, SERVICE, COMPUTE, MEMORY];
+    for (index, work) in kinds.into_iter().enumerate() {
+        let whose = container(&mut node, &format!("pod-{index}"));
+        // Neighbours share cores: the pods of odd numbers have the second thread of half of the cores of those before them.
+        let (socket, half, first) = (index / 2 % 2, index % 2, index / 4 * 10);
+        let cpus = cores(&node, socket, first + half * 2, 4).iter().map(|cpu| cpu + half).collect::<Vec<_>>();
+        spread(&mut node, whose, cpus, work, |node| phases(coming_and_going(node, START, END)));
+    }
     node
 }

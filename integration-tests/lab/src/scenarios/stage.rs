@@ -3,10 +3,10 @@
 
 use crate::node::{Node, ProcessId};
 use crate::physics::SERVER;
-use crate::tasks::{MS, Nanos, Place, Plan, S, SERVICE, Work, Workload, WorkloadId, duty};
+use crate::tasks::{MS, Nanos, Place, Plan, S, SERVICE, Work, Workload, WorkloadId, busy, duty, phases};
 
 /// After the end of every scenario.
-pub(super) const END: Nanos = 300 * S;
+pub(super) const END: Nanos = 400 * S;
 /// When loads begin.
 pub(super) const START: Nanos = 30 * S;
 
@@ -55,6 +55,33 @@ pub(super) fn spread(
         node.thread(process, cpu, 1, work, plan);
     }
     process
+}
+
+/// Runs from the start on.
+pub(super) fn at_once(_: &mut Node) -> Plan {
+    busy(START, END)
+}
+
+/// How long scenarios last that were seen before: two minutes of coming and going, then what is judged.
+pub(super) const SEEN: Nanos = 150 * S;
+
+/// Comes and goes by chance for two minutes, 2 to 8 s each, and then stays: what happens then was seen before in parts.
+pub(super) fn seen_before(node: &mut Node) -> Plan {
+    let mut coming = coming_and_going(node, START, SEEN);
+    coming.push((SEEN, END));
+    phases(coming)
+}
+
+/// Phases of 2 to 8 s with as long pauses in between.
+pub(super) fn coming_and_going(node: &mut Node, from: Nanos, to: Nanos) -> Vec<(Nanos, Nanos)> {
+    let mut list = Vec::new();
+    let mut at = from + node.rng.below(8 * S);
+    while at < to {
+        let end = (at + 2 * S + node.rng.below(6 * S)).min(to);
+        list.push((at, end));
+        at = end + 2 * S + node.rng.below(6 * S);
+    }
+    list
 }
 
 /// The first hardware thread of so many cores of a socket, from core `first` on.
