@@ -19,20 +19,33 @@ impl Bill {
     /// Nothing yet, for so many workloads.
     #[must_use]
     pub fn new(workloads: usize) -> Self {
-        Self { dynamic: vec![[0.0; 3]; workloads], ..Self::default() }
+        Self {
+            dynamic: vec![[0.0; 3]; workloads],
+            ..Self::default()
+        }
     }
 
     /// All of it.
     #[must_use]
     pub fn total(&self) -> f64 {
-        self.dynamic.iter().chain([&self.unattributed]).flatten().sum::<f64>() + self.idle
+        self.dynamic
+            .iter()
+            .chain([&self.unattributed])
+            .flatten()
+            .sum::<f64>()
+            + self.idle
     }
 
     /// What came since `then`.
     #[must_use]
     pub fn since(&self, then: &Self) -> Self {
         Self {
-            dynamic: self.dynamic.iter().zip(&then.dynamic).map(|(now, then)| minus(now, then)).collect(),
+            dynamic: self
+                .dynamic
+                .iter()
+                .zip(&then.dynamic)
+                .map(|(now, then)| minus(now, then))
+                .collect(),
             unattributed: minus(&self.unattributed, &then.unattributed),
             idle: self.idle - then.idle,
         }

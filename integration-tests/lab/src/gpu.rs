@@ -36,7 +36,13 @@ impl Gpu {
     /// A GPU with its jobs. 50 W at rest are in the range of NVIDIA's A100 and H100 (`docs/gpu.md`).
     #[must_use]
     pub fn new(jobs: Vec<Job>) -> Self {
-        Self { idle: 50.0, used: vec![0.0; jobs.len()], jobs, since: 0, joules: 0.0 }
+        Self {
+            idle: 50.0,
+            used: vec![0.0; jobs.len()],
+            jobs,
+            since: 0,
+            joules: 0.0,
+        }
     }
 
     /// Moments at which something changes.

@@ -13,16 +13,24 @@ use std::process::ExitCode;
 
 fn main() -> io::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1).peekable();
-    let docs = arguments.next_if(|first| first == "--docs").and_then(|_| arguments.next());
+    let docs = arguments
+        .next_if(|first| first == "--docs")
+        .and_then(|_| arguments.next());
     let wanted: Vec<String> = arguments.collect();
     let scenarios = lab::scenarios::all();
     let known = |name: &String| scenarios.iter().any(|scenario| scenario.name == name);
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
         let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
-        return Err(io::Error::other(format!("no scenario {unknown:?}; there are {}", names.join(", "))));
+        return Err(io::Error::other(format!(
+            "no scenario {unknown:?}; there are {}",
+            names.join(", ")
+        )));
     }
     let mut judged = Vec::new();
-    for scenario in scenarios.iter().filter(|it| wanted.is_empty() || wanted.iter().any(|name| name == it.name)) {
+    for scenario in scenarios
+        .iter()
+        .filter(|it| wanted.is_empty() || wanted.iter().any(|name| name == it.name))
+    {
         judged.push(Judged::new(lab::run::run(scenario)?));
     }
     print(&judged);
@@ -30,17 +38,37 @@ fn main() -> io::Result<ExitCode> {
         std::fs::write(docs.join("lab.md"), page(&judged))?;
         draw(&judged, &docs.join("lab.svg")).map_err(|error| io::Error::other(error.to_string()))?;
     }
-    let broken = judged.iter().flat_map(|one| one.run.broken.iter().map(|broken| (one.run.name, broken)));
-    let broken = broken.inspect(|(name, broken)| println!("{name}: {broken}")).count();
-    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let broken = judged
+        .iter()
+        .flat_map(|one| one.run.broken.iter().map(|broken| (one.run.name, broken)));
+    let broken = broken
+        .inspect(|(name, broken)| println!("{name}: {broken}"))
+        .count();
+    Ok(if broken == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn print(judged: &[Judged]) {
-    println!("Error: energy on the wrong bill over all dynamic energy\n\n{}", grid(judged, |it| percent(it.error)));
-    println!("The same by part of the machine\n\n{}", grid(judged, |it| percent(it.parts)));
+    println!(
+        "Error: energy on the wrong bill over all dynamic energy\n\n{}",
+        grid(judged, |it| percent(it.error))
+    );
+    println!(
+        "The same by part of the machine\n\n{}",
+        grid(judged, |it| percent(it.parts))
+    );
     println!("Shares alone\n\n{}", grid(judged, |it| percent(it.shares)));
     println!("Worst workload\n\n{}", grid(judged, worst));
-    println!("Everything billed against everything used\n\n{}", grid(judged, |it| signed(it.kept)));
-    println!("Idle energy against the true one\n\n{}", grid(judged, |it| signed(it.idle)));
+    println!(
+        "Everything billed against everything used\n\n{}",
+        grid(judged, |it| signed(it.kept))
+    );
+    println!(
+        "Idle energy against the true one\n\n{}",
+        grid(judged, |it| signed(it.idle))
+    );
     println!("The aim\n\n{}", verdict(judged));
 }

@@ -94,7 +94,9 @@ impl Rapl {
 
     /// `joules` above the floor were used since it was last told, until `now`.
     pub fn draw(&mut self, now: Nanos, joules: f64) {
-        let Some((then, total)) = self.knots.back().copied() else { return };
+        let Some((then, total)) = self.knots.back().copied() else {
+            return;
+        };
         let total = total + joules + self.idle * ((now - then) as f64 / 1e9);
         self.knots.push_back((now, total));
         while self.knots.get(1).is_some_and(|(at, _)| *at + PAST < now) {
@@ -119,7 +121,11 @@ impl Rapl {
     fn updated(&self, now: Nanos) -> Nanos {
         let when = |turn: u64| turn * UPDATE + mix(self.seed ^ turn) % JITTER;
         let turn = now / UPDATE;
-        [turn, turn.saturating_sub(1)].map(when).into_iter().find(|at| *at <= now).unwrap_or(0)
+        [turn, turn.saturating_sub(1)]
+            .map(when)
+            .into_iter()
+            .find(|at| *at <= now)
+            .unwrap_or(0)
     }
 
     /// Reads at `now`, until which [`Self::draw`] was told. `None` while the counter cannot be read.

@@ -9,7 +9,7 @@ use crate::gpu::Gpu;
 use crate::meters::Rapl;
 use crate::physics::{Machine, Running, SocketPower, solve};
 use crate::rng::Rng;
-use crate::tasks::{Burst, MS, Nanos, Plan, Run, Workload, WorkloadId, Work};
+use crate::tasks::{Burst, MS, Nanos, Plan, Run, Work, Workload, WorkloadId};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -330,7 +330,11 @@ impl Node {
             }
             (thread.process, ran)
         });
-        self.switches.push(Switch { at: self.now, left, came: came.is_some() });
+        self.switches.push(Switch {
+            at: self.now,
+            left,
+            came: came.is_some(),
+        });
         let running = came.map(|id| {
             let thread = &mut self.threads[id.0];
             thread.since = self.now;
@@ -339,7 +343,10 @@ impl Node {
                 Run::For(left) => self.now + left,
                 Run::Until(at) => at.max(self.now),
             };
-            let running = Running { work: thread.work, workload: self.processes[thread.process.0].workload };
+            let running = Running {
+                work: thread.work,
+                workload: self.processes[thread.process.0].workload,
+            };
             self.push(done, What::Done(id, turn));
             if is_contended {
                 self.push(self.now + slice, What::Slice(id, turn));
@@ -363,7 +370,9 @@ impl Node {
         let seconds = time as f64 / 1e9;
         for rates in &socket.power.rates {
             socket.busy += time;
-            let Some(id) = socket.threads[rates.slot] else { continue };
+            let Some(id) = socket.threads[rates.slot] else {
+                continue;
+            };
             let process = &mut self.processes[self.threads[id.0].process.0];
             let done = &mut process.done[index];
             done.cpu += time;
@@ -387,6 +396,96 @@ impl Node {
                 let workload = self.processes[process.0].workload;
                 self.truth[workload.0].gpu += joules;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::physics::SERVER;
+    use crate::tasks::{COMPUTE, Place, S, busy, duty, once};
+
+    fn node() -> (Node, WorkloadId) {
+        let mut node = Node::new(SERVER, 1);
+        let a = node.workload(Workload {
+            name: "a".to_owned(),
+            place: Place::Container,
+        });
+        (node, a)
+    }
+
+    #[test]
+    fn weights_decide_how_a_cpu_is_shared_and_all_of_it_is_somebodys() {
+        let (mut node, a) = node();
+        let [three, one] = [3, 1].map(|weight| {
+            let process = node.process(a, 0);
+            node.thread(process, 0, weight, COMPUTE, busy(0, 10 * S));
+            process
+        });
+        node.run_until(8 * S);
+        let [three, one] = [three, one].map(|process| node.processes[process.0].cpu());
+        assert_eq!(three + one, 8 * S);
+        assert!((three as f64 / one as f64 - 3.0).abs() < 0.05, "{three} {one}");
+        assert_eq!(node.busy_idle(0), (8 * S, 8 * S * 31));
+    }
+
+    #[test]
+    fn who_wakes_runs_at_once_and_gets_the_cpu_time_it_wants() {
+        let (mut node, a) = node();
+        let long = node.process(a, 0);
+        node.thread(long, 0, 1, COMPUTE, busy(0, S));
+        let short = node.process(a, 0);
+        node.thread(short, 0, 1, COMPUTE, once(300 * MS, 2 * MS));
+        node.run_until(303 * MS);
+        assert_eq!(node.processes[short.0].ended, Some(302 * MS));
+        node.run_until(2 * S);
+        assert_eq!(node.processes[long.0].cpu(), 998 * MS);
+        assert_eq!(node.processes[long.0].ended, Some(S));
+        let ran: Vec<Nanos> = node
+            .switches
+            .iter()
+            .filter_map(|switch| Some(switch.left?.1))
+            .collect();
+        assert_eq!(ran, [300 * MS, 2 * MS, 698 * MS]);
+    }
+
+    #[test]
+    fn siblings_overlap_and_retire_less() {
+        let (mut node, a) = node();
+        let [left, right] = [0, 1].map(|cpu| {
+            let process = node.process(a, 0);
+            node.thread(process, cpu, 1, COMPUTE, busy(0, S + cpu as Nanos * S));
+            process
+        });
+        node.run_until(3 * S);
+        let [left, right] = [left, right].map(|process| node.processes[process.0].done[0]);
+        assert_eq!((left.overlap, right.overlap), (S, S));
+        assert!((right.cycles / left.cycles - 2.0).abs() < 1e-9);
+        assert!((right.instructions / left.instructions - 1.65 / 0.65).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_the_meters_count_is_the_floor_and_everybodys_truth() {
+        let (mut node, a) = node();
+        let process = node.process(a, 0);
+        for cpu in [0, 1, 5, 40] {
+            let rng = node.rng.fork();
+            node.thread(process, cpu, 1, COMPUTE, duty(rng, 0, 5 * S, 20 * MS, 7 * MS));
+        }
+        node.run_until(5 * S);
+        let counted: f64 = node
+            .sockets
+            .iter()
+            .map(|it| it.package.total() + it.dram.total())
+            .sum();
+        for way in 0..3 {
+            let truth: f64 = node
+                .truth
+                .iter()
+                .map(|truth| truth.package[way] + truth.dram)
+                .sum();
+            assert!((counted - truth - 48.0 * 5.0).abs() < 1e-6);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Pure functions over who runs where at which frequency. Knows no time, no scheduler, no meter. Sources of the figures
 //! and the argument for the truth are in `docs/lab.md`.
 
-use crate::tasks::{WorkloadId, Work};
+use crate::tasks::{Work, WorkloadId};
 
 /// Figures of the simulated machine. Powers in watts, per socket where nothing else is said.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Machine {
 
     fn turbo(&self, awake: usize) -> f64 {
         let step = self.turbo.iter().find(|(most, _)| awake <= *most);
-        step.or(self.turbo.last()).map_or(1.0, |(_, ghz)| *ghz)
+        step.or_else(|| self.turbo.last()).map_or(1.0, |(_, ghz)| *ghz)
     }
 }
 
@@ -138,7 +138,10 @@ pub fn solve(machine: &Machine, slots: &[Option<Running>], pinned: &[Option<f64>
     power.package = 0.0;
     power.dram = 0.0;
     power.rates.clear();
-    let awake = slots.chunks(2).filter(|core| core.iter().any(Option::is_some)).count();
+    let awake = slots
+        .chunks(2)
+        .filter(|core| core.iter().any(Option::is_some))
+        .count();
     if awake == 0 {
         return;
     }
@@ -151,17 +154,26 @@ pub fn solve(machine: &Machine, slots: &[Option<Running>], pinned: &[Option<f64>
     share(machine.uncore_awake, &mut power.rates);
 }
 
-fn solve_core(machine: &Machine, ghz: f64, core: usize, threads: &[Option<Running>], power: &mut SocketPower) {
+fn solve_core(
+    machine: &Machine,
+    ghz: f64,
+    core: usize,
+    threads: &[Option<Running>],
+    power: &mut SocketPower,
+) {
     let first = power.rates.len();
     let overlaps = threads.iter().flatten().count() == 2;
     let rate = if overlaps { machine.smt_rate } else { 1.0 };
     let square = ghz * volts(ghz).powi(2);
     for (thread, running) in threads.iter().enumerate() {
-        let Some(Running { work, workload }) = running else { continue };
+        let Some(Running { work, workload }) = running else {
+            continue;
+        };
         let cycles = ghz * 1e9;
         let instructions = cycles * work.ipc * rate;
         let misses = instructions * work.misses_per_kilo / 1_000.0;
-        let own = (machine.switching * work.activity * square).mul_add(rate, misses * machine.package_per_miss);
+        let own =
+            (machine.switching * work.activity * square).mul_add(rate, misses * machine.package_per_miss);
         let dram = misses * machine.dram_per_miss;
         power.package += own;
         power.dram += dram;
@@ -190,7 +202,10 @@ fn share(shared: f64, users: &mut [Rates]) {
     let own: f64 = users.iter().map(|rates| rates.own).sum();
     let mut present: Vec<(WorkloadId, f64)> = Vec::with_capacity(4);
     for rates in users.iter() {
-        match present.iter_mut().find(|(workload, _)| *workload == rates.workload) {
+        match present
+            .iter_mut()
+            .find(|(workload, _)| *workload == rates.workload)
+        {
             Some((_, threads)) => *threads += 1.0,
             None => present.push((rates.workload, 1.0)),
         }
@@ -211,7 +226,10 @@ mod tests {
     use crate::tasks::{COMPUTE, MEMORY};
 
     fn on(work: Work, workload: usize) -> Option<Running> {
-        Some(Running { work, workload: WorkloadId(workload) })
+        Some(Running {
+            work,
+            workload: WorkloadId(workload),
+        })
     }
 
     fn socket(slots: &[Option<Running>]) -> SocketPower {
@@ -233,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_second_thread_on_a_core_adds_as_little_as_measured() {
-        let [alone, both] = [socket(&[on(COMPUTE, 0)]), socket(&[on(COMPUTE, 0), on(COMPUTE, 1)])];
+        let [alone, both] = [
+            socket(&[on(COMPUTE, 0)]),
+            socket(&[on(COMPUTE, 0), on(COMPUTE, 1)]),
+        ];
         let core = |power: &SocketPower| power.package - SERVER.uncore_awake;
         let ratio = core(&both) / core(&alone);
         assert!((1.1..1.2).contains(&ratio), "{ratio}");

@@ -20,7 +20,7 @@ const WIDTH: i32 = 1_000;
 const LEFT: i32 = 190;
 const RIGHT: i32 = WIDTH - 40;
 const TOP: i32 = 128;
-const ROW: i32 = 25;
+const ROW: i32 = 30;
 const BOTTOM: i32 = 56;
 /// Percent at the ends of the scale. What is beyond is drawn at the end.
 const SCALE: (f64, f64) = (0.1, 1_000.0);
@@ -47,16 +47,54 @@ struct Mark {
     shape: Shape,
     color: RGBColor,
     filled: bool,
+    /// Pixels below the middle of the row, so that one rule does not hide another.
+    below: i32,
 }
 
 /// From back to front.
 const MARKS: [Mark; 6] = [
-    Mark { rule: kepler_current::FORMULA, shape: Shape::Square, color: PURPLE, filled: false },
-    Mark { rule: kepler_current::SAMPLED, shape: Shape::Square, color: PURPLE, filled: true },
-    Mark { rule: kepler_ebpf::FORMULA, shape: Shape::Triangle, color: ORANGE, filled: false },
-    Mark { rule: kepler_ebpf::SAMPLED, shape: Shape::Triangle, color: ORANGE, filled: true },
-    Mark { rule: ours::UNCOUNTED, shape: Shape::Round, color: BLUE, filled: false },
-    Mark { rule: ours::OURS, shape: Shape::Round, color: BLUE, filled: true },
+    Mark {
+        rule: kepler_current::FORMULA,
+        shape: Shape::Square,
+        color: PURPLE,
+        filled: false,
+        below: 8,
+    },
+    Mark {
+        rule: kepler_current::SAMPLED,
+        shape: Shape::Square,
+        color: PURPLE,
+        filled: true,
+        below: 8,
+    },
+    Mark {
+        rule: kepler_ebpf::FORMULA,
+        shape: Shape::Triangle,
+        color: ORANGE,
+        filled: false,
+        below: 0,
+    },
+    Mark {
+        rule: kepler_ebpf::SAMPLED,
+        shape: Shape::Triangle,
+        color: ORANGE,
+        filled: true,
+        below: 0,
+    },
+    Mark {
+        rule: ours::UNCOUNTED,
+        shape: Shape::Round,
+        color: BLUE,
+        filled: false,
+        below: -8,
+    },
+    Mark {
+        rule: ours::OURS,
+        shape: Shape::Round,
+        color: BLUE,
+        filled: true,
+        below: -8,
+    },
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -78,7 +116,7 @@ pub fn draw(judged: &[Judged], path: &Path) -> Drawn {
         text(&area, one.run.name, (LEFT - 14, y), 14, INK, HPos::Right)?;
         for mark in &MARKS {
             if let Some(score) = one.scores.iter().find(|score| score.rule == mark.rule) {
-                mark.draw(&area, (place(score.error), y))?;
+                mark.draw(&area, (place(score.error), y + mark.below))?;
             }
         }
     }
@@ -86,10 +124,17 @@ pub fn draw(judged: &[Judged], path: &Path) -> Drawn {
 }
 
 fn heading(area: &Area<'_>) -> Drawn {
-    text(area, "How far each rule is from the truth", (24, 30), 22, INK, HPos::Left)?;
+    text(
+        area,
+        "How far each rule is from the truth",
+        (24, 30),
+        22,
+        INK,
+        HPos::Left,
+    )?;
     let about = "Energy on the wrong bill, in percent of all dynamic energy, by scenario. Further left is better; the scale is logarithmic.";
     text(area, about, (24, 56), 13, FAINT, HPos::Left)?;
-    let places = [(24, 84), (124, 84), (250, 84), (390, 84), (560, 84), (700, 84)];
+    let places = [(32, 84), (110, 84), (232, 84), (374, 84), (522, 84), (652, 84)];
     for (mark, at) in MARKS.iter().rev().zip(places) {
         mark.draw(area, at)?;
         text(area, mark.rule, (at.0 + 12, at.1), 13, INK, HPos::Left)?;
@@ -103,7 +148,13 @@ fn grid(area: &Area<'_>, rows: i32) -> Drawn {
         let y = TOP + row * ROW;
         area.draw(&Rectangle::new([(24, y), (RIGHT + 16, y + ROW)], STRIPE.filled()))?;
     }
-    for (percent, label) in [(0.1, "0.1 %"), (1.0, "1 %"), (10.0, "10 %"), (100.0, "100 %"), (1_000.0, "1000 %")] {
+    for (percent, label) in [
+        (0.1, "0.1 %"),
+        (1.0, "1 %"),
+        (10.0, "10 %"),
+        (100.0, "100 %"),
+        (1_000.0, "1000 %"),
+    ] {
         let x = place(percent);
         area.draw(&PathElement::new([(x, top), (x, bottom)], LINE.stroke_width(1)))?;
         text(area, label, (x, bottom + 16), 13, FAINT, HPos::Center)?;
@@ -120,7 +171,10 @@ fn place(percent: f64) -> i32 {
 }
 
 fn text(area: &Area<'_>, words: &str, at: Point, size: i32, color: RGBColor, side: HPos) -> Drawn {
-    let style = ("sans-serif", size).into_font().color(&color).pos(Pos::new(side, VPos::Center));
+    let style = ("sans-serif", size)
+        .into_font()
+        .color(&color)
+        .pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(words.to_owned(), at, style))
 }
 
@@ -128,17 +182,17 @@ impl Mark {
     fn draw(&self, area: &Area<'_>, (x, y): Point) -> Drawn {
         match self.shape {
             Shape::Round => {
-                area.draw(&Circle::new((x, y), 6, self.inside()))?;
-                area.draw(&Circle::new((x, y), 6, self.color.stroke_width(2)))
+                area.draw(&Circle::new((x, y), 5, self.inside()))?;
+                area.draw(&Circle::new((x, y), 5, self.color.stroke_width(2)))
             }
             Shape::Triangle => {
-                let corners = [(x, y - 7), (x + 7, y + 6), (x - 7, y + 6)];
+                let corners = [(x, y - 5), (x + 6, y + 5), (x - 6, y + 5)];
                 area.draw(&Polygon::new(corners, self.inside()))?;
                 let edge = [corners[0], corners[1], corners[2], corners[0]];
                 area.draw(&PathElement::new(edge, self.color.stroke_width(2)))
             }
             Shape::Square => {
-                let corners = [(x - 5, y - 5), (x + 5, y + 5)];
+                let corners = [(x - 4, y - 4), (x + 4, y + 4)];
                 area.draw(&Rectangle::new(corners, self.inside()))?;
                 area.draw(&Rectangle::new(corners, self.color.stroke_width(2)))
             }
@@ -146,7 +200,11 @@ impl Mark {
     }
 
     fn inside(&self) -> ShapeStyle {
-        if self.filled { self.color.filled() } else { WHITE.filled() }
+        if self.filled {
+            self.color.filled()
+        } else {
+            WHITE.filled()
+        }
     }
 }
 

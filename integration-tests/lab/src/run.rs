@@ -4,10 +4,10 @@
 
 use crate::bill::{Bill, Parts, minus};
 use crate::node::True;
+use crate::rules::Rule;
 use crate::rules::kepler_current::KeplerCurrent;
 use crate::rules::kepler_ebpf::KeplerEbpf;
 use crate::rules::ours::Ours;
-use crate::rules::Rule;
 use crate::scenarios::Scenario;
 use crate::tasks::{MS, Nanos};
 use std::io;
@@ -55,12 +55,20 @@ pub fn run(scenario: &Scenario) -> io::Result<Run> {
         Box::new(KeplerCurrent::new(&node)),
     ];
     let mut pass = |rules: &mut Vec<Box<dyn Rule>>, to: Nanos| {
-        while let Some(rule) = rules.iter_mut().min_by_key(|rule| rule.next()).filter(|rule| rule.next() <= to) {
+        while let Some(rule) = rules
+            .iter_mut()
+            .min_by_key(|rule| rule.next())
+            .filter(|rule| rule.next() <= to)
+        {
             node.run_until(rule.next());
             rule.act(&mut node);
         }
         node.run_until(to);
-        let idle: f64 = node.sockets.iter().map(|it| it.package.idle() + it.dram.idle()).sum();
+        let idle: f64 = node
+            .sockets
+            .iter()
+            .map(|it| it.package.idle() + it.dram.idle())
+            .sum();
         let idle = idle + node.gpu.as_ref().map_or(0.0, |gpu| gpu.idle);
         (node.truth.clone(), idle)
     };
@@ -80,7 +88,11 @@ pub fn run(scenario: &Scenario) -> io::Result<Run> {
     Ok(Run {
         name: scenario.name,
         about: scenario.about,
-        workloads: node.workloads.iter().map(|workload| workload.name.clone()).collect(),
+        workloads: node
+            .workloads
+            .iter()
+            .map(|workload| workload.name.clone())
+            .collect(),
         truth: std::array::from_fn(|way| difference(&before, &after, way)),
         idle: idle * (scenario.to - scenario.from) as f64 / 1e9,
         outcomes,
@@ -90,5 +102,9 @@ pub fn run(scenario: &Scenario) -> io::Result<Run> {
 
 fn difference(before: &[True], after: &[True], way: usize) -> Vec<Parts> {
     let parts = |truth: &True| [truth.package[way], truth.dram, truth.gpu];
-    after.iter().zip(before).map(|(after, before)| minus(&parts(after), &parts(before))).collect()
+    after
+        .iter()
+        .zip(before)
+        .map(|(after, before)| minus(&parts(after), &parts(before)))
+        .collect()
 }

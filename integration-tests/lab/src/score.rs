@@ -36,18 +36,33 @@ fn sum(parts: &Parts) -> f64 {
 fn of(run: &Run, outcome: &Outcome, way: usize) -> Score {
     let truth = &run.truth[way];
     let bill = &outcome.bill;
-    let pairs = || bill.dynamic.iter().zip(truth).chain([(&bill.unattributed, &[0.0; 3])]);
+    let pairs = || {
+        bill.dynamic
+            .iter()
+            .zip(truth)
+            .chain([(&bill.unattributed, &[0.0; 3])])
+    };
     let whole: f64 = truth.iter().map(sum).sum();
-    let off: f64 = pairs().map(|(billed, truth)| (sum(billed) - sum(truth)).abs()).sum();
+    let off: f64 = pairs()
+        .map(|(billed, truth)| (sum(billed) - sum(truth)).abs())
+        .sum();
     let scale: Parts = std::array::from_fn(|part| {
-        let [billed, truth] = pairs().fold([0.0; 2], |[b, t], (billed, truth)| [b + billed[part], t + truth[part]]);
+        let [billed, truth] = pairs().fold([0.0; 2], |[b, t], (billed, truth)| {
+            [b + billed[part], t + truth[part]]
+        });
         if billed > 0.0 { truth / billed } else { 1.0 }
     });
     let off_by_part = |scale: &Parts| -> f64 {
         let parts = pairs().flat_map(|(billed, truth)| billed.iter().zip(truth).zip(scale));
-        parts.map(|((billed, truth), scale)| (billed * scale - truth).abs()).sum()
+        parts
+            .map(|((billed, truth), scale)| (billed * scale - truth).abs())
+            .sum()
     };
-    let of_note = run.workloads.iter().zip(pairs()).filter(|(_, (_, truth))| sum(truth) >= whole / 100.0);
+    let of_note = run
+        .workloads
+        .iter()
+        .zip(pairs())
+        .filter(|(_, (_, truth))| sum(truth) >= whole / 100.0);
     let worst = of_note
         .map(|(name, (billed, truth))| (name.clone(), (sum(billed) / sum(truth) - 1.0) * 100.0))
         .max_by(|(_, one), (_, other)| one.abs().total_cmp(&other.abs()));
@@ -76,7 +91,11 @@ mod tests {
             idle: 100.0,
             outcomes: vec![Outcome {
                 rule: "",
-                bill: Bill { dynamic, unattributed: [unattributed, 0.0, 0.0], idle },
+                bill: Bill {
+                    dynamic,
+                    unattributed: [unattributed, 0.0, 0.0],
+                    idle,
+                },
             }],
             broken: Vec::new(),
         };

@@ -17,7 +17,10 @@ impl Judged {
     /// Scores a run.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        Self { scores: score(&run, 0), run }
+        Self {
+            scores: score(&run, 0),
+            run,
+        }
     }
 }
 
@@ -25,7 +28,9 @@ impl Judged {
 #[must_use]
 pub fn grid(judged: &[Judged], cell: impl Fn(&Score) -> String) -> String {
     let mut text = String::new();
-    let names: Vec<&str> = judged.first().map_or(Vec::new(), |one| one.scores.iter().map(|it| it.rule).collect());
+    let names: Vec<&str> = judged
+        .first()
+        .map_or(Vec::new(), |one| one.scores.iter().map(|it| it.rule).collect());
     let _ = writeln!(text, "| scenario | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---:|".repeat(names.len()));
     for one in judged {

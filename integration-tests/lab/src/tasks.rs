@@ -22,13 +22,29 @@ pub struct Work {
 }
 
 /// Integer work out of the caches.
-pub const COMPUTE: Work = Work { activity: 1.0, ipc: 2.0, misses_per_kilo: 0.05 };
+pub const COMPUTE: Work = Work {
+    activity: 1.0,
+    ipc: 2.0,
+    misses_per_kilo: 0.05,
+};
 /// Wide vectors: costs more per cycle at fewer instructions per cycle.
-pub const VECTOR: Work = Work { activity: 1.4, ipc: 1.5, misses_per_kilo: 0.5 };
+pub const VECTOR: Work = Work {
+    activity: 1.4,
+    ipc: 1.5,
+    misses_per_kilo: 0.5,
+};
 /// Waits for memory most of the time.
-pub const MEMORY: Work = Work { activity: 0.55, ipc: 0.6, misses_per_kilo: 40.0 };
+pub const MEMORY: Work = Work {
+    activity: 0.55,
+    ipc: 0.6,
+    misses_per_kilo: 40.0,
+};
 /// Services: branches, some misses.
-pub const SERVICE: Work = Work { activity: 0.8, ipc: 1.0, misses_per_kilo: 3.0 };
+pub const SERVICE: Work = Work {
+    activity: 0.8,
+    ipc: 1.0,
+    misses_per_kilo: 3.0,
+};
 
 /// A workload's place in [`crate::node::Node::workloads`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,30 +94,45 @@ pub type Plan = Box<dyn Iterator<Item = Burst>>;
 /// Runs from one moment to another.
 #[must_use]
 pub fn busy(from: Nanos, to: Nanos) -> Plan {
-    Box::new(std::iter::once(Burst { at: from, run: Run::Until(to) }))
+    Box::new(std::iter::once(Burst {
+        at: from,
+        run: Run::Until(to),
+    }))
 }
 
 /// Runs in several phases.
 #[must_use]
 pub fn phases(phases: Vec<(Nanos, Nanos)>) -> Plan {
-    Box::new(phases.into_iter().map(|(from, to)| Burst { at: from, run: Run::Until(to) }))
+    Box::new(phases.into_iter().map(|(from, to)| Burst {
+        at: from,
+        run: Run::Until(to),
+    }))
 }
 
 /// Runs `on` of CPU time about every `period` from `from` to `to`; each beat comes up to a fifth of the period late.
 #[must_use]
 pub fn duty(mut rng: Rng, from: Nanos, to: Nanos, period: Nanos, on: Nanos) -> Plan {
     let beats = (from..to).step_by(usize::try_from(period).unwrap_or(usize::MAX));
-    Box::new(beats.map(move |at| Burst { at: at + rng.below(period / 5), run: Run::For(on) }))
+    Box::new(beats.map(move |at| Burst {
+        at: at + rng.below(period / 5),
+        run: Run::For(on),
+    }))
 }
 
 /// Runs `cpu` once and exits.
 #[must_use]
 pub fn once(at: Nanos, cpu: Nanos) -> Plan {
-    Box::new(std::iter::once(Burst { at, run: Run::For(cpu) }))
+    Box::new(std::iter::once(Burst {
+        at,
+        run: Run::For(cpu),
+    }))
 }
 
 /// Sleeps from the beginning to the end.
 #[must_use]
 pub fn asleep() -> Plan {
-    Box::new(std::iter::once(Burst { at: Nanos::MAX, run: Run::For(1) }))
+    Box::new(std::iter::once(Burst {
+        at: Nanos::MAX,
+        run: Run::For(1),
+    }))
 }

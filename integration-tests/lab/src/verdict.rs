@@ -51,10 +51,22 @@ impl Aim {
 #[must_use]
 pub fn aim(one: &Judged, against: Against, figure: impl Fn(&Score) -> f64) -> Option<Aim> {
     let of = |rule: &str| one.scores.iter().find(|score| score.rule == rule);
-    let others = against.rules().into_iter().filter_map(of).map(|score| (score.rule, figure(score)));
+    let others = against
+        .rules()
+        .into_iter()
+        .filter_map(of)
+        .map(|score| (score.rule, figure(score)));
     let better = others.min_by(|(_, one), (_, other)| one.total_cmp(other))?;
-    let limit = if better.1 > SMALL { better.1 / 3.0 } else { better.1 + NO_WORSE };
-    Some(Aim { ours: figure(of(ours::OURS)?), better, limit })
+    let limit = if better.1 > SMALL {
+        better.1 / 3.0
+    } else {
+        better.1 + NO_WORSE
+    };
+    Some(Aim {
+        ours: figure(of(ours::OURS)?),
+        better,
+        limit,
+    })
 }
 
 #[cfg(test)]
@@ -82,12 +94,19 @@ mod tests {
             outcomes: Vec::new(),
             broken: Vec::new(),
         };
-        Judged { run, scores: names.into_iter().zip(errors).map(score).collect() }
+        Judged {
+            run,
+            scores: names.into_iter().zip(errors).map(score).collect(),
+        }
     }
 
     #[test]
     fn the_aim_is_a_third_of_the_better_one_or_no_worse_where_that_is_good() {
-        let held = |errors| aim(&judged(errors), Against::Sampled, |score| score.error).unwrap().is_held();
+        let held = |errors| {
+            aim(&judged(errors), Against::Sampled, |score| score.error)
+                .unwrap()
+                .is_held()
+        };
         assert!(held([3.9, 12.0, 60.0]) && !held([4.1, 12.0, 60.0]));
         assert!(held([3.4, 3.0, 60.0]) && !held([3.6, 3.0, 60.0]));
         assert!(aim(&judged([1.0; 3]), Against::Formula, |score| score.error).is_none());

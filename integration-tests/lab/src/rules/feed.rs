@@ -7,9 +7,9 @@
 use crate::node::{Done, Node, Process};
 use crate::tasks::{Place, WorkloadId};
 use attribution::model::{
-    CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, DeviceNanos, DeviceUse, DeviceUser, Energy,
-    Event, EventCounts, EventSet, Identity, Microjoules, MonotonicNanos, PackageId, PackageTime, PodUid,
-    Provenance, TaskKey, TaskKind, TaskUsage, Usage, Zone, ZoneReading,
+    CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, DeviceNanos, DeviceUse, DeviceUser,
+    Energy, Event, EventCounts, EventSet, Identity, Microjoules, MonotonicNanos, PackageId, PackageTime,
+    PodUid, Provenance, TaskKey, TaskKind, TaskUsage, Usage, Zone, ZoneReading,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,7 +36,10 @@ const BASE_GHZ: f64 = 2.1;
 /// The usage report of now. `paid` holds pids of the dead that need not be listed any more.
 #[must_use]
 pub fn usage(node: &Node, paid: &HashSet<u32>, counted: EventSet) -> Usage {
-    let known = node.processes.iter().filter(|it| it.began <= node.now && !paid.contains(&it.pid));
+    let known = node
+        .processes
+        .iter()
+        .filter(|it| it.began <= node.now && !paid.contains(&it.pid));
     let rows = known.flat_map(|process| {
         let done = process.done.iter().enumerate().filter(|(_, done)| done.cpu > 0);
         done.map(move |(socket, done)| row(node, process, socket, done, counted))
@@ -50,7 +53,12 @@ pub fn usage(node: &Node, paid: &HashSet<u32>, counted: EventSet) -> Usage {
             idle: CpuNanos::from_nanos(idle),
         }
     });
-    Usage { tasks: rows.collect(), packages: packages.collect(), counted, ..Usage::default() }
+    Usage {
+        tasks: rows.collect(),
+        packages: packages.collect(),
+        counted,
+        ..Usage::default()
+    }
 }
 
 fn row(node: &Node, process: &Process, socket: usize, done: &Done, counted: EventSet) -> TaskUsage {
@@ -69,9 +77,15 @@ fn row(node: &Node, process: &Process, socket: usize, done: &Done, counted: Even
         cgroup: cgroup(node, process.workload),
         package: package(socket),
         cpu: CpuNanos::from_nanos(done.cpu),
-        events: events.fold(EventCounts::ZERO, |counts, (event, count)| counts.with(event, count as u64)),
+        events: events.fold(EventCounts::ZERO, |counts, (event, count)| {
+            counts.with(event, count as u64)
+        }),
         comm: Comm::from_bytes(node.workloads[process.workload.0].name.as_bytes()),
-        kind: if place == Place::Kernel { TaskKind::Kernel } else { TaskKind::User },
+        kind: if place == Place::Kernel {
+            TaskKind::Kernel
+        } else {
+            TaskKind::User
+        },
         ended: process.ended.is_some(),
     }
 }
@@ -108,7 +122,9 @@ pub fn identity(node: &Node) -> Identity {
                 ..CgroupOwner::default()
             },
         };
-        identity.cgroups.insert(cgroup(node, WorkloadId(index)), Arc::new(owner));
+        identity
+            .cgroups
+            .insert(cgroup(node, WorkloadId(index)), Arc::new(owner));
     }
     identity
 }
@@ -124,12 +140,21 @@ pub fn gpu(node: &Node) -> Option<Energy> {
         used: nanos(*used),
     });
     let reading = ZoneReading {
-        zone: Zone { component: Component::Gpu, place: attribution::model::Place::Named(Arc::from("GPU-0")) },
+        zone: Zone {
+            component: Component::Gpu,
+            place: attribution::model::Place::Named(Arc::from("GPU-0")),
+        },
         total: Microjoules::from_milli(gpu.millijoules()),
         idle: None,
         provenance: Provenance::Counted,
         at: MonotonicNanos::from_nanos(node.now),
-        device: Some(DeviceUse { busy: Some(nanos(gpu.used.iter().sum())), users: users.collect() }),
+        device: Some(DeviceUse {
+            busy: Some(nanos(gpu.used.iter().sum())),
+            users: users.collect(),
+        }),
     };
-    Some(Energy { zones: vec![reading], errors: Vec::new() })
+    Some(Energy {
+        zones: vec![reading],
+        errors: Vec::new(),
+    })
 }

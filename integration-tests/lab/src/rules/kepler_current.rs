@@ -67,7 +67,12 @@ impl GpuWatch {
         let joules = (gpu.millijoules() - self.millijoules) as f64 / 1_000.0;
         let seconds = (node.now - self.at) as f64 / 1e9;
         self.used.resize(gpu.used.len(), 0.0);
-        let used: Vec<f64> = gpu.used.iter().zip(&self.used).map(|(now, then)| now - then).collect();
+        let used: Vec<f64> = gpu
+            .used
+            .iter()
+            .zip(&self.used)
+            .map(|(now, then)| now - then)
+            .collect();
         let all: f64 = used.iter().sum();
         if all == 0.0 && seconds > 0.0 {
             self.idle = Some(self.idle.unwrap_or(f64::MAX).min(joules / seconds));
@@ -97,7 +102,10 @@ impl KeplerCurrent {
                 zones: vec![[None; 2]; node.sockets.len()],
                 ..Sampled::default()
             },
-            formula: Formula { bill, ..Formula::default() },
+            formula: Formula {
+                bill,
+                ..Formula::default()
+            },
         }
     }
 }
@@ -114,7 +122,10 @@ impl Rule for KeplerCurrent {
     }
 
     fn bills(&self) -> Vec<(&'static str, Bill)> {
-        vec![(SAMPLED, self.sampled.bill.clone()), (FORMULA, self.formula.bill.clone())]
+        vec![
+            (SAMPLED, self.sampled.bill.clone()),
+            (FORMULA, self.formula.bill.clone()),
+        ]
     }
 }
 
@@ -137,8 +148,11 @@ impl Sampled {
         let then = self.busy_idle.replace(busy_idle);
         let (by_workload, all) = self.scan(node);
         let now = node.now;
-        let read: Vec<[Option<Reading>; 2]> =
-            node.sockets.iter_mut().map(|socket| [socket.package.read(now), socket.dram.read(now)]).collect();
+        let read: Vec<[Option<Reading>; 2]> = node
+            .sockets
+            .iter_mut()
+            .map(|socket| [socket.package.read(now), socket.dram.read(now)])
+            .collect();
         if read.iter().flatten().any(Option::is_none) {
             return;
         }
@@ -147,7 +161,9 @@ impl Sampled {
         let r = ratio(then, busy_idle);
         let pairs = zones.iter().flatten().zip(self.zones.iter().flatten());
         for (index, (then, now)) in pairs.enumerate() {
-            let (Some(then), Some(now)) = (then, now) else { continue };
+            let (Some(then), Some(now)) = (then, now) else {
+                continue;
+            };
             // Every step back is taken for a wrap.
             let step = match now.microjoules.checked_sub(then.microjoules) {
                 Some(step) => step,
@@ -168,7 +184,10 @@ impl Sampled {
     fn scan(&mut self, node: &Node) -> (Vec<Nanos>, Nanos) {
         let mut by_workload = vec![0; node.workloads.len()];
         let mut seen = HashMap::new();
-        let living = node.processes.iter().filter(|it| it.ended.is_none() && it.began <= node.now);
+        let living = node
+            .processes
+            .iter()
+            .filter(|it| it.ended.is_none() && it.began <= node.now);
         for process in living {
             let cpu = process.cpu() / TICK * TICK;
             let then = self.seen.get(&process.pid).copied().unwrap_or(0);
@@ -195,7 +214,12 @@ impl Formula {
             let r = ratio(then, busy_idle);
             let new: Vec<Nanos> = cpu.iter().zip(&self.cpu).map(|(now, then)| now - then).collect();
             let all: Nanos = new.iter().sum();
-            for (part, joules) in energy.iter().zip(self.energy).map(|(now, then)| now - then).enumerate() {
+            for (part, joules) in energy
+                .iter()
+                .zip(self.energy)
+                .map(|(now, then)| now - then)
+                .enumerate()
+            {
                 self.bill.idle += joules * (1.0 - r);
                 for (bill, new) in self.bill.dynamic.iter_mut().zip(&new) {
                     bill[part] += joules * r * *new as f64 / all.max(1) as f64;

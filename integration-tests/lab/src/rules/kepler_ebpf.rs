@@ -70,7 +70,13 @@ impl Probe {
     fn drain(&mut self) -> (BTreeMap<ProcessId, u64>, u64) {
         let entries = std::mem::take(&mut self.entries);
         let idle = self.idle.take().unwrap_or(0);
-        (entries.into_iter().map(|(process, micros)| (process, micros / 1_000)).collect(), idle / 1_000)
+        (
+            entries
+                .into_iter()
+                .map(|(process, micros)| (process, micros / 1_000))
+                .collect(),
+            idle / 1_000,
+        )
     }
 }
 
@@ -86,7 +92,11 @@ impl Lowest {
     fn see(&mut self, millijoules: u64, cpu: f64) -> u64 {
         let is_lower = cpu <= self.cpu && millijoules <= self.millijoules;
         if millijoules > 0 && (!self.is_seeded || is_lower) {
-            *self = Self { millijoules, cpu, is_seeded: true };
+            *self = Self {
+                millijoules,
+                cpu,
+                is_seeded: true,
+            };
         }
         self.millijoules
     }
@@ -163,7 +173,9 @@ impl Books {
     }
 
     fn enter_gpu(&mut self, node: &Node, interval: &Interval<'_>) {
-        let (Some((millijoules, used)), Some(gpu)) = (&interval.gpu, &node.gpu) else { return };
+        let (Some((millijoules, used)), Some(gpu)) = (&interval.gpu, &node.gpu) else {
+            return;
+        };
         let all: f64 = used.iter().sum();
         let last = self.lowest.len() - 1;
         let idle = self.lowest[last].see(*millijoules, all).min(*millijoules);
@@ -175,11 +187,16 @@ impl Books {
             }
         } else {
             for process in &self.held {
-                pay(&mut self.bill, node, *process, 2, (watts / self.held.len() as f64).ceil());
+                pay(
+                    &mut self.bill,
+                    node,
+                    *process,
+                    2,
+                    (watts / self.held.len() as f64).ceil(),
+                );
             }
         }
     }
-
 }
 
 fn pay(bill: &mut Bill, node: &Node, process: ProcessId, part: usize, milliwatts: f64) {
@@ -210,9 +227,16 @@ impl KeplerEbpf {
     fn counters(&mut self, node: &mut Node) -> Vec<Option<u64>> {
         let now = node.now;
         let read = |socket: &mut crate::node::Socket| [socket.package.read(now), socket.dram.read(now)];
-        let values: Vec<Option<u64>> =
-            node.sockets.iter_mut().flat_map(read).map(|it| Some(it?.microjoules / 1_000)).collect();
-        let steps = values.iter().zip(&self.counters).map(|(now, then)| now.as_ref()?.checked_sub((*then)?));
+        let values: Vec<Option<u64>> = node
+            .sockets
+            .iter_mut()
+            .flat_map(read)
+            .map(|it| Some(it?.microjoules / 1_000))
+            .collect();
+        let steps = values
+            .iter()
+            .zip(&self.counters)
+            .map(|(now, then)| now.as_ref()?.checked_sub((*then)?));
         let steps = steps.collect();
         self.counters.resize(values.len(), None);
         for (known, value) in self.counters.iter_mut().zip(values) {
@@ -222,9 +246,15 @@ impl KeplerEbpf {
     }
 
     fn true_steps(&mut self, node: &Node) -> Vec<Option<u64>> {
-        let totals: Vec<f64> =
-            node.sockets.iter().flat_map(|it| [it.package.total(), it.dram.total()]).collect();
-        let steps = totals.iter().zip(&self.totals).map(|(now, then)| Some(((now - then) * 1e3) as u64));
+        let totals: Vec<f64> = node
+            .sockets
+            .iter()
+            .flat_map(|it| [it.package.total(), it.dram.total()])
+            .collect();
+        let steps = totals
+            .iter()
+            .zip(&self.totals)
+            .map(|(now, then)| Some(((now - then) * 1e3) as u64));
         let steps = steps.collect();
         self.totals = totals;
         steps
@@ -246,7 +276,11 @@ impl KeplerEbpf {
     fn gpu(&mut self, node: &Node) -> Option<(u64, Vec<f64>)> {
         let gpu = node.gpu.as_ref()?;
         let then = std::mem::replace(&mut self.gpu, (gpu.millijoules(), gpu.used.clone()));
-        let used = gpu.used.iter().enumerate().map(|(job, used)| used - then.1.get(job).unwrap_or(&0.0));
+        let used = gpu
+            .used
+            .iter()
+            .enumerate()
+            .map(|(job, used)| used - then.1.get(job).unwrap_or(&0.0));
         Some((gpu.millijoules() - then.0, used.collect()))
     }
 }
@@ -286,6 +320,9 @@ impl Rule for KeplerEbpf {
     }
 
     fn bills(&self) -> Vec<(&'static str, Bill)> {
-        vec![(SAMPLED, self.sampled.bill.clone()), (FORMULA, self.formula.bill.clone())]
+        vec![
+            (SAMPLED, self.sampled.bill.clone()),
+            (FORMULA, self.formula.bill.clone()),
+        ]
     }
 }

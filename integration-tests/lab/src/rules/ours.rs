@@ -12,7 +12,8 @@ use crate::tasks::{MS, Nanos, Place, S, Workload};
 use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, SplitRules, USAGE};
 use attribution::model::snapshot::{ContainerKey, GroupRow, Snapshot};
 use attribution::model::{
-    Component, Energy, EventSet, Identity, Microjoules, MonotonicNanos, Report, ReporterId, Section, SourceId, TickId,
+    Component, Energy, EventSet, Identity, Microjoules, MonotonicNanos, Report, ReporterId, Section,
+    SourceId, TickId,
 };
 use power_sources::PowerSource;
 use std::collections::HashSet;
@@ -105,7 +106,12 @@ impl Ours {
             if has_gpu {
                 engine.expect_source(GPU);
             }
-            Variant { name, counted: counted(), engine, snapshot: Snapshot::default() }
+            Variant {
+                name,
+                counted: counted(),
+                engine,
+                snapshot: Snapshot::default(),
+            }
         });
         let mut ours = Self {
             variants: variants.into(),
@@ -133,7 +139,12 @@ impl Ours {
         let rapl = at + self.timing.meter(&mut self.rng);
         let last = usage.max(rapl).max(at + 4 * MS);
         let close = (last + MS).min(at + DEADLINE);
-        self.plan = vec![(at, Act::Open), (usage, Act::Usage), (rapl, Act::Rapl), (close, Act::Close)];
+        self.plan = vec![
+            (at, Act::Open),
+            (usage, Act::Usage),
+            (rapl, Act::Rapl),
+            (close, Act::Close),
+        ];
         self.plan.push((at + 3 * MS, Act::Gpu));
         self.plan.sort_by_key(|(at, _)| *at);
     }
@@ -143,7 +154,10 @@ impl Ours {
         Report {
             tick: TickId(self.tick),
             reporter: ReporterId::new(reporter),
-            section: Section { began: now, ended: now },
+            section: Section {
+                began: now,
+                ended: now,
+            },
             body,
         }
     }
@@ -152,7 +166,9 @@ impl Ours {
         let now = MonotonicNanos::from_nanos(node.now);
         let report = self.report(RESOLVER, node, Arc::clone(&self.identity));
         for variant in &mut self.variants {
-            variant.engine.open(TickId(self.tick), now, now.after(Duration::from_nanos(DEADLINE)));
+            variant
+                .engine
+                .open(TickId(self.tick), now, now.after(Duration::from_nanos(DEADLINE)));
             variant.engine.on_identity(report.clone());
         }
     }
@@ -163,7 +179,10 @@ impl Ours {
             let report = self.report(USAGE, node, Arc::new(usage));
             self.variants[index].engine.on_usage(report);
         }
-        let dead = node.processes.iter().filter(|it| it.ended.is_some() && !self.paid.contains(&it.pid));
+        let dead = node
+            .processes
+            .iter()
+            .filter(|it| it.ended.is_some() && !self.paid.contains(&it.pid));
         self.listed = dead.map(|process| process.pid).collect();
     }
 
@@ -183,19 +202,24 @@ impl Ours {
         for reading in &energy.zones {
             match self.told.iter_mut().find(|(zone, ..)| *zone == reading.zone) {
                 Some((_, _, last)) => *last = reading.total,
-                None => self.told.push((reading.zone.clone(), reading.total, reading.total)),
+                None => self
+                    .told
+                    .push((reading.zone.clone(), reading.total, reading.total)),
             }
         }
     }
 
     fn close(&mut self, node: &Node) {
         for variant in &mut self.variants {
-            let Some(closed) = variant.engine.close(MonotonicNanos::from_nanos(node.now)) else { continue };
+            let Some(closed) = variant.engine.close(MonotonicNanos::from_nanos(node.now)) else {
+                continue;
+            };
             variant.snapshot = closed.snapshot;
             if closed.acked == Some(TickId(self.tick)) {
                 self.paid.extend(self.listed.drain());
             }
-            self.broken.extend(unbalanced(&variant.snapshot).map(|zone| format!("{}: {zone}", variant.name)));
+            self.broken
+                .extend(unbalanced(&variant.snapshot).map(|zone| format!("{}: {zone}", variant.name)));
         }
     }
 }
@@ -203,7 +227,11 @@ impl Ours {
 /// Zones whose rows do not add up to what they say themselves, to the microjoule.
 fn unbalanced(snapshot: &Snapshot) -> impl Iterator<Item = String> {
     snapshot.zones.iter().enumerate().filter_map(|(index, zone)| {
-        let ledgers = snapshot.containers.iter().map(|row| &row.ledger).chain([&snapshot.retired.containers]);
+        let ledgers = snapshot
+            .containers
+            .iter()
+            .map(|row| &row.ledger)
+            .chain([&snapshot.retired.containers]);
         let (mut dynamic, mut idle) = (zone.unattributed, zone.unreserved_idle);
         for charge in ledgers.filter_map(|ledger| ledger.charges.get(index)) {
             dynamic += charge.dynamic;
@@ -265,7 +293,9 @@ impl Rule for Ours {
         let bill = |snapshot: &Snapshot| {
             let mut bill = Bill::new(self.workloads.len());
             for (index, zone) in snapshot.zones.iter().enumerate() {
-                let Some(part) = part(zone.zone.component) else { continue };
+                let Some(part) = part(zone.zone.component) else {
+                    continue;
+                };
                 bill.unattributed[part] += joules(zone.unattributed);
                 bill.idle += joules(zone.idle);
                 for (workload, dynamic) in self.workloads.iter().zip(&mut bill.dynamic) {
@@ -276,7 +306,10 @@ impl Rule for Ours {
             }
             bill
         };
-        self.variants.iter().map(|variant| (variant.name, bill(&variant.snapshot))).collect()
+        self.variants
+            .iter()
+            .map(|variant| (variant.name, bill(&variant.snapshot)))
+            .collect()
     }
 
     fn broken(&self) -> Vec<String> {
@@ -286,7 +319,10 @@ impl Rule for Ours {
                 let row = variant.snapshot.zones.iter().find(|row| row.zone == *zone);
                 let billed = row.map_or(Microjoules::ZERO, |row| row.dynamic + row.idle);
                 if billed != last.saturating_sub(*first) {
-                    broken.push(format!("{}: {zone} told {last:?} and billed {billed:?}", variant.name));
+                    broken.push(format!(
+                        "{}: {zone} told {last:?} and billed {billed:?}",
+                        variant.name
+                    ));
                 }
             }
         }

@@ -23,7 +23,10 @@ impl Tree {
     /// # Errors
     /// The file system's.
     pub fn new(node: &mut Node) -> io::Result<Self> {
-        let tree = Self { root: TempDir::new()?, sockets: node.sockets.len() };
+        let tree = Self {
+            root: TempDir::new()?,
+            sockets: node.sockets.len(),
+        };
         tree.set("intel-rapl", "enabled", "1")?;
         for (index, name) in tree.zones() {
             tree.set(&index, "name", &name)?;
@@ -32,7 +35,11 @@ impl Tree {
             }
         }
         for ((index, _), reading) in tree.zones().into_iter().zip(readings(node)) {
-            tree.set(&index, "max_energy_range_uj", &reading.map_or(0, |it| it.range).to_string())?;
+            tree.set(
+                &index,
+                "max_energy_range_uj",
+                &reading.map_or(0, |it| it.range).to_string(),
+            )?;
         }
         tree.write(node)?;
         Ok(tree)
@@ -42,9 +49,16 @@ impl Tree {
     ///
     /// # Errors
     /// What the source has to say.
-    pub fn open(&self, clock: fn() -> attribution::model::MonotonicNanos) -> io::Result<Box<dyn PowerSource>> {
+    pub fn open(
+        &self,
+        clock: fn() -> attribution::model::MonotonicNanos,
+    ) -> io::Result<Box<dyn PowerSource>> {
         let section = serde_json::json!({ "root": self.root.path() });
-        let ask = Ask { section: &section, wanted: &[Component::Package, Component::Dram], clock };
+        let ask = Ask {
+            section: &section,
+            wanted: &[Component::Package, Component::Dram],
+            clock,
+        };
         match power_sources::rapl::open(&ask) {
             Ok(Opened::Source(source)) => Ok(source),
             Ok(Opened::Absent { reason }) => Err(io::Error::other(reason)),
@@ -69,7 +83,10 @@ impl Tree {
         (0..self.sockets)
             .flat_map(|socket| {
                 let package = format!("intel-rapl:{socket}");
-                [(package.clone(), format!("package-{socket}")), (format!("{package}:0"), "dram".to_owned())]
+                [
+                    (package.clone(), format!("package-{socket}")),
+                    (format!("{package}:0"), "dram".to_owned()),
+                ]
             })
             .collect()
     }

@@ -9,16 +9,32 @@ use crate::tasks::{COMPUTE, MEMORY, MS, Nanos, S, phases};
 pub(super) fn all() -> Vec<Scenario> {
     let skew = Scenario {
         timing: Timing::Skewed,
-        ..plain("skew", "two workloads take turns; usage and meters are read up to 40 ms apart", turns)
+        ..plain(
+            "skew",
+            "two workloads take turns; usage and meters are read up to 40 ms apart",
+            turns,
+        )
     };
     let late = Scenario {
         timing: Timing::Late,
-        ..plain("late", "two workloads take turns; reports come after the deadline now and then", turns)
+        ..plain(
+            "late",
+            "two workloads take turns; reports come after the deadline now and then",
+            turns,
+        )
     };
     vec![
         plain("wrap", "two workloads take turns; a package counter wraps", wrap),
-        plain("reset", "two workloads take turns; a package counter begins again at zero", reset),
-        plain("gap", "two workloads take turns; a package counter cannot be read for seven seconds", gap),
+        plain(
+            "reset",
+            "two workloads take turns; a package counter begins again at zero",
+            reset,
+        ),
+        plain(
+            "gap",
+            "two workloads take turns; a package counter cannot be read for seven seconds",
+            gap,
+        ),
         skew,
         late,
     ]
@@ -30,7 +46,10 @@ fn turns() -> Node {
     let [a, b] = ["a", "b"].map(|name| container(&mut node, name));
     let turn = 2_600 * MS;
     let of = |first: Nanos| -> Vec<(Nanos, Nanos)> {
-        (0..60).map(|index| START + (2 * index + first) * turn).map(|from| (from, from + turn)).collect()
+        (0..60)
+            .map(|index| START + (2 * index + first) * turn)
+            .map(|from| (from, from + turn))
+            .collect()
     };
     let cpus = cores(&node, 0, 2, 6);
     spread(&mut node, a, cpus, COMPUTE, |_| phases(of(0)));

@@ -8,23 +8,73 @@ use crate::tasks::{COMPUTE, MEMORY, Plan, S, VECTOR, Work, busy};
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
-        plain("busy-loop", "one thread computes on an otherwise idle node", busy_loop),
-        plain("three-to-one", "two loops share one CPU by weights 3:1", three_to_one),
-        plain("cpu-and-memory", "eight threads compute beside eight that wait for memory", || cpu_and_memory(at_once)),
-        plain("vectors", "eight threads of wide vectors beside eight of integers", || vectors(at_once)),
-        plain("smt-pairs", "a has four cores alone, b and c share four", || smt_pairs(at_once)),
-        plain("frequencies", "a on four cores at 3.5 GHz, b on four at 1.2 GHz", || frequencies(at_once)),
-        plain("two-sockets", "twelve threads of a on one socket, two of b on the other", two_sockets),
-        plain("two-sockets-memory", "a computes on one socket, b waits for memory on the other", two_sockets_memory),
-        seen("cpu-and-memory-seen", "as above, after two minutes of coming and going", || cpu_and_memory(seen_before)),
-        seen("vectors-seen", "as above, after two minutes of coming and going", || vectors(seen_before)),
-        seen("smt-pairs-seen", "as above, after two minutes of coming and going", || smt_pairs(seen_before)),
-        seen("frequencies-seen", "as above, after two minutes of coming and going", || frequencies(seen_before)),
+        plain(
+            "busy-loop",
+            "one thread computes on an otherwise idle node",
+            busy_loop,
+        ),
+        plain(
+            "three-to-one",
+            "two loops share one CPU by weights 3:1",
+            three_to_one,
+        ),
+        plain(
+            "cpu-and-memory",
+            "eight threads compute beside eight that wait for memory",
+            || cpu_and_memory(at_once),
+        ),
+        plain(
+            "vectors",
+            "eight threads of wide vectors beside eight of integers",
+            || vectors(at_once),
+        ),
+        plain("smt-pairs", "a has four cores alone, b and c share four", || {
+            smt_pairs(at_once)
+        }),
+        plain(
+            "frequencies",
+            "a on four cores at 3.5 GHz, b on four at 1.2 GHz",
+            || frequencies(at_once),
+        ),
+        plain(
+            "two-sockets",
+            "twelve threads of a on one socket, two of b on the other",
+            two_sockets,
+        ),
+        plain(
+            "two-sockets-memory",
+            "a computes on one socket, b waits for memory on the other",
+            two_sockets_memory,
+        ),
+        seen(
+            "cpu-and-memory-seen",
+            "as above, after two minutes of coming and going",
+            || cpu_and_memory(seen_before),
+        ),
+        seen(
+            "vectors-seen",
+            "as above, after two minutes of coming and going",
+            || vectors(seen_before),
+        ),
+        seen(
+            "smt-pairs-seen",
+            "as above, after two minutes of coming and going",
+            || smt_pairs(seen_before),
+        ),
+        seen(
+            "frequencies-seen",
+            "as above, after two minutes of coming and going",
+            || frequencies(seen_before),
+        ),
     ]
 }
 
 fn seen(name: &'static str, about: &'static str, build: fn() -> Node) -> Scenario {
-    Scenario { from: SEEN, to: SEEN + 60 * S, ..plain(name, about, build) }
+    Scenario {
+        from: SEEN,
+        to: SEEN + 60 * S,
+        ..plain(name, about, build)
+    }
 }
 
 fn busy_loop() -> Node {
@@ -74,8 +124,20 @@ fn smt_pairs(plan: Planner) -> Node {
     let alone = cores(&node, 0, 0, 4);
     let shared = whole_cores(&node, 0, 4, 4);
     spread(&mut node, names[0], alone, COMPUTE, plan);
-    spread(&mut node, names[1], shared.iter().copied().step_by(2), COMPUTE, plan);
-    spread(&mut node, names[2], shared.iter().copied().skip(1).step_by(2), COMPUTE, plan);
+    spread(
+        &mut node,
+        names[1],
+        shared.iter().copied().step_by(2),
+        COMPUTE,
+        plan,
+    );
+    spread(
+        &mut node,
+        names[2],
+        shared.iter().copied().skip(1).step_by(2),
+        COMPUTE,
+        plan,
+    );
     node
 }
 

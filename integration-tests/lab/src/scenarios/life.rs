@@ -8,7 +8,11 @@ use crate::node::Node;
 use crate::tasks::{COMPUTE, MS, Nanos, S, SERVICE, busy, duty};
 
 pub(super) fn all() -> Vec<Scenario> {
-    let mut staircase = plain("staircase", "from idle to full load in eight steps of 15 s", staircase);
+    let mut staircase = plain(
+        "staircase",
+        "from idle to full load in eight steps of 15 s",
+        staircase,
+    );
     staircase.to = 150 * S;
     let busy_start = Scenario {
         name: "busy-start",
@@ -19,10 +23,18 @@ pub(super) fn all() -> Vec<Scenario> {
         timing: Timing::Prompt,
     };
     vec![
-        plain("ended-pod", "pods of 1.7 s each, one after the other, beside one that stays", ended_pod),
+        plain(
+            "ended-pod",
+            "pods of 1.7 s each, one after the other, beside one that stays",
+            ended_pod,
+        ),
         staircase,
         busy_start,
-        plain("gpu", "two jobs on a GPU, one after the other, beside CPU work", gpu),
+        plain(
+            "gpu",
+            "two jobs on a GPU, one after the other, beside CPU work",
+            gpu,
+        ),
     ]
 }
 
@@ -52,7 +64,10 @@ fn staircase() -> Node {
             let cpus = match (socket, step) {
                 (0, _) => whole_cores(&node, 0, step * 2, 2),
                 (_, 0..4) => cores(&node, 1, step * 4, 4),
-                _ => cores(&node, 1, (step - 4) * 4, 4).iter().map(|cpu| cpu + 1).collect(),
+                _ => cores(&node, 1, (step - 4) * 4, 4)
+                    .iter()
+                    .map(|cpu| cpu + 1)
+                    .collect(),
             };
             spread(&mut node, whose, cpus, COMPUTE, |_| busy(from, END));
         }
@@ -66,7 +81,9 @@ fn busy_start() -> Node {
     let cpus = cores(&node, 0, 0, 12);
     spread(&mut node, a, cpus, COMPUTE, |_| busy(0, 60 * S));
     let cpus = cores(&node, 1, 0, 6);
-    spread(&mut node, b, cpus, SERVICE, |node| duty(node.rng.fork(), 0, END, 10 * MS, 5 * MS));
+    spread(&mut node, b, cpus, SERVICE, |node| {
+        duty(node.rng.fork(), 0, END, 10 * MS, 5 * MS)
+    });
     node
 }
 
@@ -78,8 +95,20 @@ fn gpu() -> Node {
     let cpus = cores(&node, 1, 0, 8);
     spread(&mut node, web, cpus, COMPUTE, |_| busy(START, END));
     node.install(Gpu::new(vec![
-        Job { process: train, from: 32 * S + 300 * MS, to: 60 * S, busy: 0.7, watts: 250.0 },
-        Job { process: infer, from: 50 * S + 700 * MS, to: END, busy: 0.3, watts: 250.0 },
+        Job {
+            process: train,
+            from: 32 * S + 300 * MS,
+            to: 60 * S,
+            busy: 0.7,
+            watts: 250.0,
+        },
+        Job {
+            process: infer,
+            from: 50 * S + 700 * MS,
+            to: END,
+            busy: 0.3,
+            watts: 250.0,
+        },
     ]));
     node
 }

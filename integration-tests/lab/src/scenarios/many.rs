@@ -8,13 +8,33 @@ use crate::tasks::{COMPUTE, MEMORY, MS, S, SERVICE, VECTOR, asleep, busy, duty, 
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![
-        plain("short-lived", "10,000 processes of 1 to 19 ms of one pod beside one steady thread", short_lived),
-        plain("bursts", "3 ms every 40 ms on eight CPUs beside two steady threads", bursts),
-        plain("sleepers", "5,000 sleeping processes, 100 of which wake now and then", sleepers),
-        plain("full-node", "services, batch, vectors, memory and short jobs share the whole node", full_node),
+        plain(
+            "short-lived",
+            "10,000 processes of 1 to 19 ms of one pod beside one steady thread",
+            short_lived,
+        ),
+        plain(
+            "bursts",
+            "3 ms every 40 ms on eight CPUs beside two steady threads",
+            bursts,
+        ),
+        plain(
+            "sleepers",
+            "5,000 sleeping processes, 100 of which wake now and then",
+            sleepers,
+        ),
+        plain(
+            "full-node",
+            "services, batch, vectors, memory and short jobs share the whole node",
+            full_node,
+        ),
         Scenario {
             to: 330 * S,
-            ..plain("five-minutes", "six pods of four kinds come and go on both sockets", five_minutes)
+            ..plain(
+                "five-minutes",
+                "six pods of four kinds come and go on both sockets",
+                five_minutes,
+            )
         },
     ]
 }
@@ -46,7 +66,9 @@ fn bursts() -> Node {
     spread(&mut node, steady, [20, 22], COMPUTE, |_| busy(START, END));
     let bursty = container(&mut node, "bursty");
     let cpus = cores(&node, 0, 1, 8);
-    spread(&mut node, bursty, cpus, COMPUTE, |node| duty(node.rng.fork(), START, END, 40 * MS, 3 * MS));
+    spread(&mut node, bursty, cpus, COMPUTE, |node| {
+        duty(node.rng.fork(), START, END, 40 * MS, 3 * MS)
+    });
     node
 }
 
@@ -71,7 +93,9 @@ fn full_node() -> Node {
     let mut node = server(14);
     let web = container(&mut node, "web");
     let cpus = whole_cores(&node, 0, 0, 6);
-    spread(&mut node, web, cpus, SERVICE, |node| duty(node.rng.fork(), START, END, 20 * MS, 6 * MS));
+    spread(&mut node, web, cpus, SERVICE, |node| {
+        duty(node.rng.fork(), START, END, 20 * MS, 6 * MS)
+    });
     let batch = container(&mut node, "batch");
     let cpus = whole_cores(&node, 1, 0, 6);
     spread(&mut node, batch, cpus, COMPUTE, |_| busy(START, END));
@@ -80,7 +104,9 @@ fn full_node() -> Node {
     spread(&mut node, vectors, cpus, VECTOR, |_| busy(START, END));
     let database = container(&mut node, "database");
     let cpus = whole_cores(&node, 0, 8, 3);
-    spread(&mut node, database, cpus, MEMORY, |node| duty(node.rng.fork(), START, END, 100 * MS, 60 * MS));
+    spread(&mut node, database, cpus, MEMORY, |node| {
+        duty(node.rng.fork(), START, END, 100 * MS, 60 * MS)
+    });
     let cpus = whole_cores(&node, 0, 11, 5);
     swarm(&mut node, "jobs", 5_000, &cpus);
     node
@@ -93,8 +119,13 @@ fn five_minutes() -> Node {
         let whose = container(&mut node, &format!("pod-{index}"));
         // Neighbours share cores: the pods of odd numbers have the second thread of half of the cores of those before them.
         let (socket, half, first) = (index / 2 % 2, index % 2, index / 4 * 10);
-        let cpus = cores(&node, socket, first + half * 2, 4).iter().map(|cpu| cpu + half).collect::<Vec<_>>();
-        spread(&mut node, whose, cpus, work, |node| phases(coming_and_going(node, START, END)));
+        let cpus = cores(&node, socket, first + half * 2, 4)
+            .iter()
+            .map(|cpu| cpu + half)
+            .collect::<Vec<_>>();
+        spread(&mut node, whose, cpus, work, |node| {
+            phases(coming_and_going(node, START, END))
+        });
     }
     node
 }

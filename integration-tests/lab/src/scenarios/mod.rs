@@ -63,7 +63,10 @@ impl Timing {
 /// Every scenario, in the order of the tables.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [few::all(), many::all(), life::all(), faults::all()].into_iter().flatten().collect()
+    [few::all(), many::all(), life::all(), faults::all()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// One by its name.
@@ -74,5 +77,12 @@ pub fn named(name: &str) -> Option<Scenario> {
 
 /// Thirty seconds to learn on a node that only keeps house, then a minute that is judged.
 const fn plain(name: &'static str, about: &'static str, build: fn() -> Node) -> Scenario {
-    Scenario { name, about, build, from: 30 * S, to: 90 * S, timing: Timing::Prompt }
+    Scenario {
+        name,
+        about,
+        build,
+        from: 30 * S,
+        to: 90 * S,
+        timing: Timing::Prompt,
+    }
 }

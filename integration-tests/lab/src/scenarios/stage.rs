@@ -33,7 +33,10 @@ pub(super) fn server(seed: u64) -> Node {
 }
 
 fn workload(node: &mut Node, name: &str, place: Place) -> WorkloadId {
-    node.workload(Workload { name: name.to_owned(), place })
+    node.workload(Workload {
+        name: name.to_owned(),
+        place,
+    })
 }
 
 /// Adds a container.
@@ -92,5 +95,8 @@ pub(super) fn cores(node: &Node, socket: usize, first: usize, count: usize) -> V
 
 /// Both hardware threads of so many cores of a socket, from core `first` on.
 pub(super) fn whole_cores(node: &Node, socket: usize, first: usize, count: usize) -> Vec<usize> {
-    cores(node, socket, first, count).into_iter().flat_map(|cpu| [cpu, cpu + 1]).collect()
+    cores(node, socket, first, count)
+        .into_iter()
+        .flat_map(|cpu| [cpu, cpu + 1])
+        .collect()
 }
