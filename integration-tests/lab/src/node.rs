@@ -97,8 +97,8 @@ pub struct Socket {
     pinned: Vec<Option<f64>>,
     power: SocketPower,
     since: Nanos,
-    /// Busy time of its CPUs, all together.
-    pub busy: Nanos,
+    /// Busy time of each of its CPUs.
+    pub busy: Vec<Nanos>,
     /// RAPL of the package.
     pub package: Rapl,
     /// RAPL of its memory.
@@ -164,7 +164,7 @@ impl Node {
             pinned: vec![None; machine.cores],
             power: SocketPower::default(),
             since: 0,
-            busy: 0,
+            busy: vec![0; machine.threads()],
             package: Rapl::package(machine.package_idle, rng.fork()),
             dram: Rapl::dram(machine.dram_idle, rng.fork()),
         };
@@ -256,7 +256,7 @@ impl Node {
     /// Time that the CPUs of a socket were busy and idle since the beginning.
     #[must_use]
     pub fn busy_idle(&self, socket: usize) -> (Nanos, Nanos) {
-        let busy = self.sockets[socket].busy;
+        let busy = self.sockets[socket].busy.iter().sum();
         (busy, self.now * self.machine.threads() as Nanos - busy)
     }
 
@@ -369,7 +369,7 @@ impl Node {
         socket.since = self.now;
         let seconds = time as f64 / 1e9;
         for rates in &socket.power.rates {
-            socket.busy += time;
+            socket.busy[rates.slot] += time;
             let Some(id) = socket.threads[rates.slot] else {
                 continue;
             };

@@ -51,50 +51,15 @@ struct Mark {
     below: i32,
 }
 
-/// From back to front.
+/// How rules are drawn that were run, in the order of the legend; the first one is in front.
+#[rustfmt::skip] // A table is read by its columns.
 const MARKS: [Mark; 6] = [
-    Mark {
-        rule: kepler_current::FORMULA,
-        shape: Shape::Square,
-        color: PURPLE,
-        filled: false,
-        below: 8,
-    },
-    Mark {
-        rule: kepler_current::SAMPLED,
-        shape: Shape::Square,
-        color: PURPLE,
-        filled: true,
-        below: 8,
-    },
-    Mark {
-        rule: kepler_ebpf::FORMULA,
-        shape: Shape::Triangle,
-        color: ORANGE,
-        filled: false,
-        below: 0,
-    },
-    Mark {
-        rule: kepler_ebpf::SAMPLED,
-        shape: Shape::Triangle,
-        color: ORANGE,
-        filled: true,
-        below: 0,
-    },
-    Mark {
-        rule: ours::UNCOUNTED,
-        shape: Shape::Round,
-        color: BLUE,
-        filled: false,
-        below: -8,
-    },
-    Mark {
-        rule: ours::OURS,
-        shape: Shape::Round,
-        color: BLUE,
-        filled: true,
-        below: -8,
-    },
+    Mark { rule: ours::OURS, shape: Shape::Round, color: BLUE, filled: true, below: -8 },
+    Mark { rule: ours::UNCOUNTED, shape: Shape::Round, color: BLUE, filled: false, below: -8 },
+    Mark { rule: kepler_ebpf::SAMPLED, shape: Shape::Triangle, color: ORANGE, filled: true, below: 0 },
+    Mark { rule: kepler_ebpf::FORMULA, shape: Shape::Triangle, color: ORANGE, filled: false, below: 0 },
+    Mark { rule: kepler_current::SAMPLED, shape: Shape::Square, color: PURPLE, filled: true, below: 8 },
+    Mark { rule: kepler_current::FORMULA, shape: Shape::Square, color: PURPLE, filled: false, below: 8 },
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -114,7 +79,7 @@ pub fn draw(judged: &[Judged], path: &Path) -> Drawn {
     for (row, one) in (0..).zip(judged) {
         let y = TOP + row * ROW + ROW / 2;
         text(&area, one.run.name, (LEFT - 14, y), 14, INK, HPos::Right)?;
-        for mark in &MARKS {
+        for mark in MARKS.iter().rev() {
             if let Some(score) = one.scores.iter().find(|score| score.rule == mark.rule) {
                 mark.draw(&area, (place(score.error), y + mark.below))?;
             }
@@ -134,10 +99,11 @@ fn heading(area: &Area<'_>) -> Drawn {
     )?;
     let about = "Energy on the wrong bill, in percent of all dynamic energy, by scenario. Further left is better; the scale is logarithmic.";
     text(area, about, (24, 56), 13, FAINT, HPos::Left)?;
-    let places = [(32, 84), (110, 84), (232, 84), (374, 84), (522, 84), (652, 84)];
-    for (mark, at) in MARKS.iter().rev().zip(places) {
-        mark.draw(area, at)?;
-        text(area, mark.rule, (at.0 + 12, at.1), 13, INK, HPos::Left)?;
+    let mut x = 32;
+    for mark in &MARKS {
+        mark.draw(area, (x, 84))?;
+        text(area, mark.rule, (x + 12, 84), 13, INK, HPos::Left)?;
+        x += 46 + i32::try_from(mark.rule.len()).unwrap_or(0) * 7;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub struct Judged {
     /// The run.
     pub run: Run,
-    /// Scores in the order of [`crate::rules::NAMES`], by the first truth.
+    /// Scores of every rule, by the first truth.
     pub scores: Vec<Score>,
 }
 

@@ -7,9 +7,9 @@
 use crate::node::{Done, Node, Process};
 use crate::tasks::{Place, WorkloadId};
 use attribution::model::{
-    CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, DeviceNanos, DeviceUse, DeviceUser,
-    Energy, Event, EventCounts, EventSet, Identity, Microjoules, MonotonicNanos, PackageId, PackageTime,
-    PodUid, Provenance, TaskKey, TaskKind, TaskUsage, Usage, Zone, ZoneReading,
+    CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, CpuTime, DeviceNanos, DeviceUse,
+    DeviceUser, Energy, Event, EventCounts, EventSet, Identity, Microjoules, MonotonicNanos, PackageId,
+    PackageTime, PodUid, Provenance, TaskKey, TaskKind, TaskUsage, Usage, Zone, ZoneReading,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -56,9 +56,27 @@ pub fn usage(node: &Node, paid: &HashSet<u32>, counted: EventSet) -> Usage {
     Usage {
         tasks: rows.collect(),
         packages: packages.collect(),
+        cpus: cpus(node),
         counted,
         ..Usage::default()
     }
+}
+
+fn cpus(node: &Node) -> Vec<CpuTime> {
+    let all = node
+        .sockets
+        .iter()
+        .enumerate()
+        .flat_map(|(socket, it)| it.busy.iter().map(move |busy| (socket, *busy)));
+    let time = |(cpu, (socket, busy))| CpuTime {
+        cpu,
+        package: package(socket),
+        online: true,
+        busy: CpuNanos::from_nanos(busy),
+        idle: CpuNanos::from_nanos(node.now - busy),
+        steal: None,
+    };
+    (0_u32..).zip(all).map(time).collect()
 }
 
 fn row(node: &Node, process: &Process, socket: usize, done: &Done, counted: EventSet) -> TaskUsage {

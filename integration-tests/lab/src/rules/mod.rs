@@ -24,14 +24,3 @@ pub trait Rule {
         Vec::new()
     }
 }
-
-/// In the order of the tables; what a rule of that name is.
-pub const NAMES: [&str; 7] = [
-    ours::OURS,
-    ours::UNCOUNTED,
-    ours::BY_TIME,
-    kepler_ebpf::SAMPLED,
-    kepler_ebpf::FORMULA,
-    kepler_current::SAMPLED,
-    kepler_current::FORMULA,
-];

@@ -28,9 +28,10 @@ pub const UNCOUNTED: &str = "ours, no PMU";
 /// CPU time alone, by configuration.
 pub const BY_TIME: &str = "ours, CPU time";
 
-/// One way to run the engine: name, what the machine counts, rules of the split. A new way is a new line.
+/// One way to run the engine: name, what the machine counts, rules of the split. A new way is a new line, here and in the
+/// plot.
 type Way = (&'static str, fn() -> EventSet, fn() -> SplitRules);
-const WAYS: [Way; 3] = [
+const WAYS: &[Way] = &[
     (OURS, feed::all_events, SplitRules::default),
     (UNCOUNTED, feed::time_events, SplitRules::default),
     (BY_TIME, feed::all_events, || SplitRules { by_time_alone: true }),
@@ -98,7 +99,7 @@ impl Ours {
         let tree = Tree::new(node)?;
         let source = tree.open(|| MonotonicNanos::ZERO)?;
         let has_gpu = node.gpu.is_some();
-        let variants = WAYS.map(|(name, counted, split)| {
+        let variants = WAYS.iter().map(|(name, counted, split)| {
             let mut engine = Engine::new(settings(split()), Arc::default());
             engine.expect(&ReporterId::new(USAGE));
             engine.expect(&ReporterId::new(RESOLVER));
@@ -114,7 +115,7 @@ impl Ours {
             }
         });
         let mut ours = Self {
-            variants: variants.into(),
+            variants: variants.collect(),
             source,
             tree,
             identity: Arc::new(feed::identity(node)),
