@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A GPU and its jobs: what it draws, who uses it, and what its driver tells.
 
-use crate::node::ProcessId;
+use crate::ledgers::ProcessId;
 use crate::tasks::Nanos;
 
 /// A job on the GPU from one moment to another.

@@ -15,6 +15,7 @@
 
 pub mod bill;
 pub mod gpu;
+pub mod ledgers;
 pub mod meters;
 pub mod node;
 pub mod page;

@@ -3,7 +3,7 @@
 //! the same stretch.
 
 use crate::bill::{Bill, Parts, minus};
-use crate::node::True;
+use crate::ledgers::True;
 use crate::rules::Rule;
 use crate::rules::kepler_current::KeplerCurrent;
 use crate::rules::kepler_ebpf::KeplerEbpf;

@@ -4,7 +4,8 @@
 //! As the probe does it: exact CPU time, also of threads that are on a CPU right now; a dead process is listed until its
 //! window is paid.
 
-use crate::node::{Done, Node, Process};
+use crate::ledgers::{Done, Process};
+use crate::node::Node;
 use crate::tasks::{Place, WorkloadId};
 use attribution::model::{
     CgroupId, CgroupOwner, Comm, Component, ContainerId, CpuNanos, CpuTime, DeviceNanos, DeviceUse,

@@ -11,7 +11,8 @@
 
 use super::Rule;
 use crate::bill::Bill;
-use crate::node::{Node, ProcessId};
+use crate::ledgers::ProcessId;
+use crate::node::Node;
 use crate::tasks::{Nanos, Place, S};
 use std::collections::{BTreeMap, BTreeSet};
 

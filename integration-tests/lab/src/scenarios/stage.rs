@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The node that every scenario begins with: a server that keeps house.
 
-use crate::node::{Node, ProcessId};
+use crate::ledgers::ProcessId;
+use crate::node::Node;
 use crate::physics::SERVER;
 use crate::tasks::{MS, Nanos, Place, Plan, S, SERVICE, Work, Workload, WorkloadId, busy, duty, phases};
 
