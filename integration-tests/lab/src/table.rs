@@ -49,5 +49,25 @@ pub fn percent(value: f64) -> String {
 /// A percentage with its sign.
 #[must_use]
 pub fn signed(value: f64) -> String {
-    format!("{value:+.2} %")
+    let text = format!("{value:+.2} %");
+    // Nothing has no sign.
+    if text.ends_with("0.00 %") && value.abs() < 0.01 {
+        "0.00 %".to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_has_no_sign_and_everything_else_has() {
+        let told = [-0.001, 0.0, 0.004, -0.01, 12.0, -10.0].map(signed);
+        assert_eq!(
+            told,
+            ["0.00 %", "0.00 %", "0.00 %", "-0.01 %", "+12.00 %", "-10.00 %"]
+        );
+    }
 }

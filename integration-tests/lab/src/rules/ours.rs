@@ -332,3 +332,26 @@ impl Rule for Ours {
         broken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_microjoule_that_is_on_no_row_is_told() {
+        let mut node = crate::scenarios::named("busy-loop")
+            .map(|scenario| (scenario.build)())
+            .unwrap();
+        let mut ours = Ours::new(&mut node, Timing::Prompt).unwrap();
+        while ours.next() <= 3 * S {
+            node.run_until(ours.next());
+            ours.act(&mut node);
+        }
+        assert_eq!(ours.broken(), [""; 0]);
+        let mut snapshot = ours.variants[0].snapshot.clone();
+        snapshot.zones[0].dynamic += Microjoules::from_micro(1);
+        assert_eq!(unbalanced(&snapshot).collect::<Vec<_>>(), ["package/socket0"]);
+        ours.variants[0].snapshot.zones[0].idle += Microjoules::from_micro(1);
+        assert_eq!(ours.broken().len(), 1, "{:?}", ours.broken());
+    }
+}
