@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ test-kube: setup-kube ## The daemon on a real Kubernetes node, built once (15 mi
 	@deploy/mount-kernel-filesystems.sh
 	integration-tests/kube/run.sh
 	$(CARGO) run --locked -q -p integration-tests --bin kube .cache/kube/results docs/kube.md
+
+lab: setup-build ## Bills of a simulated node against its truth, and against other rules; writes docs/lab.md and docs/lab.svg
+	$(CARGO) run --locked -q -p lab -- --docs docs
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

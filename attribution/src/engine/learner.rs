@@ -31,19 +31,32 @@ const BETTER_BY: f64 = 0.005;
 const WILD: u32 = 5;
 
 /// Place of the constant.
-const CONSTANT: usize = 5;
+const CONSTANT: usize = 6;
 
-/// Seconds alone, seconds beside a sibling, 10^9 cycles, 10^9 instructions, 10^6 misses; no constant.
-fn features(rise: &Rise, smt: Smt, pace: Pace) -> Features {
+/// Seconds alone, seconds beside a sibling, 10^9 cycles, 10^9 instructions, 10^6 misses, 10^9 cycles times GHz; no constant.
+///
+/// Where the plain feature stands, and seconds alone where it would stand: of features that rise and fall together the
+/// first keeps the weight, and what power cannot tell apart is then split by the feature that is right without learning.
+/// A cycle costs more at a higher frequency, because the voltage rises with it: cycles times frequency say so.
+fn features(rise: &Rise, plain: Feature, smt: Smt, pace: Pace) -> Features {
     let overlap = rise.overlap.min(rise.time);
-    [
+    let cycles = float(weight(Feature::CpuCycles, smt, pace, rise)) / 1e9;
+    let gigahertz = float(rise.cycles) / float(rise.time.max(1));
+    let mut all = [
         float(rise.time - overlap) / 1e9,
         float(overlap) / 1e9,
-        float(weight(Feature::CpuCycles, smt, pace, rise)) / 1e9,
+        cycles,
         float(rise.instructions) / 1e9,
         float(rise.misses) / 1e6,
+        cycles * gigahertz,
         0.0,
-    ]
+    ];
+    match plain {
+        Feature::CpuCycles => all.swap(0, 2),
+        Feature::CacheMisses => all.swap(0, 4),
+        _ => {}
+    }
+    all
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a regression needs no 53 bits")]
@@ -61,7 +74,7 @@ struct Together {
 impl Together {
     fn of(rises: impl Iterator<Item = Rise>, plain: Feature, smt: Smt, pace: Pace) -> Self {
         rises.fold(Self::default(), |mut sum, rise| {
-            for (total, value) in sum.features.iter_mut().zip(features(&rise, smt, pace)) {
+            for (total, value) in sum.features.iter_mut().zip(features(&rise, plain, smt, pace)) {
                 *total += value;
             }
             sum.plain += float(weight(plain, smt, pace, &rise)) / 1e9;
@@ -127,7 +140,7 @@ impl Learner {
         if !self.is_better() {
             return None;
         }
-        let weight = |rise: &Rise| nanojoules(self.all.predict(&features(rise, paid.smt, pace)));
+        let weight = |rise: &Rise| nanojoules(self.all.predict(&features(rise, paid.plain, paid.smt, pace)));
         ids.clear();
         weights.clear();
         ids.extend(rises.clone().map(|(id, _)| id));
@@ -249,7 +262,7 @@ impl SmtLearner {
         }
         let [by_time, by_cycles] = [0, 1].map(|of| {
             let rate = |sums: [f64; 2]| sums.get(of).copied().unwrap_or(0.0) / seconds;
-            [rate(alone), rate(beside), 1.0, 0.0, 0.0, 0.0]
+            [rate(alone), rate(beside), 1.0, 0.0, 0.0, 0.0, 0.0]
         });
         let counted = by_cycles.iter().take(2).any(|rate| *rate > 0.0);
         let features = if counted { by_cycles } else { by_time };

@@ -7,7 +7,7 @@
 //! has the weight zero.
 
 /// Features at most; the last one is for a constant.
-pub(crate) const MOST: usize = 6;
+pub(crate) const MOST: usize = 7;
 
 /// A value of each feature.
 pub(crate) type Features = [f64; MOST];
@@ -196,7 +196,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_learned_weights_are_finite_and_not_negative(
-            samples in prop::collection::vec((prop::array::uniform6(prop_oneof![Just(0.0), 0.0..1e6_f64, Just(f64::NAN)]), -1e6..1e6_f64), 1..40)
+            samples in prop::collection::vec((prop::array::uniform7(prop_oneof![Just(0.0), 0.0..1e6_f64, Just(f64::NAN)]), -1e6..1e6_f64), 1..40)
         ) {
             let weights = *learned(&samples).weights();
             prop_assert!(weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0), "{weights:?}");
