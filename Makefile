@@ -14,7 +14,7 @@ TRIALS ?=
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube
+.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -90,6 +90,9 @@ test-kube: setup-kube ## The daemon on a real Kubernetes node, built once (15 mi
 	integration-tests/kube/run.sh
 	$(CARGO) run --locked -q -p integration-tests --bin kube .cache/kube/results docs/kube.md
 
+lab: setup-build ## Bills of a simulated node against its truth, and against other rules; writes docs/lab.md and docs/lab.svg
+	$(CARGO) run --locked -q -p lab -- --docs docs
+
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format --dry-run --Werror
@@ -102,7 +105,7 @@ fmt: ## Format everything
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format -i
 
 # Trials of other programs at the context switch: TRIALS="a.bpf.o b.bpf.o" measures them beside ours.
-bench: bench-daemon bench-probes bench-sources bench-workloads ## Every cost on this machine, as tables (ten minutes, needs root)
+bench: bench-attribution bench-daemon bench-probes bench-sources bench-workloads ## Every cost on this machine, as tables (ten minutes, needs root)
 
 bench-daemon: build setup-objects setup-bench ## Cost of the whole daemon (ACCOUNTANTS="switch scheduler" says which)
 	@deploy/mount-kernel-filesystems.sh
@@ -114,6 +117,9 @@ bench-probes: setup-build setup-objects setup-bench ## Cost and exactness of the
 	$(CARGO) bench --locked -q -p probe-ebpf --bench drain
 	$(CARGO) bench --locked -q -p probe-ebpf --bench scheduler
 	$(CARGO) bench --locked -q -p probe-ebpf --bench exact
+
+bench-attribution: setup-build ## Cost of paying one window, and its allocations
+	$(CARGO) bench --locked -q -p attribution --bench window
 
 bench-sources: setup-build ## Cost of one reading of each power source
 	$(CARGO) bench --locked -q -p power-sources --bench read

@@ -6,9 +6,11 @@
 
 use crate::accountants;
 use crate::choice;
+use crate::clock;
 use crate::node;
 use crate::run::section;
-use crate::settings::{CpuTime, Probes, Root, Sources};
+use crate::settings::{CpuTime, Idle, Probes, Root, Sources};
+use attribution::engine::FloorPolicy;
 use attribution::model::{Accounting, ProbeState, Selection};
 use config::Loaded;
 use exporter::ExporterConfig;
@@ -113,6 +115,7 @@ pub fn inspect(loaded: &Loaded) -> Report {
     }
     of_pods(&mut report, loaded);
     of_sources(&mut report, loaded);
+    of_state(&mut report, loaded, &machine);
     of_addresses(&mut report, loaded);
     report
 }
@@ -298,6 +301,25 @@ fn of_sources(report: &mut Report, loaded: &Loaded) {
         let advice = "no energy at all: add \"estimator\" to sources.cpu for figures from the built-in model";
         report.say("sources", "any", Verdict::No, advice);
     }
+}
+
+fn of_state(report: &mut Report, loaded: &Loaded, machine: &Machine) {
+    let idle = loaded.section::<Idle>("attribution.idle").unwrap_or_default();
+    let state = loaded.section::<Root>("").unwrap_or_default().state;
+    let nothing = (
+        Verdict::Fact,
+        "nothing is kept: state.dir is empty, or attribution.idle.floor is not \"measured\"".to_owned(),
+    );
+    let (verdict, detail) = match node::state(&state, machine) {
+        _ if idle.floor.0 != FloorPolicy::Measured => nothing,
+        Ok(None) => nothing,
+        Ok(Some(plan)) => match plan.describe(clock::unix_seconds()) {
+            Ok(detail) => (Verdict::Yes, detail),
+            Err(error) => (Verdict::No, error.to_string()),
+        },
+        Err(error) => (Verdict::No, error.to_string()),
+    };
+    report.say("state", "idle floor", verdict, detail);
 }
 
 fn of_addresses(report: &mut Report, loaded: &Loaded) {

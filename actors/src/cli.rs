@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, and the way from it to a loaded configuration.
 
-use crate::settings::{Idle, Log, Probes, Root, Sources};
+use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
@@ -9,6 +9,7 @@ use probe_workloads::RuntimesConfig;
 use probe_workloads::pods::KubernetesConfig;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Measures what the software on this node costs in energy, per process, container, pod and unit.
 #[derive(Debug, Parser)]
@@ -30,8 +31,10 @@ Examples:
   KEPLER_TICK=5s kepler
   kepler check                                  what this machine has and what would be used
   kepler config show                            every setting with where it comes from
+  kepler record --for 10m node.keplrec          what the reporters say, in a file
+  kepler replay node.keplrec --set attribution.idle.share=usage
 
-Exit codes: 0 stopped when asked to; 1 could not start, or `check` says no; 2 wrong usage or configuration;
+Exit codes: 0 stopped when asked to; 1 could not start or not write, or `check` says no; 2 wrong usage or configuration;
 70 a part of the daemon died, which is a bug.";
 
 /// Flags; stronger than the environment, which is stronger than the file.
@@ -54,6 +57,36 @@ pub struct Options {
     pub set: Vec<String>,
 }
 
+impl Options {
+    /// The settings that they mean, the later the stronger.
+    #[must_use]
+    pub fn flags(&self) -> Vec<Flag> {
+        let named = [
+            ("exporter.listen", "--listen", &self.listen),
+            ("tick", "--tick", &self.tick),
+        ];
+        let level = [("log.level", "--log-level", &self.log_level)];
+        let named = named.into_iter().chain(level).filter_map(|(key, name, value)| {
+            let value = value.as_ref()?;
+            Some(Flag {
+                key: key.to_owned(),
+                value: Value::String(value.clone()),
+                name: name.to_owned(),
+            })
+        });
+        let set = self.set.iter().map(|set| {
+            let (key, value) = set.split_once('=').unwrap_or((set, ""));
+            Flag {
+                key: key.trim().to_owned(),
+                value: Value::String(value.to_owned()),
+                // Without the value, which may be a secret; whoever tells where a setting comes from also shows what may be seen of it.
+                name: format!("--set {}", key.trim()),
+            }
+        });
+        named.chain(set).collect()
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -61,12 +94,53 @@ pub enum Command {
     Run,
     /// Say what this machine has, what would be used, and what to do about the rest. Exit code 1 when it cannot run.
     Check,
+    /// Write what the reporters say into a file, for `replay` and for bug reports. SIGINT and SIGTERM end it in order.
+    ///
+    /// The file holds names of commands, containers, pods and units; only its owner may read it. Nothing is served
+    /// meanwhile, so a daemon may run beside it.
+    Record(RecordOptions),
+    /// Run the attribution over a recording, at full speed. The same file and settings give the same figures everywhere.
+    ///
+    /// Settings are those of the recording, with `--set` over them; files and environment of this machine are not read.
+    Replay(ReplayOptions),
     /// Look at the configuration.
     Config {
         /// What about it.
         #[command(subcommand)]
         action: ConfigAction,
     },
+}
+
+/// How to record.
+#[derive(Debug, Args)]
+pub struct RecordOptions {
+    /// The file, which must not be there yet.
+    pub file: PathBuf,
+    /// Stop after this time, such as 10m; without it, when asked to.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub lasts: Option<Duration>,
+    /// Write hashes for names of commands, containers, pods, units and machines, and no paths.
+    #[arg(long)]
+    pub anonymise: bool,
+    /// Serve pages on exporter.listen meanwhile.
+    #[arg(long)]
+    pub serve: bool,
+    /// Print the last window's snapshot as JSON at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to replay.
+#[derive(Debug, Args)]
+pub struct ReplayOptions {
+    /// The recording.
+    pub file: PathBuf,
+    /// Print the last window's snapshot as JSON instead of a summary.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the snapshot of every Nth window as a line of JSON, and no summary.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub every: Option<u64>,
 }
 
 /// What about the configuration.
@@ -92,7 +166,10 @@ const DEFAULT_FILES: [&str; 3] = [
 #[must_use]
 pub fn schema() -> Schema {
     let mut schema = Schema::new();
-    schema.section::<Root>("");
+    // What systemd says for StateDirectory=.
+    schema
+        .section::<Root>("")
+        .variable("state.dir", "STATE_DIRECTORY");
     schema.section::<Log>("log");
     schema.section::<Probes>("probes");
     schema.section::<Sources>("sources");
@@ -105,6 +182,8 @@ pub fn schema() -> Schema {
         );
     }
     schema.section::<RuntimesConfig>("workloads.runtimes");
+    schema.section::<Split>("attribution");
+    schema.section::<Smt>("attribution.smt");
     schema.section::<Idle>("attribution.idle").open("floor");
     schema.section::<ExporterConfig>("exporter");
     // What a pod's manifest and Kubernetes itself put into a container's environment.
@@ -136,7 +215,7 @@ pub fn load(
     schema().load(Layers {
         file,
         environment,
-        flags: flags(options),
+        flags: options.flags(),
     })
 }
 
@@ -151,32 +230,6 @@ pub fn load_file(file: &Path) -> Result<Loaded, Problems> {
     })
 }
 
-fn flags(options: &Options) -> Vec<Flag> {
-    let named = [
-        ("exporter.listen", "--listen", &options.listen),
-        ("tick", "--tick", &options.tick),
-    ];
-    let level = [("log.level", "--log-level", &options.log_level)];
-    let named = named.into_iter().chain(level).filter_map(|(key, name, value)| {
-        let value = value.as_ref()?;
-        Some(Flag {
-            key: key.to_owned(),
-            value: Value::String(value.clone()),
-            name: name.to_owned(),
-        })
-    });
-    let set = options.set.iter().map(|set| {
-        let (key, value) = set.split_once('=').unwrap_or((set, ""));
-        Flag {
-            key: key.trim().to_owned(),
-            value: Value::String(value.to_owned()),
-            // Without the value, which may be a secret; whoever tells where a setting comes from also shows what may be seen of it.
-            name: format!("--set {}", key.trim()),
-        }
-    });
-    named.chain(set).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +240,7 @@ mod tests {
             set: vec!["sources.redfish.password = open-sesame".to_owned()],
             ..Options::default()
         };
-        let flags = flags(&options);
+        let flags = options.flags();
         assert_eq!(flags[0].name, "--set sources.redfish.password");
         assert_eq!(flags[0].key, "sources.redfish.password");
         assert_eq!(flags[0].value, " open-sesame");

@@ -23,10 +23,16 @@ pub fn monotonic() -> MonotonicNanos {
 
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
-    // Both clocks count from boot, so neither field is negative.
+    // Two count from boot and one from 1970; a field is negative only on a machine that thinks it is earlier.
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// Seconds since 1970 (`CLOCK_REALTIME`), only to tell how old a file is: it may go back, and no figure hangs on it.
+#[must_use]
+pub fn unix_seconds() -> u64 {
+    read(ClockId::Realtime) / 1_000_000_000
 }
 
 /// The machine's clock.

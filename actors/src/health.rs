@@ -89,9 +89,13 @@ pub enum Queue {
     Estimator,
     /// Mailbox of the exporter actor.
     Exporter,
+    /// Channel to the thread that writes the state directory.
+    State,
+    /// Channel to the thread that writes a recording.
+    Recorder,
 }
 
-const QUEUES: [(Queue, &str); 9] = [
+const QUEUES: [(Queue, &str); 11] = [
     (Queue::Attribution, "attribution"),
     (Queue::Usage, "usage"),
     (Queue::UsageReader, "usage-reader"),
@@ -101,6 +105,8 @@ const QUEUES: [(Queue, &str); 9] = [
     (Queue::SourceReader, "source-reader"),
     (Queue::Estimator, "estimator"),
     (Queue::Exporter, "exporter"),
+    (Queue::State, "state"),
+    (Queue::Recorder, "recorder"),
 ];
 
 /// Counts what found a queue full.
@@ -158,6 +164,6 @@ mod tests {
             (0..=index).for_each(|_| drops.count(*queue));
         }
         let counts: Vec<u64> = drops.totals().into_iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=9).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=11).collect::<Vec<u64>>());
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The `kepler` command: owns exit codes and what is printed, nothing else.
 
-use actors::cli::{self, Cli, Command, ConfigAction};
+use actors::cli::{self, Cli, Command, ConfigAction, Options, RecordOptions, ReplayOptions};
+use actors::recorder::{self, Names, Serve, Wanted};
+use actors::replay::{self, Every, Replay};
 use actors::settings::Log;
 use actors::{check, logging, run};
 use clap::Parser;
@@ -23,6 +25,9 @@ fn main() -> ExitCode {
             Err(problems) => refuse(&problems),
         };
     }
+    if let Some(Command::Replay(wanted)) = &command {
+        return replay(&options, wanted);
+    }
     let loaded = match cli::load(&options, std::env::vars_os().collect()) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
@@ -34,20 +39,82 @@ fn main() -> ExitCode {
             say(&report.to_string());
             ExitCode::from(u8::from(!report.can_run()))
         }
-        Some(Command::Run) | None => daemon(&loaded),
+        Some(Command::Record(wanted)) => record(&loaded, &wanted),
+        // A replay has gone its own way: it does not ask this machine for its configuration.
+        Some(Command::Run | Command::Replay(_)) | None => daemon(&loaded),
     }
 }
 
 fn daemon(loaded: &Loaded) -> ExitCode {
-    match loaded.section::<Log>("log") {
-        Ok(log) => logging::start(&log),
-        Err(error) => return fail(&error.into()),
-    }
-    logging::end_on_panic();
-    match run::run(loaded) {
+    let ran = start_log(loaded).and_then(|()| run::run(loaded));
+    match ran {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => fail(&error),
     }
+}
+
+fn record(loaded: &Loaded, options: &RecordOptions) -> ExitCode {
+    let RecordOptions {
+        file,
+        lasts,
+        anonymise,
+        serve,
+        json,
+    } = options;
+    let wanted = Wanted {
+        file,
+        lasts: *lasts,
+        names: if *anonymise { Names::Hashed } else { Names::Kept },
+        serve: if *serve { Serve::Yes } else { Serve::No },
+    };
+    let recorded = match start_log(loaded).and_then(|()| recorder::record(loaded, &wanted)) {
+        Ok(recorded) => recorded,
+        Err(error) => return fail(&error),
+    };
+    if *json {
+        match replay::text(&recorded.last) {
+            Ok(text) => say(&format!("{text}\n")),
+            Err(error) => return fail(&error),
+        };
+    }
+    ExitCode::from(recorded.outcome.code())
+}
+
+fn replay(options: &Options, wanted: &ReplayOptions) -> ExitCode {
+    if options.config.is_some() {
+        return usage("replay takes its settings from the recording; change them with --set");
+    }
+    let opened = match Replay::open(&wanted.file) {
+        Ok(opened) => opened,
+        Err(error) => return fail(&error),
+    };
+    let loaded = match opened.settings(options) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(&problems),
+    };
+    let every = wanted.every.map_or(Every::Never, Every::Windows);
+    let printed = opened
+        .run(&loaded, every, &mut std::io::stdout())
+        .and_then(|replayed| {
+            for remark in replayed.remarks() {
+                drop(writeln!(std::io::stderr(), "kepler: {remark}"));
+            }
+            Ok(match (wanted.json, every) {
+                (true, _) => format!("{}\n", replay::json(&replayed.snapshot)?),
+                (false, Every::Windows(_)) => String::new(),
+                (false, Every::Never) => replayed.to_string(),
+            })
+        });
+    match printed {
+        Ok(text) => say(&text),
+        Err(error) => fail(&error),
+    }
+}
+
+fn start_log(loaded: &Loaded) -> anyhow::Result<()> {
+    logging::start(&loaded.section::<Log>("log")?);
+    logging::end_on_panic();
+    Ok(())
 }
 
 fn say(text: &str) -> ExitCode {
@@ -58,6 +125,11 @@ fn say(text: &str) -> ExitCode {
 
 fn refuse(problems: &Problems) -> ExitCode {
     drop(writeln!(std::io::stderr(), "{problems}"));
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn usage(words: &str) -> ExitCode {
+    drop(writeln!(std::io::stderr(), "kepler: {words}"));
     ExitCode::from(EXIT_CONFIG)
 }
 

@@ -3,12 +3,14 @@
 
 use crate::choice::Chosen;
 use crate::clock;
+use crate::settings::State;
 use crate::shells::Resolve;
+use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
 use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Tally, Usage};
 use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
 use probe_workloads::pods::{KubernetesConfig, PodsError};
-use probe_workloads::{DiskNames, Machine, PodNames, Resolver, Roots, RuntimesConfig, VmNames};
+use probe_workloads::{DiskNames, Machine, PodNames, Quotas, Resolver, Roots, RuntimesConfig, VmNames};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,8 +41,8 @@ fn threads(machine: &Machine) -> u32 {
     u32::try_from(machine.threads()).unwrap_or(u32::MAX)
 }
 
-/// Who finds out whose cgroups these are, with all who know names. Those of pods come last: of a container in a pod
-/// its pod knows the name best.
+/// Who finds out whose cgroups these are, with all who know names and reservations. Those of pods come after those of
+/// runtimes: of a container in a pod its pod knows the name best. Quotas come last: they count where nobody else speaks.
 ///
 /// # Errors
 /// When names are asked for that cannot be had here.
@@ -49,14 +51,16 @@ pub fn resolver(
     runtimes: &RuntimesConfig,
     kubernetes: &KubernetesConfig,
 ) -> Result<Resolver, PodsError> {
+    let quotas = Quotas::new(roots.cgroup_mounts.clone());
     let virtual_machines = VmNames::new(Path::new("/proc"), Path::new("/run/libvirt"));
     let resolver = Resolver::new(roots)
         .with(Box::new(DiskNames::new(runtimes)))
         .with(Box::new(virtual_machines));
-    Ok(match PodNames::open(kubernetes, &host_name())? {
+    let resolver = match PodNames::open(kubernetes, &host_name())? {
         Some(pods) => resolver.with(Box::new(pods)),
         None => resolver,
-    })
+    };
+    Ok(resolver.with(Box::new(quotas)))
 }
 
 /// What this host calls itself.
@@ -79,6 +83,7 @@ impl Resolve for CgroupResolver {
 
 /// Facts for every snapshot.
 pub fn facts(
+    machine: &Machine,
     chosen: &Chosen,
     estimator: Option<&Estimator>,
     probes: Vec<ProbeState>,
@@ -99,11 +104,20 @@ pub fn facts(
         detail: model.detail(),
     }));
     NodeFacts {
+        memory: machine.memory_bytes,
         selections: chosen.selections.clone(),
         probes,
         accounting,
         sources,
     }
+}
+
+/// Where this node's state is kept; `None` where nothing is.
+///
+/// # Errors
+/// When this machine cannot be told from others.
+pub fn state(state: &State, machine: &Machine) -> Result<Option<Plan>, StateError> {
+    Plan::new(&state.dir.0, &state.machine, Path::new("/sys"), machine)
 }
 
 /// The node's own description, from `/proc` and `/sys`.

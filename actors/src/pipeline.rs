@@ -6,18 +6,22 @@
 //! HTTP, and one plain thread per reader that may block. Those shells only hand things on, from or to the attribution: on
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
+use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{CloseNow, EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::recorder::Tap;
 use crate::shells::{
-    AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, SourceShell,
-    Ticker, UsageReader, UsageShell,
+    AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, Saver,
+    SourceShell, Ticker, UsageReader, UsageShell,
 };
+use crate::state::{Keeper, Memory};
 use crate::worker::{Inbox, Worker};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
 use anyhow::Context as _;
-use attribution::engine::{Engine, RESOLVER, Settings, USAGE};
+use attribution::engine::{Engine, LearnedZone, RESOLVER, Settings, Trust, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
+use attribution::recording::Entry;
 use exporter::{Page, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
@@ -46,8 +50,12 @@ pub struct Parts {
     pub facts: Arc<NodeFacts>,
     /// What is rendered, and how.
     pub render: Arc<RenderSettings>,
+    /// What an earlier run has left.
+    pub memory: Memory,
     /// Bound sockets; empty for a pipeline that only measures.
     pub listeners: Vec<std::net::TcpListener>,
+    /// Who hears what the attribution is asked, where it is recorded.
+    pub tap: Option<Tap>,
 }
 
 /// A running pipeline.
@@ -98,7 +106,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the kernel gives no thread or a socket cannot be used.
-    pub fn start(parts: Parts) -> anyhow::Result<Self> {
+    pub fn start(mut parts: Parts) -> anyhow::Result<Self> {
         let (vitals, deaths) = Vitals::new();
         let (page_sender, pages) = watch::channel(Arc::new(first_page(&parts)));
         let (attribution_arbiter, http_arbiter) = (Arbiter::new(), Arbiter::new());
@@ -119,14 +127,16 @@ impl Pipeline {
         });
         let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);
 
-        let engine = engine(&parts);
+        let memory = std::mem::take(&mut parts.memory);
+        let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
+        let saver = memory.keeper.map(|keeper| builder.saver(keeper)).transpose()?;
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
             builder.drops.clone(),
             vitals.lifeline("attribution"),
         );
         let attribution = AttributionShell::start_in_arbiter(&builder.arbiter, move |_| {
-            AttributionShell::new(engine, clock, drops, publish, lifeline)
+            AttributionShell::new(engine, clock, drops, publish, saver, lifeline)
         });
 
         // The attribution hears a tick before any producer, so that the window is open when the first report comes.
@@ -270,6 +280,14 @@ impl Builder {
         Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
     }
 
+    fn saver(&mut self, mut keeper: Keeper) -> anyhow::Result<Saver> {
+        let (thread, inbox) = Worker::new(Queue::State, &self.drops);
+        self.reader("state", inbox, move |learned: Vec<LearnedZone>| {
+            keeper.save(&learned, clock::unix_seconds());
+        })?;
+        Ok(Saver::new(thread))
+    }
+
     fn usage(
         &mut self,
         usage: Box<dyn UsageReader>,
@@ -306,16 +324,20 @@ impl Builder {
     }
 }
 
-fn engine(parts: &Parts) -> Engine {
+/// An engine that knows its reporters, and whoever listens heard which they are.
+fn engine(parts: &mut Parts, drops: &Drops, restored: Vec<LearnedZone>, trust: Option<Trust>) -> Driven {
     let mut engine = Engine::new(parts.rules.clone(), Arc::clone(&parts.facts));
-    engine.expect(&ReporterId::new(USAGE));
-    engine.expect(&ReporterId::new(RESOLVER));
-    parts
-        .meters
-        .iter()
-        .for_each(|meter| engine.expect_source(meter.id()));
-    if parts.estimator.is_some() {
-        engine.expect_source(ESTIMATED);
+    if let Some(trust) = trust {
+        engine.restore_floors(restored, trust);
+    }
+    let tap = parts.tap.take().map(|tap| tap.counted_with(drops));
+    let mut engine = Driven::new(engine, tap);
+    for reporter in [USAGE, RESOLVER] {
+        engine.call(Entry::Expect(ReporterId::new(reporter)));
+    }
+    let meters = parts.meters.iter().map(|meter| meter.id());
+    for source in meters.chain(parts.estimator.is_some().then_some(ESTIMATED)) {
+        engine.call(Entry::ExpectSource(source));
     }
     engine
 }
@@ -349,7 +371,7 @@ fn serve(
     let context = exporter::Context {
         pages,
         tick: parts.tick,
-        now: crate::clock::monotonic,
+        now: clock::monotonic,
     };
     let lifeline = vitals.lifeline("http");
     arbiter.spawn(async move {
@@ -377,9 +399,8 @@ async fn within<T, E>(grace: Duration, what: &str, step: impl Future<Output = Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::run::{Outcome, run_until};
-    use attribution::engine::{FloorPolicy, IdleShare};
+    use attribution::engine::{FloorPolicy, IdleShare, SplitRules};
     use attribution::model::*;
     use crossbeam_channel::{Receiver, bounded};
 
@@ -440,6 +461,7 @@ mod tests {
             rules: Settings {
                 floor: FloorPolicy::None,
                 idle_share: IdleShare::Node,
+                split: SplitRules::default(),
                 processes_max: 1,
                 ended_keep: Duration::ZERO,
             },
@@ -448,7 +470,9 @@ mod tests {
                 &exporter::ExporterConfig::default(),
                 crate::run::build_info(),
             )),
+            memory: Memory::default(),
             listeners: Vec::new(),
+            tap: None,
         }
     }
 

@@ -7,14 +7,16 @@ use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
-use crate::settings::{Idle, Probes, Root, Sources};
+use crate::settings::{Idle, Probes, Root, Smt, Sources, Split, State};
+use crate::state::Memory;
 use actix::System;
 use anyhow::Context;
-use attribution::engine::Settings;
+use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
-use exporter::{BuildInfo, ExporterConfig, RenderSettings};
-use probe_workloads::{Roots, RuntimesConfig};
+use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
+use probe_workloads::{Machine, Roots, RuntimesConfig};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,7 +47,7 @@ impl Outcome {
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
 pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     run_until(stop_signal, || {
-        let parts = parts(loaded)?;
+        let parts = parts(loaded, listen(loaded)?)?;
         announce(&parts);
         Ok(parts)
     })
@@ -60,6 +62,17 @@ pub fn run_until<S: Future<Output = ()>>(
     stop: impl FnOnce() -> anyhow::Result<S>,
     parts: impl FnOnce() -> anyhow::Result<Parts>,
 ) -> anyhow::Result<Outcome> {
+    run_to_the_last_page(stop, parts).map(|(outcome, _)| outcome)
+}
+
+/// As [`run_until`], and gives the page of the last window.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run_to_the_last_page<S: Future<Output = ()>>(
+    stop: impl FnOnce() -> anyhow::Result<S>,
+    parts: impl FnOnce() -> anyhow::Result<Parts>,
+) -> anyhow::Result<(Outcome, Arc<Page>)> {
     System::new().block_on(async {
         let stop = stop()?;
         let mut pipeline = Pipeline::start(parts()?)?;
@@ -67,14 +80,16 @@ pub fn run_until<S: Future<Output = ()>>(
             () = stop => Outcome::Stopped,
             name = pipeline.died() => Outcome::Died(name),
         };
+        let pages = pipeline.pages();
         pipeline.stop().await;
         tracing::info!(?outcome, "stopped");
-        Ok(outcome)
+        let last = Arc::clone(&pages.borrow());
+        Ok((outcome, last))
     })
 }
 
 /// Done when SIGTERM or SIGINT comes.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     Ok(async move {
@@ -90,13 +105,33 @@ async fn came(signal: &mut Signal) {
     signal.recv().await;
 }
 
-/// Opens everything that the configuration asks for. The sockets come first: a port that is taken is the likeliest
-/// reason not to start, and nothing else must have been touched then.
-fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
+/// Binds what the configuration asks for. Before anything else: a port that is taken is the likeliest reason not to start,
+/// and nothing else must have been touched then.
+pub(crate) fn listen(loaded: &Loaded) -> anyhow::Result<Vec<TcpListener>> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
-    let listeners = exporter::bind(&exporter.listen.addresses())?;
-    let root: Root = loaded.section("")?;
+    Ok(exporter::bind(&exporter.listen.addresses())?)
+}
+
+/// The rules of the split that the configuration asks for.
+pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
     let idle: Idle = loaded.section("attribution.idle")?;
+    let split: Split = loaded.section("attribution")?;
+    let smt: Smt = loaded.section("attribution.smt")?;
+    Ok(Settings {
+        floor: idle.floor.0,
+        idle_share: idle.share.into(),
+        split: split.rules(&smt),
+        processes_max: exporter.processes.max,
+        ended_keep: exporter.ended.keep.into(),
+    })
+}
+
+/// Opens everything that the configuration asks for.
+pub(crate) fn parts(loaded: &Loaded, listeners: Vec<TcpListener>) -> anyhow::Result<Parts> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let idle: Idle = loaded.section("attribution.idle")?;
+    let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
     let probes: Probes = loaded.section("probes")?;
     let machine = node::machine();
@@ -106,7 +141,13 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
     let estimator = node::estimator(&machine, &chosen.estimated);
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
     let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
-    let facts = node::facts(&chosen, estimator.as_ref(), usage.probes, usage.accounting);
+    let facts = node::facts(
+        &machine,
+        &chosen,
+        estimator.as_ref(),
+        usage.probes,
+        usage.accounting,
+    );
     Ok(Parts {
         tick: root.tick.0,
         clock: clock::system(),
@@ -114,16 +155,21 @@ fn parts(loaded: &Loaded) -> anyhow::Result<Parts> {
         resolver: Box::new(CgroupResolver(resolver)),
         meters: chosen.meters.into_iter().map(|meter| meter.source).collect(),
         estimator,
-        rules: Settings {
-            floor: idle.floor.0,
-            idle_share: idle.share.into(),
-            processes_max: exporter.processes.max,
-            ended_keep: exporter.ended.keep.into(),
-        },
+        rules: rules(loaded)?,
         facts: Arc::new(facts),
         render: Arc::new(RenderSettings::new(&exporter, build_info())),
+        memory: memory(&idle.floor.0, &root.state, &machine),
         listeners,
+        tap: None,
     })
+}
+
+/// Only what is measured here is remembered.
+fn memory(floor: &FloorPolicy, state: &State, machine: &Machine) -> Memory {
+    match floor {
+        FloorPolicy::Measured => Memory::open(node::state(state, machine), clock::unix_seconds()),
+        FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
+    }
 }
 
 /// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.
@@ -145,8 +191,9 @@ pub fn build_info() -> BuildInfo {
 }
 
 /// One line per decision, once.
-fn announce(parts: &Parts) {
+pub(crate) fn announce(parts: &Parts) {
     let NodeFacts {
+        memory: _,
         selections,
         probes,
         accounting,

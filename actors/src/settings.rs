@@ -1,19 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The configuration sections that belong to the daemon as a whole. Sources and exporter keep theirs beside themselves.
 
+mod split;
+
+pub use split::{Smt, Split};
+
 use attribution::engine::{FloorPolicy, IdleShare};
 use attribution::model::{Component, Microwatts};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// The root: the tick.
+/// The root: the tick and the state directory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Root {
     /// Period of the ticker.
     pub tick: TickPeriod,
+    /// What is kept from run to run.
+    pub state: State,
+}
+
+/// `state`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    /// The folder for it; it is made where it is missing.
+    pub dir: StateDir,
+    /// A name of this machine that no other has, for one whose firmware tells no number of its own; empty: what firmware
+    /// tells.
+    pub machine: String,
+}
+
+/// An absolute path, or nothing: then nothing is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct StateDir(pub PathBuf);
+
+impl Default for StateDir {
+    fn default() -> Self {
+        Self(PathBuf::from("/var/lib/kepler"))
+    }
+}
+
+impl<'de> Deserialize<'de> for StateDir {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        const ALLOWED: &str = "no state directory, expected an absolute path such as \"/var/lib/kepler\", or \"\" to keep nothing";
+        let path = PathBuf::deserialize(from).map_err(|_other_type| D::Error::custom(ALLOWED))?;
+        match path.is_absolute() || path.as_os_str().is_empty() {
+            true => Ok(Self(path)),
+            false => Err(D::Error::custom(ALLOWED)),
+        }
+    }
 }
 
 /// A period from 100 ms to 60 s. Below, a meter's own update jitter (1 ms for RAPL) is more than a percent of the window
@@ -324,6 +364,19 @@ mod tests {
         for wrong in [json!("99ms"), json!("61s"), json!(1), json!("fast"), json!("")] {
             let error = serde_json::from_value::<TickPeriod>(wrong).expect_err("out of range");
             assert!(error.to_string().contains("100ms to 60s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_state_directory_is_absolute_or_none() {
+        assert_eq!(Root::default().state.dir.0, PathBuf::from("/var/lib/kepler"));
+        for right in ["/x", ""] {
+            let dir: StateDir = serde_json::from_value(json!(right)).expect("allowed");
+            assert_eq!(dir.0, PathBuf::from(right));
+        }
+        for wrong in [json!("x"), json!("./x"), json!(1), json!(null)] {
+            let error = serde_json::from_value::<StateDir>(wrong).expect_err("refused");
+            assert!(error.to_string().contains("absolute path"), "{error}");
         }
     }
 

@@ -25,13 +25,13 @@ mod health;
 use crate::config::ExporterConfig;
 use crate::page::{BuildInfo, Page, RenderSettings};
 use attribution::model::snapshot::{
-    Charge, Charges, ContainerKey, GroupRow, Ledger, Names, ProcessRow, Retired, UnitKey, ZoneAccount,
+    Charge, Charges, ContainerKey, Fit, GroupRow, Ledger, Names, ProcessRow, Retired, UnitKey, ZoneAccount,
 };
 use attribution::model::{
     CgroupId, CgroupOwner, Comm, Component, ContainerFacts, ContainerId, CpuNanos, CpuTime, DeviceNanos,
-    Event, EventCounts, EventSet, LostEvents, Microjoules, Microwatts, MonotonicNanos, PackageId,
-    PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Section, Snapshot, SoftirqTime, SourceId,
-    TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
+    Event, EventCounts, EventSet, Feature, FloorOrigin, LostEvents, Microjoules, Microwatts, MonotonicNanos,
+    PackageId, PackageTime, Permille, Place, PodFacts, PodUid, Provenance, Reservation, Section, Snapshot,
+    SoftirqTime, SourceId, TaskKey, TaskKind, TickId, VmFacts, VmId, Zone,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +107,10 @@ pub(crate) fn zone(component: Component, place: Place, source: SourceId, figures
         unreserved_idle,
         power: Some(Microwatts::from_micro(12_500_000)),
         floor: Some(Microwatts::from_watts(5)),
+        floor_origin: FloorOrigin::Measured,
+        floor_error: Some(Permille(20)),
+        feature: Feature::CpuTime,
+        fit: None,
         age: Duration::from_millis(250),
         up: true,
     }
@@ -169,6 +173,7 @@ pub(crate) fn snapshot() -> Snapshot {
             time: CpuNanos::from_nanos(500_000),
         }],
         counted: COUNTED.into_iter().fold(EventSet::NONE, EventSet::with),
+        smt_weight: None,
         processes: processes(),
         other_processes: with_events(ledger(1, &[(4_000_000, 0)]), [1_000_000, 2, 0, 6]),
         containers: vec![
@@ -179,6 +184,10 @@ pub(crate) fn snapshot() -> Snapshot {
                         name: "web".into(),
                         image: Some("nginx:1.29".into()),
                     })),
+                    reserved: Some(Reservation {
+                        millicpus: 250,
+                        memory: 1 << 26,
+                    }),
                     ..pod_names()
                 },
                 ..group(
@@ -284,6 +293,12 @@ fn zones() -> Vec<ZoneAccount> {
         zone(Component::Package, socket(0), RAPL, rapl_0),
         ZoneAccount {
             up: false,
+            feature: Feature::Learned,
+            fit: Some(Fit {
+                plain: Feature::CpuCycles,
+                plain_error: Permille(87),
+                learned_error: Permille(31),
+            }),
             ..zone(Component::Package, socket(1), RAPL, rapl_1)
         },
         zone(Component::Dram, socket(0), RAPL, [4, 0, 3, 0]),

@@ -49,18 +49,22 @@ fn build() -> PathBuf {
     profile.join("kepler")
 }
 
-/// A command for the binary, without any configuration from this machine.
+/// A command for the binary, without any configuration from this machine, and without what another run has learned: a
+/// test that wants a state directory sets `state.dir`.
 #[must_use]
 pub fn command() -> Command {
-    bare(binary())
+    let mut command = bare(binary());
+    command.env("KEPLER_STATE__DIR", "");
+    command
 }
 
-/// What a cluster tells its pods: tests may run in one, and are none of its business.
-const OF_A_CLUSTER: [&str; 4] = [
+/// What a cluster tells its pods, and systemd its units: tests may run in one, and are none of its business.
+const OF_A_CLUSTER: [&str; 5] = [
     "NODE_NAME",
     "NODE_IP",
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
+    "STATE_DIRECTORY",
 ];
 
 /// A command for any program, without any configuration of ours from this machine.

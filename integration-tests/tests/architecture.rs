@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may depend on whom inside the workspace. Everybody else: on nothing but `attribution`'s model.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("attribution", &[]),
     ("config", &[]),
     ("probe-ebpf", &["attribution"]),
@@ -34,10 +34,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("integration-tests", &[]),
+    // It holds the engine against a simulated node, through the meter's own source.
+    ("lab", &["attribution", "power-sources"]),
 ];
 
 /// Crates that only one room may name.
-const CONFINED: [(&str, &str); 12] = [
+const CONFINED: [(&str, &str); 13] = [
     ("actix", "actors"),
     ("crossbeam-channel", "actors"),
     ("aya", "probe-ebpf"),
@@ -47,6 +49,7 @@ const CONFINED: [(&str, &str); 12] = [
     ("kube", "probe-workloads"),
     ("nvml-wrapper", "power-sources"),
     ("perf-event2", "power-sources"),
+    ("plotters", "lab"),
     ("reqwest", "power-sources"),
     ("warp", "exporter"),
     ("prometheus", "exporter"),

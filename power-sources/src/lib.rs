@@ -30,6 +30,7 @@ mod poller;
 pub mod rapl;
 pub mod rapl_perf;
 pub mod redfish;
+pub mod replay;
 mod sensors;
 #[cfg(test)]
 mod testing;
@@ -131,6 +132,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: nvml::NAME, components: nvml::COMPONENTS, open: nvml::open, check: nvml::check, default_section: nvml::default_section },
     Entry { name: intel_gpu::NAME, components: intel_gpu::COMPONENTS, open: intel_gpu::open, check: intel_gpu::check, default_section: intel_gpu::default_section },
     Entry { name: amd_gpu::NAME, components: amd_gpu::COMPONENTS, open: amd_gpu::open, check: amd_gpu::check, default_section: amd_gpu::default_section },
+    Entry { name: replay::NAME, components: replay::COMPONENTS, open: replay::open, check: replay::check, default_section: replay::default_section },
 ];
 
 /// Says that a key of a source's section has a value out of its range; `problem` says what is wrong and what would be right.

@@ -3,20 +3,58 @@
 
 use super::Courier;
 use crate::clock::Clock;
+use crate::driven::Driven;
 use crate::health::{Drops, Lifeline};
 use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
+use crate::worker::Worker;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
-use attribution::engine::Engine;
+use attribution::engine::LearnedZone;
+use attribution::model::MonotonicNanos;
+use attribution::recording::Entry;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two saves of what was learned: a power cut costs at most this much of it.
+const SAVED_EVERY: Duration = Duration::from_secs(300);
+
+/// The way to the thread that saves what was learned.
+#[derive(Debug)]
+pub struct Saver {
+    thread: Worker<Vec<LearnedZone>>,
+    saved: Option<MonotonicNanos>,
+}
+
+impl Saver {
+    /// Saves on `thread`.
+    #[must_use]
+    pub const fn new(thread: Worker<Vec<LearnedZone>>) -> Self {
+        Self { thread, saved: None }
+    }
+
+    /// Saves if the last time is long enough ago.
+    fn save_now_and_then(&mut self, engine: &Driven, now: MonotonicNanos) {
+        let saved = *self.saved.get_or_insert(now);
+        if now.since(saved) >= SAVED_EVERY {
+            self.saved = Some(now);
+            self.save(engine);
+        }
+    }
+
+    fn save(&self, engine: &Driven) {
+        // One that finds the thread still at the one before is counted as dropped, and the next one says it all again.
+        self.thread.ask(engine.learned_floors());
+    }
+}
 
 /// See the module's head.
 pub struct AttributionShell {
-    engine: Engine,
+    engine: Driven,
     clock: Clock,
     drops: Drops,
     exporter: Courier<Publish>,
     usage: Option<Courier<Paid>>,
     deadline: Option<SpawnHandle>,
+    saver: Option<Saver>,
     _lifeline: Lifeline,
 }
 
@@ -24,10 +62,11 @@ impl AttributionShell {
     /// A shell for an engine that knows its reporters.
     #[must_use]
     pub fn new(
-        engine: Engine,
+        engine: Driven,
         clock: Clock,
         drops: Drops,
         exporter: Courier<Publish>,
+        saver: Option<Saver>,
         lifeline: Lifeline,
     ) -> Self {
         Self {
@@ -37,6 +76,7 @@ impl AttributionShell {
             exporter,
             usage: None,
             deadline: None,
+            saver,
             _lifeline: lifeline,
         }
     }
@@ -53,10 +93,17 @@ impl AttributionShell {
         if let Some(deadline) = self.deadline.take() {
             ctx.cancel_future(deadline);
         }
-        let Some(mut closed) = self.engine.close((self.clock)()) else {
+        let now = (self.clock)();
+        let close = Entry::Close {
+            at: now,
+            dropped: self.drops.totals(),
+        };
+        let Some(closed) = self.engine.call(close) else {
             return;
         };
-        closed.snapshot.dropped = self.drops.totals();
+        if let Some(saver) = &mut self.saver {
+            saver.save_now_and_then(&self.engine, now);
+        }
         if let (Some(usage), Some(tick)) = (&self.usage, closed.acked) {
             usage.send(Paid(tick));
         }
@@ -95,7 +142,11 @@ impl Handler<Tick> for AttributionShell {
 
     fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
         self.close(ctx);
-        self.engine.open(tick.id, tick.at, tick.deadline);
+        self.engine.call(Entry::Open {
+            tick: tick.id,
+            at: tick.at,
+            deadline: tick.deadline,
+        });
         let wait = tick.deadline.since((self.clock)());
         self.deadline = Some(ctx.run_later(wait, Self::close));
     }
@@ -105,7 +156,7 @@ impl Handler<UsageReady> for AttributionShell {
     type Result = ();
 
     fn handle(&mut self, UsageReady(report): UsageReady, ctx: &mut Self::Context) {
-        self.engine.on_usage(report);
+        self.engine.call(Entry::Usage(report));
         self.close_if_complete(ctx);
     }
 }
@@ -114,8 +165,8 @@ impl Handler<IdentityReady> for AttributionShell {
     type Result = ();
 
     fn handle(&mut self, IdentityReady(report, tallies): IdentityReady, ctx: &mut Self::Context) {
-        self.engine.on_identity(report);
-        self.engine.on_tallies(tallies);
+        self.engine.call(Entry::Identity(report));
+        self.engine.call(Entry::Tallies(tallies));
         self.close_if_complete(ctx);
     }
 }
@@ -130,9 +181,9 @@ impl Handler<EnergyReady> for AttributionShell {
             detail,
         } = ready;
         if let Some(detail) = detail {
-            self.engine.describe(source, &detail);
+            self.engine.call(Entry::Describe { source, detail });
         }
-        self.engine.on_energy(source, report);
+        self.engine.call(Entry::Energy { source, report });
         self.close_if_complete(ctx);
     }
 }
@@ -142,6 +193,9 @@ impl Handler<CloseNow> for AttributionShell {
 
     fn handle(&mut self, _: CloseNow, ctx: &mut Self::Context) {
         self.close(ctx);
+        if let Some(saver) = &self.saver {
+            saver.save(&self.engine);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod usage;
 #[cfg(test)]
 mod virtual_time;
 
-pub use self::attribution::{AttributionShell, PayTo};
+pub use self::attribution::{AttributionShell, PayTo, Saver};
 pub use self::estimator::EstimatorShell;
 pub use self::exporter::ExporterShell;
 pub use self::resolver::{Resolve, ResolverShell};

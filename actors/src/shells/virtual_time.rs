@@ -6,11 +6,12 @@
 
 use super::{AttributionShell, Courier, Ticker};
 use crate::clock::Clock;
+use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
 use crate::shells::PayTo;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, System};
-use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, USAGE};
+use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, SplitRules, USAGE};
 use attribution::model::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -187,6 +188,7 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
         let settings = Settings {
             floor: FloorPolicy::None,
             idle_share: IdleShare::Node,
+            split: SplitRules::default(),
             processes_max: 10,
             ended_keep: Duration::from_secs(180),
         };
@@ -196,8 +198,15 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
         engine.expect_source(METER);
         let publish = Courier::new(&listener, Queue::Exporter, &drops);
         let lifeline = vitals.lifeline("attribution");
-        let attribution =
-            AttributionShell::new(engine, Arc::clone(&clock), drops.clone(), publish, lifeline).start();
+        let attribution = AttributionShell::new(
+            Driven::new(engine, None),
+            Arc::clone(&clock),
+            drops.clone(),
+            publish,
+            None,
+            lifeline,
+        )
+        .start();
         let paid = Arc::new(Mutex::new(Vec::new()));
         let to = attribution.clone();
         let node = Node {

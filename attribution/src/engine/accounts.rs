@@ -6,6 +6,7 @@
 //! its process is gone and everything it owes is paid.
 
 use super::levels::Rows;
+use super::rise::Rise;
 use crate::model::{
     CgroupId, CgroupOwner, Comm, CpuNanos, EventCounts, PackageId, TaskKey, TaskKind, TaskUsage,
 };
@@ -13,8 +14,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Handle of an account. Not reused while anything refers to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AccountId(u32);
+
+impl AccountId {
+    /// Its place, for tables by account: less than [`Accounts::slots`].
+    pub(crate) fn place(self) -> usize {
+        index(self)
+    }
+}
 
 type Key = (Option<TaskKey>, CgroupId, PackageId);
 
@@ -50,19 +58,38 @@ impl Account {
     }
 }
 
-/// CPU time of one account in one window.
+/// What one account did in one window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delta {
     pub(crate) id: AccountId,
+    /// The report's row.
+    pub(crate) row: u32,
+    /// Its place in the columns of its package, once they are filled.
+    pub(crate) place: usize,
     pub(crate) package: PackageId,
-    pub(crate) time: CpuNanos,
+    pub(crate) rise: Rise,
+}
+
+impl Delta {
+    pub(crate) const fn time(&self) -> CpuNanos {
+        CpuNanos::from_nanos(self.rise.time)
+    }
+}
+
+/// What was counted of one account in one window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) id: AccountId,
+    /// The report's row.
+    pub(crate) row: u32,
+    pub(crate) events: EventCounts,
 }
 
 /// All accounts. As many as the newest usage report has rows (the probe bounds those), and those of the dead that a late
 /// zone still has to bill.
 ///
 /// Most rows of a report are those of the one before, in the same order, and did not run. Such a row is found without
-/// the map, by a guess from the row before it, and costs a few comparisons.
+/// the map, by guesses from the row before it, and costs a few comparisons.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     slots: Vec<Option<Account>>,
@@ -83,13 +110,13 @@ pub(crate) struct Accounts {
 
 impl Accounts {
     /// Books a usage report: fills `deltas` with the CPU time that is new and `counts` with the events, and marks what is
-    /// not listed any more.
+    /// not listed any more. Returns all the CPU time that is new.
     pub(crate) fn book(
         &mut self,
         tasks: &[TaskUsage],
         deltas: &mut Vec<Delta>,
-        counts: &mut Vec<(AccountId, EventCounts)>,
-    ) {
+        counts: &mut Vec<Counted>,
+    ) -> CpuNanos {
         deltas.clear();
         counts.clear();
         self.ended.clear();
@@ -97,33 +124,43 @@ impl Accounts {
         self.round += 1;
         let (round, listed_before) = (self.round, std::mem::replace(&mut self.listed, tasks.len()));
         let mut still_listed = 0;
-        let mut guess = self.first;
         let mut last = None;
-        for row in tasks {
-            let id = match self.find(row, guess) {
+        let mut charged = CpuNanos::ZERO;
+        for (number, row) in (0_u32..).zip(tasks) {
+            let id = match self.find(row, last) {
                 Some(id) => id,
-                None => self.open(row, guess),
+                None => self.open(row, self.after(last)),
             };
             let Some(account) = self.get_mut(id) else { continue };
-            guess = account.next;
             still_listed += usize::from(account.seen + 1 == round);
             account.seen = round;
             account.gone = false;
             account.ended = row.ended;
-            let is_renamed = account.comm != row.comm;
+            // As numbers: a call that compares 16 bytes costs more than they do.
+            let is_renamed = u128::from_ne_bytes(account.comm.0) != u128::from_ne_bytes(row.comm.0);
             account.comm = row.comm;
             // A total that went back was dropped by the probe and began again at zero: all of it is new.
             let time = row.cpu.checked_sub(account.booked).unwrap_or(row.cpu);
             account.booked = row.cpu;
+            charged += time;
+            let mut events = EventCounts::ZERO;
             if row.events != account.booked_events {
-                counts.push((id, row.events.since(&account.booked_events)));
+                events = row.events.since(&account.booked_events);
+                counts.push(Counted {
+                    id,
+                    row: number,
+                    events,
+                });
                 account.booked_events = row.events;
             }
-            if !time.is_zero() {
+            let rise = Rise::of(time, &events);
+            if rise != Rise::default() {
                 deltas.push(Delta {
                     id,
+                    row: number,
+                    place: 0,
                     package: row.package,
-                    time,
+                    rise,
                 });
             }
             if row.ended {
@@ -133,6 +170,7 @@ impl Accounts {
                 self.renamed.push(id);
             }
             match last.replace(id).and_then(|last| self.get_mut(last)) {
+                Some(last) if last.next == Some(id) => {}
                 Some(last) => last.next = Some(id),
                 None => self.first = Some(id),
             }
@@ -140,6 +178,7 @@ impl Accounts {
         if still_listed < listed_before {
             self.mark_gone();
         }
+        charged
     }
 
     fn mark_gone(&mut self) {
@@ -166,10 +205,20 @@ impl Accounts {
         })
     }
 
-    fn find(&self, row: &TaskUsage, guess: Option<AccountId>) -> Option<AccountId> {
+    /// The account of a row, by the account of the row before it. Accounts are opened in the order of rows, so it is mostly
+    /// in the next place, which is known without waiting for memory; else it is the one that came next the last time.
+    fn find(&self, row: &TaskUsage, last: Option<AccountId>) -> Option<AccountId> {
         let key = (row.task, row.cgroup, row.package);
-        let guessed = |id: &AccountId| self.get(*id).is_some_and(|account| account.key() == key);
-        guess.filter(guessed).or_else(|| self.by_key.get(&key).copied())
+        let is = |id: &AccountId| self.get(*id).is_some_and(|account| account.key() == key);
+        last.map(|AccountId(last)| AccountId(last.wrapping_add(1)))
+            .filter(is)
+            .or_else(|| self.after(last).filter(is))
+            .or_else(|| self.by_key.get(&key).copied())
+    }
+
+    /// Whose row followed in the report before.
+    fn after(&self, last: Option<AccountId>) -> Option<AccountId> {
+        last.map_or(self.first, |last| self.get(last)?.next)
     }
 
     /// A new account, whose row came where that of `next` was expected.
@@ -303,7 +352,7 @@ mod tests {
             .iter()
             .map(|delta| {
                 let task = accounts.get(delta.id).and_then(|account| account.task);
-                (task.map_or(0, |task| task.tgid), delta.time.as_nanos())
+                (task.map_or(0, |task| task.tgid), delta.rise.time)
             })
             .collect();
         news.sort_unstable();

@@ -119,7 +119,7 @@ impl Device {
         for delta in deltas {
             let task = accounts.get(delta.id).and_then(|account| account.task);
             if let Some(task) = task.filter(|task| self.users.contains_key(&task.tgid)) {
-                let candidate = (delta.time.as_nanos(), delta.id);
+                let candidate = (delta.rise.time, delta.id);
                 let best = ran.entry(task.tgid).or_insert(candidate);
                 *best = candidate.max(*best);
             }
@@ -213,6 +213,7 @@ impl Device {
         BusyTime {
             busy,
             idle: at.as_nanos().saturating_sub(busy),
+            cpus: 1,
         }
     }
 

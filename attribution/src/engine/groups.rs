@@ -4,14 +4,14 @@
 //! A row whose last member is gone keeps its final total for a fixed time, for every scraper, and then leaves for the
 //! shelf. A key that comes back from the shelf goes on where it stopped, so its counters do not fall.
 
-use crate::model::snapshot::{Charge, GroupRow, Ledger, Names};
-use crate::model::{CgroupOwner, CpuNanos, EventCounts, MonotonicNanos};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use crate::model::snapshot::{GroupRow, Ledger, Names};
+use crate::model::{CgroupOwner, MonotonicNanos};
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Handle of a row; valid while an account is a member of it.
+/// Handle of a row; valid while an account is a member of it, and then used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowId(u32);
 
@@ -37,9 +37,9 @@ struct Row<K> {
 /// All rows of one level.
 #[derive(Debug)]
 pub(crate) struct Level<K> {
-    rows: BTreeMap<RowId, Row<K>>,
+    slots: Vec<Option<Row<K>>>,
+    free: Vec<RowId>,
     by_key: HashMap<K, RowId>,
-    next: u32,
     has_new: bool,
     shelf: VecDeque<(K, Ledger)>,
     retired: Ledger,
@@ -48,9 +48,9 @@ pub(crate) struct Level<K> {
 impl<K> Default for Level<K> {
     fn default() -> Self {
         Self {
-            rows: BTreeMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
             by_key: HashMap::new(),
-            next: 0,
             has_new: false,
             shelf: VecDeque::new(),
             retired: Ledger::default(),
@@ -65,7 +65,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
             Some(id) => *id,
             None => self.create(key),
         };
-        if let Some(row) = self.rows.get_mut(&id) {
+        if let Some(row) = self.row(id) {
             row.members += 1;
             row.ended_at = None;
             if let Some(owner) = owner {
@@ -76,29 +76,40 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     }
 
     fn create(&mut self, key: &K) -> RowId {
-        let id = RowId(self.next);
-        self.next = self.next.wrapping_add(1);
         let shelved = self.shelf.iter().position(|(shelved, _)| shelved == key);
         let ledger = shelved
             .and_then(|at| self.shelf.remove(at))
             .map(|(_, ledger)| ledger)
             .unwrap_or_default();
         self.retired.release(&ledger);
-        self.rows.insert(
-            id,
-            Row {
-                key: key.clone(),
-                owner: None,
-                names: Names::default(),
-                ledger,
-                members: 0,
-                ended_at: None,
-                was_named: false,
-            },
-        );
+        let id = self.place(Row {
+            key: key.clone(),
+            owner: None,
+            names: Names::default(),
+            ledger,
+            members: 0,
+            ended_at: None,
+            was_named: false,
+        });
         self.by_key.insert(key.clone(), id);
         self.has_new = true;
         id
+    }
+
+    fn place(&mut self, row: Row<K>) -> RowId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // As many rows as there are cgroups, and those of the dead: far from 2^32.
+            RowId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(slot) = self.slots.get_mut(index(id)) {
+            *slot = Some(row);
+        }
+        id
+    }
+
+    fn row(&mut self, id: RowId) -> Option<&mut Row<K>> {
+        self.slots.get_mut(index(id)).and_then(Option::as_mut)
     }
 
     /// Whether rows were made since the last call of [`Self::name`].
@@ -109,7 +120,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     /// Writes the names of all rows anew; `name` gets what a row is, its owner and the names that it has.
     pub(crate) fn name(&mut self, name: impl Fn(&K, Option<&Arc<CgroupOwner>>, &mut Names)) {
         self.has_new = false;
-        for row in self.rows.values_mut() {
+        for row in self.slots.iter_mut().flatten() {
             let waits = row.names.awaited || !row.was_named;
             name(&row.key, row.owner.as_ref(), &mut row.names);
             row.names.awaited &= waits;
@@ -117,9 +128,17 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         }
     }
 
+    /// Shows what is known of each row.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Option<&Arc<CgroupOwner>>, &Names)> {
+        self.slots
+            .iter()
+            .flatten()
+            .map(|row| (row.owner.as_ref(), &row.names))
+    }
+
     /// Takes one member away.
     pub(crate) fn leave(&mut self, id: RowId, now: MonotonicNanos) {
-        if let Some(row) = self.rows.get_mut(&id) {
+        if let Some(row) = self.row(id) {
             row.members = row.members.saturating_sub(1);
             if row.members == 0 {
                 row.ended_at = Some(now);
@@ -127,46 +146,32 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         }
     }
 
-    /// Charges a row.
-    pub(crate) fn charge(&mut self, id: RowId, zone: usize, charge: Charge) {
-        if let Some(row) = self.rows.get_mut(&id) {
-            row.ledger.charge(zone, charge);
-        }
-    }
-
-    /// Books CPU time on a row.
-    pub(crate) fn ran(&mut self, id: RowId, time: CpuNanos) {
-        if let Some(row) = self.rows.get_mut(&id) {
-            row.ledger.ran(time);
-        }
-    }
-
-    /// Books events on a row.
-    pub(crate) fn counted(&mut self, id: RowId, events: &EventCounts) {
-        if let Some(row) = self.rows.get_mut(&id) {
-            row.ledger.counted(events);
-        }
+    /// A row's ledger, to make entries.
+    pub(crate) fn ledger(&mut self, id: RowId) -> Option<&mut Ledger> {
+        self.row(id).map(|row| &mut row.ledger)
     }
 
     /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound. While a row's names are
     /// awaited nobody is shown it, so its time begins after that.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
-        let ended = self.rows.values_mut().filter(|row| row.names.awaited);
+        let ended = self.slots.iter_mut().flatten().filter(|row| row.names.awaited);
         ended.for_each(|row| row.ended_at = row.ended_at.map(|_| now));
         let mut ended: Vec<(MonotonicNanos, RowId)> = self
-            .rows
+            .slots
             .iter()
-            .filter_map(|(id, row)| Some((row.ended_at?, *id)))
+            .zip(0_u32..)
+            .filter_map(|(slot, id)| Some((slot.as_ref()?.ended_at?, RowId(id))))
             .collect();
-        ended.sort_unstable_by_key(|(at, _)| *at);
-        let mut surplus = self.rows.len().saturating_sub(MOST_ROWS);
+        ended.sort_unstable();
+        let mut surplus = self.by_key.len().saturating_sub(MOST_ROWS);
         for (at, id) in ended {
             if now.since(at) <= keep && surplus == 0 {
                 break;
             }
             surplus = surplus.saturating_sub(1);
-            if let Some(row) = self.rows.remove(&id) {
+            if let Some(row) = self.slots.get_mut(index(id)).and_then(Option::take) {
                 self.by_key.remove(&row.key);
+                self.free.push(id);
                 self.retired.absorb(&row.ledger);
                 self.put_on_shelf(row.key, row.ledger);
             }
@@ -183,8 +188,9 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     /// Rows for a snapshot, by key.
     pub(crate) fn rows(&self) -> Vec<GroupRow<K>> {
         let mut rows: Vec<_> = self
-            .rows
-            .values()
+            .slots
+            .iter()
+            .flatten()
             .map(|row| GroupRow {
                 key: row.key.clone(),
                 owner: row.owner.clone(),
@@ -199,7 +205,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
 
     /// Rows that are shown, and rows remembered after they left.
     pub(crate) fn len(&self) -> (usize, usize) {
-        (self.rows.len(), self.shelf.len())
+        (self.by_key.len(), self.shelf.len())
     }
 
     /// What left.
@@ -208,10 +214,15 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     }
 }
 
+fn index(id: RowId) -> usize {
+    usize::try_from(id.0).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Microjoules;
+    use crate::model::snapshot::Charge;
 
     const KEEP: Duration = Duration::from_secs(180);
 
@@ -245,7 +256,7 @@ mod tests {
     fn an_ended_row_stays_for_the_keep_time_with_its_final_total_and_then_leaves() {
         let mut level = Level::default();
         let id = level.join(&"a", None);
-        level.charge(id, 0, joule(5));
+        level.ledger(id).unwrap().charge(0, joule(5));
         level.leave(id, at(10));
         level.retire(at(190), KEEP);
         assert_eq!(totals(&level), [("a", 5, true)]);
@@ -258,11 +269,11 @@ mod tests {
     fn a_key_that_comes_back_goes_on_where_it_stopped() {
         let mut level = Level::default();
         let id = level.join(&"a", None);
-        level.charge(id, 0, joule(5));
+        level.ledger(id).unwrap().charge(0, joule(5));
         level.leave(id, at(0));
         level.retire(at(1_000), KEEP);
         let id = level.join(&"a", None);
-        level.charge(id, 0, joule(1));
+        level.ledger(id).unwrap().charge(0, joule(1));
         assert_eq!(totals(&level), [("a", 6, false)]);
         assert_eq!(level.retired().charges, [joule(0)]);
     }
@@ -272,7 +283,7 @@ mod tests {
         let mut level = Level::default();
         let id = level.join(&"a", None);
         level.name(|_, _, names| names.awaited = true);
-        level.charge(id, 0, joule(5));
+        level.ledger(id).unwrap().charge(0, joule(5));
         level.leave(id, at(10));
         level.retire(at(700), KEEP);
         assert_eq!(totals(&level), [("a", 5, true)], "not yet shown to anybody");
@@ -343,14 +354,14 @@ mod tests {
         let most = u32::try_from(SHELF).unwrap();
         let mut live = |key: u32, second| {
             let id = level.join(&key, None);
-            level.charge(id, 0, joule(1));
+            level.ledger(id).unwrap().charge(0, joule(1));
             level.leave(id, at(second));
             level.retire(at(second + 1_000), KEEP);
         };
         (0..=most).for_each(|key| live(key, 0));
         for (key, expected) in [(0, 1), (most, 2)] {
             let id = level.join(&key, None);
-            level.charge(id, 0, joule(1));
+            level.ledger(id).unwrap().charge(0, joule(1));
             let row = level.rows().into_iter().find(|row| row.key == key).unwrap();
             assert_eq!(row.ledger.charges, [joule(expected)], "{key}");
         }
@@ -361,7 +372,7 @@ mod tests {
         let mut level = Level::default();
         for key in 0..20_000_u32 {
             let id = level.join(&key, None);
-            level.charge(id, 0, joule(1));
+            level.ledger(id).unwrap().charge(0, joule(1));
             level.leave(id, at(1));
             if key % 1_000 == 999 {
                 level.retire(at(2), KEEP);

@@ -2,7 +2,7 @@
 //! Arithmetic on ledgers: adding a charge, folding one ledger into another. Nothing is ever taken out but whole.
 
 use crate::model::snapshot::{Charge, Ledger};
-use crate::model::{CpuNanos, EventCounts};
+use crate::model::{CpuNanos, EventCounts, Microjoules};
 
 impl Ledger {
     /// Adds energy in one zone.
@@ -14,6 +14,19 @@ impl Ledger {
             total.dynamic += charge.dynamic;
             total.idle += charge.idle;
             total.used += charge.used;
+        }
+    }
+
+    /// Adds dynamic energy in microjoules, by zone.
+    pub(crate) fn charge_all(&mut self, dynamic: impl Iterator<Item = (usize, u64)>) {
+        // No empty entries: a ledger is as long as the last zone that it was charged in.
+        for (zone, micro) in dynamic.filter(|(_, micro)| *micro > 0) {
+            if self.charges.len() <= zone {
+                self.charges.resize(zone + 1, Charge::default());
+            }
+            if let Some(total) = self.charges.get_mut(zone) {
+                total.dynamic += Microjoules::from_micro(micro);
+            }
         }
     }
 
@@ -34,6 +47,13 @@ impl Ledger {
         }
         self.cpu += other.cpu;
         self.events.absorb(&other.events);
+    }
+
+    /// Takes everything out and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.charges.clear();
+        self.cpu = CpuNanos::ZERO;
+        self.events = EventCounts::ZERO;
     }
 
     /// Takes out what was absorbed before.

@@ -3,8 +3,9 @@
 
 use super::accounts::Account;
 use super::groups::{Level, RowId};
-use crate::model::snapshot::{Charge, ContainerKey, Names, UnitKey};
-use crate::model::{CgroupOwner, CpuNanos, EventCounts, Identity, MonotonicNanos, PodUid, TaskKind, VmId};
+use crate::model::snapshot::{ContainerKey, Ledger, Names, UnitKey};
+use crate::model::{CgroupOwner, Identity, MonotonicNanos, PodUid, Reservation, TaskKind, Tenant, VmId};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 const ROOT_SLICE: &str = "-.slice";
 
 /// Rows that an account pays into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     container: RowId,
     pod: Option<RowId>,
@@ -61,19 +62,24 @@ impl Levels {
     /// Gives rows the names that `identity` has, when `identity` or a row is new. A name once known stays: the pod of a
     /// container that has ended is gone soon, and its row is shown for a while.
     pub(crate) fn name(&mut self, identity: &Identity, is_new: bool) {
-        if is_new || self.containers.has_new() {
+        let has_new_containers = self.containers.has_new();
+        if is_new || has_new_containers {
             self.containers
                 .name(|key, owner, names| name_container(identity, key, owner, names));
         }
-        if is_new || self.pods.has_new() {
+        if is_new || has_new_containers || self.pods.has_new() {
+            let reserved = reserved_by_pods(&self.containers);
             self.pods.name(|uid, _, names| {
+                names.reserved = reserved.get(uid).copied();
                 keep_newest(&mut names.pod, identity.pods.get(uid));
                 names.awaited = names.pod.is_none() && identity.awaited.pods.contains(uid);
             });
         }
         if is_new || self.vms.has_new() {
-            self.vms
-                .name(|id, _, names| keep_newest(&mut names.vm, identity.vms.get(id)));
+            self.vms.name(|id, _, names| {
+                names.reserved = identity.reserved.get(&Tenant::Vm(id.clone())).copied();
+                keep_newest(&mut names.vm, identity.vms.get(id));
+            });
         }
     }
 
@@ -85,41 +91,18 @@ impl Levels {
         rows.unit.into_iter().for_each(|unit| self.units.leave(unit, now));
     }
 
-    /// Books CPU time.
-    pub(crate) fn ran(&mut self, rows: Option<Rows>, time: CpuNanos) {
-        let Some(rows) = rows else { return };
-        self.containers.ran(rows.container, time);
-        rows.pod.into_iter().for_each(|pod| self.pods.ran(pod, time));
-        rows.vm.into_iter().for_each(|vm| self.vms.ran(vm, time));
-        rows.unit.into_iter().for_each(|unit| self.units.ran(unit, time));
-    }
-
-    /// Books events.
-    pub(crate) fn counted(&mut self, rows: Option<Rows>, events: &EventCounts) {
-        let Some(rows) = rows else { return };
-        self.containers.counted(rows.container, events);
-        rows.pod
+    /// Makes an entry in every row that an account pays into.
+    pub(crate) fn enter(&mut self, rows: Rows, mut entry: impl FnMut(&mut Ledger)) {
+        self.containers
+            .ledger(rows.container)
             .into_iter()
-            .for_each(|pod| self.pods.counted(pod, events));
-        rows.vm.into_iter().for_each(|vm| self.vms.counted(vm, events));
-        rows.unit
-            .into_iter()
-            .for_each(|unit| self.units.counted(unit, events));
-    }
-
-    /// Charges energy.
-    pub(crate) fn charge(&mut self, rows: Option<Rows>, zone: usize, charge: Charge) {
-        let Some(rows) = rows else { return };
-        self.containers.charge(rows.container, zone, charge);
-        rows.pod
-            .into_iter()
-            .for_each(|pod| self.pods.charge(pod, zone, charge));
-        rows.vm
-            .into_iter()
-            .for_each(|vm| self.vms.charge(vm, zone, charge));
-        rows.unit
-            .into_iter()
-            .for_each(|unit| self.units.charge(unit, zone, charge));
+            .for_each(&mut entry);
+        let pod = rows.pod.and_then(|pod| self.pods.ledger(pod));
+        pod.into_iter().for_each(&mut entry);
+        let vm = rows.vm.and_then(|vm| self.vms.ledger(vm));
+        vm.into_iter().for_each(&mut entry);
+        let unit = rows.unit.and_then(|unit| self.units.ledger(unit));
+        unit.into_iter().for_each(&mut entry);
     }
 
     /// Lets rows go that ended longer than `keep` ago.
@@ -138,12 +121,27 @@ fn name_container(
     names: &mut Names,
 ) {
     let ContainerKey::Container(id) = key else { return };
+    names.reserved = identity.reserved.get(&Tenant::Container(id.clone())).copied();
     keep_newest(&mut names.container, identity.containers.get(id));
     let pod = owner.and_then(|owner| owner.pod.as_ref());
     keep_newest(&mut names.pod, pod.and_then(|pod| identity.pods.get(pod)));
     let of_container = names.container.is_none() && identity.awaited.containers.contains(id);
     let of_pod = names.pod.is_none() && pod.is_some_and(|pod| identity.awaited.pods.contains(pod));
     names.awaited = of_container || of_pod;
+}
+
+/// What the containers of each pod have reserved together.
+fn reserved_by_pods(containers: &Level<ContainerKey>) -> HashMap<PodUid, Reservation> {
+    let mut reserved: HashMap<PodUid, Reservation> = HashMap::new();
+    for (owner, names) in containers.known() {
+        if let Some(uid) = owner.and_then(|owner| owner.pod.as_ref())
+            && let Some(more) = names.reserved
+        {
+            let all = reserved.entry(uid.clone()).or_default();
+            *all = all.and(more);
+        }
+    }
+    reserved
 }
 
 fn keep_newest<T>(known: &mut Option<Arc<T>>, newest: Option<&Arc<T>>) {

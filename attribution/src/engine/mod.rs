@@ -7,32 +7,50 @@
 //! are cumulative, and the next window pays what they say.
 
 mod accounts;
+mod apply;
+mod call;
+mod carry;
+mod columns;
 mod devices;
+mod feature;
 mod groups;
 mod idle;
+mod idle_share;
+mod learner;
 mod ledger;
 mod levels;
 mod processes;
+mod regression;
+mod remainder;
+mod reserved;
+mod rise;
 mod settle;
 mod share;
 mod snap;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod window;
 mod zones;
 
-pub use idle::FloorPolicy;
+pub use feature::{OtherRule, SmtRule, SplitRules};
+pub use idle::{FloorPolicy, LearnedPoint, LearnedZone, Trust};
 
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
-    CpuTime, DeviceNanos, Energy, EventCounts, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
-    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId,
-    Usage,
+    CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
+    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId, Usage,
 };
-use accounts::{AccountId, Accounts, Delta};
+use accounts::{AccountId, Accounts, Counted, Delta};
+use apply::Run;
+use columns::Columns;
 use levels::Levels;
 use processes::Processes;
+use remainder::Remainder;
+use reserved::Reserved;
+use share::Scratch;
+use spent::Spent;
 use std::sync::Arc;
 use std::time::Duration;
 use window::Window;
@@ -50,6 +68,8 @@ pub struct Settings {
     pub floor: FloorPolicy,
     /// Who pays idle energy.
     pub idle_share: IdleShare,
+    /// By what dynamic energy is split.
+    pub split: SplitRules,
     /// Processes with a row of their own.
     pub processes_max: usize,
     /// How long an ended workload stays visible.
@@ -59,13 +79,13 @@ pub struct Settings {
 /// Who pays idle energy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdleShare {
-    /// Workloads pay for what they reserved. Reservations come with identities; where none is known, all idle energy
-    /// stays on the node as unreserved.
+    /// Workloads pay for what they reserved: its share of the node's CPUs, and of its memory for memory's idle energy.
+    /// Reservations come with identities; what nobody reserved stays on the node.
     #[default]
     Reserved,
     /// Every living process pays the same: the rule of the eBPF-era Kepler, for comparison.
     Equal,
-    /// In proportion to CPU time.
+    /// In proportion to use, by the same weights as dynamic energy.
     Usage,
     /// Nobody: all of it stays on the node.
     Node,
@@ -80,6 +100,12 @@ pub struct Closed {
     pub acked: Option<TickId>,
 }
 
+/// A window that was paid, for [`Engine::snapshot`].
+#[derive(Clone, Copy, Debug)]
+pub struct Paid {
+    window: window::Closed,
+}
+
 /// The state of the attribution.
 #[derive(Debug)]
 pub struct Engine {
@@ -87,10 +113,14 @@ pub struct Engine {
     facts: Arc<NodeFacts>,
     window: Window,
     zones: Vec<ZoneState>,
+    remainder: Remainder,
+    /// What an earlier run had learned about zones that have not answered yet.
+    restored: Vec<(LearnedZone, Trust)>,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
     processes: Processes,
+    reserved: Reserved,
     identity: Arc<Identity>,
     identity_is_new: bool,
     usage: Option<Report<Arc<Usage>>>,
@@ -124,12 +154,15 @@ pub struct Held {
 #[derive(Debug, Default)]
 struct Work {
     deltas: Vec<Delta>,
-    counts: Vec<(AccountId, EventCounts)>,
+    columns: Columns,
+    counts: Vec<Counted>,
+    run: Run,
     ids: Vec<AccountId>,
     weights: Vec<u64>,
     parts: Vec<u64>,
-    scratch: Vec<(u64, u32)>,
+    scratch: Scratch,
     charges: Vec<Bill>,
+    spent: Spent,
 }
 
 /// One account's part of one zone's window.
@@ -140,6 +173,8 @@ struct Bill {
     dynamic: Microjoules,
     idle: Microjoules,
     used: DeviceNanos,
+    /// It is not of this account alone: on the level of processes it is nobody's by name.
+    for_others: bool,
 }
 
 impl Bill {
@@ -150,6 +185,7 @@ impl Bill {
             dynamic: Microjoules::ZERO,
             idle: Microjoules::ZERO,
             used: DeviceNanos::ZERO,
+            for_others: false,
         }
     }
 }
@@ -164,9 +200,12 @@ impl Engine {
             facts,
             window: Window::default(),
             zones: Vec::new(),
+            remainder: Remainder::default(),
+            restored: Vec::new(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
+            reserved: Reserved::default(),
             identity: Arc::default(),
             identity_is_new: false,
             usage: None,
@@ -248,6 +287,7 @@ impl Engine {
             return;
         }
         zones::enter(&mut self.zones, source, &report.body);
+        self.hand_out_restored();
         if let Some((account, last)) = self
             .sources
             .iter_mut()
@@ -306,9 +346,19 @@ impl Engine {
         })
     }
 
-    /// Closes the open window: books CPU time, pays energy, lets go who is gone. `None` when no window is open.
+    /// Closes the open window: [`Engine::pay`], and what came of it as a snapshot. `None` when no window is open.
     pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
-        let closed = self.window.close(now)?;
+        let paid = self.pay(now)?;
+        Some(Closed {
+            snapshot: self.snapshot(paid, now),
+            acked: self.acked,
+        })
+    }
+
+    /// Closes the open window without writing down what came of it: books CPU time, pays energy, lets go who is gone.
+    /// `None` when no window is open.
+    pub fn pay(&mut self, now: MonotonicNanos) -> Option<Paid> {
+        let window = self.window.close(now)?;
         let usage = if self.waits_for_owners() {
             None
         } else {
@@ -332,9 +382,6 @@ impl Engine {
         }
         self.levels.retire(now, self.settings.ended_keep);
         self.processes.retire(now, self.settings.ended_keep);
-        Some(Closed {
-            snapshot: self.snapshot(closed, now),
-            acked: self.acked,
-        })
+        Some(Paid { window })
     }
 }

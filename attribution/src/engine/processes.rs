@@ -6,10 +6,34 @@
 //! the level adds up, its size is bounded, and no counter falls.
 
 use super::accounts::Account;
-use crate::model::snapshot::{Charge, Ledger, ProcessRow};
-use crate::model::{ContainerId, CpuNanos, EventCounts, MonotonicNanos, TaskKey, TaskKind, VmId};
+use crate::model::snapshot::{Ledger, ProcessRow};
+use crate::model::{CgroupId, CgroupOwner, Comm, ContainerId, MonotonicNanos, TaskKey, TaskKind, VmId};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Somebody who ran, as the newest report has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runner<'a> {
+    task: Option<TaskKey>,
+    comm: Comm,
+    cgroup: CgroupId,
+    owner: Option<&'a Arc<CgroupOwner>>,
+    lives: bool,
+}
+
+impl<'a> From<&'a Account> for Runner<'a> {
+    fn from(account: &'a Account) -> Self {
+        Self {
+            task: account.task,
+            comm: account.comm,
+            cgroup: account.cgroup,
+            owner: account.owner.as_ref(),
+            lives: account.lives(),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Tracked {
@@ -17,11 +41,35 @@ struct Tracked {
     ended_at: Option<MonotonicNanos>,
 }
 
+/// Mixes the two numbers of a [`TaskKey`]. Every process that ran is looked up, and keys are the kernel's own: nobody can
+/// choose them so that they meet.
+#[derive(Debug, Default)]
+pub(crate) struct TaskHasher(u64);
+
+impl Hasher for TaskHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 over the golden ratio: neighbours land far apart.
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// All rows of the process level.
 #[derive(Debug)]
 pub(crate) struct Processes {
     most: usize,
-    rows: HashMap<TaskKey, Tracked>,
+    rows: HashMap<TaskKey, Tracked, BuildHasherDefault<TaskHasher>>,
     living: usize,
     other: Ledger,
     retired: Ledger,
@@ -33,7 +81,7 @@ impl Processes {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
-            rows: HashMap::new(),
+            rows: HashMap::default(),
             living: 0,
             other: Ledger::default(),
             retired: Ledger::default(),
@@ -70,21 +118,14 @@ impl Processes {
     /// it stopped, or it would fall when the old row leaves.
     fn namesake(&mut self, row: &ProcessRow) -> Option<Tracked> {
         let same = |old: &&Tracked| old.ended_at.is_some() && is_one_series(&old.row, row);
-        let task = self.rows.values().find(same)?.row.task;
+        // The oldest, so that it does not depend on the order of a hash map which one it is.
+        let tasks = self.rows.values().filter(same).map(|old| old.row.task);
+        let task = tasks.min()?;
         self.rows.remove(&task)
     }
 
-    /// Charges a process, or `other`.
-    pub(crate) fn charge(&mut self, task: Option<TaskKey>, zone: usize, charge: Charge) {
-        self.ledger(task).charge(zone, charge);
-    }
-
-    /// Books events on a process, or on `other`.
-    pub(crate) fn counted(&mut self, task: Option<TaskKey>, events: &EventCounts) {
-        self.ledger(task).counted(events);
-    }
-
-    fn ledger(&mut self, task: Option<TaskKey>) -> &mut Ledger {
+    /// The ledger of a process, or of all others, to make entries.
+    pub(crate) fn ledger(&mut self, task: Option<TaskKey>) -> &mut Ledger {
         match task.and_then(|task| self.rows.get_mut(&task)) {
             Some(tracked) => &mut tracked.row.ledger,
             None => &mut self.other,
@@ -107,24 +148,28 @@ impl Processes {
         }
     }
 
-    /// Books CPU time on a process, or on `other`, and takes over the process's newest name, cgroup and owner. A row that
+    /// The ledger of all that have no row.
+    pub(crate) const fn others(&mut self) -> &mut Ledger {
+        &mut self.other
+    }
+
+    /// The ledger of a process that ran, if it has a row. Takes over the process's newest name, cgroup and owner. A row that
     /// was taken for dead, because no report listed it for a while, lives again, also beyond the bound: otherwise it would
     /// leave in the middle of its counting and begin again at zero.
-    pub(crate) fn ran(&mut self, process: Option<&ProcessRow>, time: CpuNanos) {
-        let tracked = process.and_then(|newest| Some((newest, self.rows.get_mut(&newest.task)?)));
-        let Some((newest, tracked)) = tracked else {
-            self.other.ran(time);
-            return;
-        };
-        tracked.row.ledger.ran(time);
-        tracked.row.comm = newest.comm;
-        tracked.row.cgroup = newest.cgroup;
-        tracked.row.owner.clone_from(&newest.owner);
-        if tracked.row.ended && !newest.ended {
-            tracked.row.ended = false;
+    pub(crate) fn of_runner(&mut self, runner: Runner<'_>) -> Option<&mut Ledger> {
+        let tracked = runner.task.and_then(|task| self.rows.get_mut(&task))?;
+        let row = &mut tracked.row;
+        row.comm = runner.comm;
+        row.cgroup = runner.cgroup;
+        if row.owner.as_ref() != runner.owner {
+            row.owner = runner.owner.cloned();
+        }
+        if row.ended && runner.lives {
+            row.ended = false;
             tracked.ended_at = None;
             self.living += 1;
         }
+        Some(&mut row.ledger)
     }
 
     /// Marks a process as dead.
@@ -156,7 +201,12 @@ impl Processes {
                 continue;
             };
             // One that was renamed or moved since may be called as this one was: the series that both are goes on.
-            let heir = self.rows.values_mut().find(|heir| is_one_series(&heir.row, &row));
+            let same = |heir: &&mut Tracked| is_one_series(&heir.row, &row);
+            let heir = self
+                .rows
+                .values_mut()
+                .filter(same)
+                .min_by_key(|heir| heir.row.task);
             heir.map_or(&mut self.retired, |heir| &mut heir.row.ledger)
                 .absorb(&row.ledger);
         }
@@ -198,8 +248,8 @@ fn is_one_series(a: &ProcessRow, b: &ProcessRow) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CgroupId, CgroupOwner, Comm, Microjoules};
-    use std::sync::Arc;
+    use crate::model::Microjoules;
+    use crate::model::snapshot::Charge;
 
     const KEEP: Duration = Duration::from_secs(180);
 
@@ -250,10 +300,10 @@ mod tests {
     #[test]
     fn what_has_no_row_is_in_other_and_a_row_counts_from_its_promotion() {
         let mut level = Processes::new(1);
-        level.charge(Some(task(1)), 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
         level.promote(&mut vec![(1, row(1))]);
-        level.charge(Some(task(1)), 0, joule());
-        level.charge(None, 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
+        level.ledger(None).charge(0, joule());
         assert_eq!(
             level.other().charges.first().map(|c| c.dynamic.as_micro()),
             Some(2_000_000)
@@ -268,7 +318,7 @@ mod tests {
     fn a_dead_process_frees_its_row_at_once_but_stays_visible() {
         let mut level = Processes::new(1);
         level.promote(&mut vec![(1, row(1))]);
-        level.charge(Some(task(1)), 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
         level.end(task(1), at(1));
         level.promote(&mut vec![(1, row(2))]);
         assert_eq!(pids(&level), [(1, 1, true), (2, 0, false)]);
@@ -281,7 +331,7 @@ mod tests {
     fn a_pid_that_comes_back_with_the_same_name_goes_on_where_it_stopped() {
         let mut level = Processes::new(2);
         level.promote(&mut vec![(1, row(1))]);
-        level.charge(Some(task(1)), 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
         level.end(task(1), at(1));
         let again = TaskKey {
             tgid: 1,
@@ -294,7 +344,7 @@ mod tests {
                 ..row(1)
             },
         )]);
-        level.charge(Some(again), 0, joule());
+        level.ledger(Some(again)).charge(0, joule());
         assert_eq!(pids(&level), [(1, 1, false)]);
         let joules = level
             .rows()
@@ -356,7 +406,7 @@ mod tests {
         for other in others {
             let mut level = Processes::new(2);
             level.promote(&mut vec![(1, row(1))]);
-            level.charge(Some(task(1)), 0, joule());
+            level.ledger(Some(task(1))).charge(0, joule());
             level.end(task(1), at(1));
             level.promote(&mut vec![(1, other)]);
             assert_eq!(joules(&level), [1, 0]);
@@ -370,15 +420,21 @@ mod tests {
     fn a_process_that_takes_the_name_of_an_ended_one_of_its_pid_goes_on_with_its_series() {
         let mut level = Processes::new(2);
         level.promote(&mut vec![(1, row(1))]);
-        level.charge(Some(task(1)), 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
         level.end(task(1), at(1));
         let shell = ProcessRow {
             comm: Comm::from_bytes(b"sh"),
             ..again(1)
         };
         level.promote(&mut vec![(1, shell)]);
-        level.ran(Some(&again(1)), CpuNanos::ZERO);
-        level.charge(Some(again(1).task), 0, joule());
+        level.of_runner(Runner {
+            task: Some(again(1).task),
+            comm: again(1).comm,
+            cgroup: again(1).cgroup,
+            owner: None,
+            lives: true,
+        });
+        level.ledger(Some(again(1).task)).charge(0, joule());
         assert_eq!(joules(&level), [1, 1]);
         level.retire(at(1_000), KEEP);
         assert_eq!(joules(&level), [2], "it is shown with 2 J before and after");
@@ -389,7 +445,7 @@ mod tests {
     fn a_process_of_the_same_pid_takes_nothing_of_one_that_lives() {
         let mut level = Processes::new(2);
         level.promote(&mut vec![(1, row(1))]);
-        level.charge(Some(task(1)), 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
         level.promote(&mut vec![(1, again(1))]);
         assert_eq!(joules(&level), [1, 0]);
     }
@@ -409,20 +465,23 @@ mod tests {
     fn a_row_that_was_taken_for_dead_lives_again_also_beyond_the_bound() {
         let mut level = Processes::new(1);
         level.promote(&mut vec![(1, row(1))]);
-        level.charge(Some(task(1)), 0, joule());
+        level.ledger(Some(task(1))).charge(0, joule());
         level.end(task(1), at(1));
-        let dying = ProcessRow {
-            ended: true,
-            ..row(1)
+        let ran = |lives| Runner {
+            task: Some(task(1)),
+            comm: Comm::default(),
+            cgroup: CgroupId::ROOT,
+            owner: None,
+            lives,
         };
-        level.ran(Some(&dying), CpuNanos::ZERO);
+        level.of_runner(ran(false));
         assert_eq!(
             pids(&level),
             [(1, 1, true)],
             "a dead process's last slice wakes nobody"
         );
         level.promote(&mut vec![(1, row(2))]);
-        level.ran(Some(&row(1)), CpuNanos::ZERO);
+        level.of_runner(ran(true));
         assert_eq!(pids(&level), [(1, 1, false), (2, 0, false)]);
         assert!(!level.has_room());
         level.end(task(2), at(2));
@@ -440,7 +499,7 @@ mod tests {
         let mut level = Processes::new(10);
         for pid in 0..1_000 {
             level.promote(&mut vec![(1, row(pid))]);
-            level.charge(Some(task(pid)), 0, joule());
+            level.ledger(Some(task(pid))).charge(0, joule());
             level.end(task(pid), at(1));
             level.retire(at(1), KEEP);
         }

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The close of a window: CPU time is booked, every zone is split, bills go to rows.
 
-use super::accounts::{Account, AccountId, Delta};
+use super::accounts::{Account, AccountId};
+use super::carry::Carry;
+use super::columns::paying;
+use super::feature::Weighing;
+use super::idle_share::{Idle, one_account_per_process};
+use super::reserved::Capacity;
+use super::rise::Rise;
 use super::share::largest_remainder;
-use super::zones::{Due, ZoneState};
+use super::zones::{Due, Stage, ZoneState};
 use super::{Bill, Engine, IdleShare, Work};
-use crate::model::snapshot::{Charge, Ledger, ProcessRow};
+use crate::model::snapshot::{Ledger, ProcessRow};
 use crate::model::{
-    CpuNanos, DeviceNanos, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey, Usage,
+    CpuNanos, DeviceNanos, Event, Microjoules, MonotonicNanos, PackageId, PackageTime, Permille, TaskKey,
+    Usage,
 };
 use std::collections::HashMap;
 
@@ -15,9 +22,9 @@ impl Engine {
     /// Books a usage report's CPU time and events on the accounts and finds the rows that they pay into.
     pub(super) fn book(&mut self, usage: &Usage, now: MonotonicNanos) {
         let work = &mut self.work;
-        self.accounts
+        let charged = self
+            .accounts
             .book(&usage.tasks, &mut work.deltas, &mut work.counts);
-        let charged: CpuNanos = self.work.deltas.iter().map(|delta| delta.time).sum();
         self.coverage = coverage(charged, &self.packages, &usage.packages);
         self.packages.clone_from(&usage.packages);
         self.cpus.clone_from(&usage.cpus);
@@ -43,73 +50,96 @@ impl Engine {
                     self.processes.belongs(account);
                 }
             }
+            self.reserved.renew(&self.identity, &self.accounts);
         } else {
             for id in opened {
                 if let Some(account) = self.accounts.get_mut(id) {
                     self.levels.assign(account, &self.identity, now);
+                    self.reserved.place(id, account);
                 }
             }
         }
         self.levels.name(&self.identity, is_new);
     }
 
-    /// Splits what every zone has counted since it was last paid. Fills the bills.
+    /// Splits what every zone has counted since it was last paid. Fills the bills. What the platform uses beside its
+    /// components comes after them, and the platform as a whole last: both are split by what was charged before.
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
-        let equal = (self.settings.idle_share == IdleShare::Equal).then(|| self.one_account_per_process());
+        self.work.spent.begin(self.accounts.slots());
+        let smt = self.settings.split.smt(self.learned_smt());
+        let Work { columns, deltas, .. } = &mut self.work;
+        columns.fill(deltas, smt);
+        let tenants =
+            (self.settings.idle_share == IdleShare::Equal).then(|| one_account_per_process(&self.accounts));
+        if self.settings.idle_share == IdleShare::Reserved {
+            let capacity = Capacity::of(&self.packages, self.facts.memory);
+            self.reserved
+                .begin(&self.accounts, &self.work.deltas, &self.processes, capacity);
+        }
+        self.settle_stage(Stage::Component, tenants.as_ref(), now);
+        self.remainder.derive(&mut self.zones, now);
+        // It makes a zone that no source reports, and such a one had a floor before a restart, too.
+        self.hand_out_restored();
+        for stage in [Stage::Other, Stage::Platform] {
+            if self.zones.iter().any(|zone| zone.stage() == stage) {
+                self.work.sum_up(&self.zones);
+                self.settle_stage(stage, tenants.as_ref(), now);
+            }
+        }
+    }
+
+    fn settle_stage(&mut self, stage: Stage, tenants: Option<&Vec<AccountId>>, now: MonotonicNanos) {
+        let rule = self.settings.idle_share;
+        let by = Weighing {
+            rules: &self.settings.split,
+            counted: self.counted,
+            smt: self.settings.split.smt(self.learned_smt()),
+        };
         for (index, zone) in self.zones.iter_mut().enumerate() {
+            if zone.stage() != stage {
+                continue;
+            }
             let work = &mut self.work;
             zone.find_users(&self.accounts, &work.deltas, now);
-            let Some(due) = due(zone, &work.deltas, &self.packages, &self.settings.floor, now) else {
+            let Some(due) = due(zone, work, &self.packages, &self.settings.floor, now) else {
                 continue;
             };
-            let unknown = {
-                let deltas = paying(zone.socket(), &work.deltas);
-                zone.take_weights(deltas, &mut work.ids, &mut work.weights)
+            // Idle energy by use is split by the same weights, which the short way does not write down.
+            let socket = zone
+                .socket()
+                .filter(|_| zone.is_plain(by) && rule != IdleShare::Usage);
+            let (nobody, unknown) = match socket {
+                Some(socket) => (work.split_plain(index, zone, socket, due.dynamic, by), 0),
+                None => work.split_weighed(index, zone, due, by),
             };
-            let nobody = split(work, due.dynamic, unknown, |id, part| Bill {
-                dynamic: part,
-                ..Bill::nothing(id, index)
-            });
             zone.account.unattributed += nobody;
-            let device = !zone.is_paid_by_cpu_time();
-            if device {
-                let used = work.ids.iter().zip(&work.weights);
-                work.charges.extend(used.map(|(id, used)| Bill {
-                    used: DeviceNanos::from_nanos(*used),
-                    ..Bill::nothing(*id, index)
-                }));
-            }
-            zone.account.unreserved_idle += match (self.settings.idle_share, &equal) {
-                (IdleShare::Usage, _) => {
-                    split(work, due.idle, unknown, |id, part| idle_bill(id, index, part))
-                }
-                (IdleShare::Equal, Some(living)) => {
-                    // Nobody pays for a device that they did not use, not even its idle energy.
-                    if !device {
-                        work.ids.clone_from(living);
-                    }
-                    work.weights.clear();
-                    work.weights.resize(work.ids.len(), 1);
-                    split(work, due.idle, 0, |id, part| idle_bill(id, index, part))
-                }
-                _ => due.idle,
+            work.spent.unattributed(zone, nobody);
+            let idle = Idle {
+                zone: index,
+                amount: due.idle,
+                device: !zone.is_paid_by_cpu_time(),
+                unknown,
+            };
+            let component = zone.account.zone.component;
+            zone.account.unreserved_idle += match rule {
+                IdleShare::Reserved => self.reserved.share(component, index, due.idle, &mut work.charges),
+                _ => idle.share(rule, tenants, work),
             };
         }
     }
 
-    /// One living account per process, in a fixed order. Softirqs have a row like a process but are none.
-    fn one_account_per_process(&self) -> Vec<AccountId> {
-        let mut living: Vec<(TaskKey, AccountId)> = self
-            .accounts
-            .iter()
-            .filter(|(_, account)| account.lives())
-            .filter_map(|(id, account)| Some((account.task?, id)))
-            .filter(|(task, _)| *task != TaskKey::SOFTIRQ)
-            .collect();
-        living.sort_unstable();
-        living.dedup_by_key(|(task, _)| *task);
-        living.into_iter().map(|(_, id)| id).collect()
+    /// What overlapped time costs by what all packages say that say it.
+    fn learned_smt(&self) -> Option<Permille> {
+        let said = self.zones.iter().filter_map(|zone| zone.smt.weight());
+        let (sum, count) = said.fold((0_u32, 0_u32), |(sum, count), weight| (sum + weight.0, count + 1));
+        sum.checked_div(count).map(Permille)
+    }
+
+    /// What overlapped time weighs now, where it is counted and weighed.
+    pub(super) fn smt_weight(&self) -> Option<Permille> {
+        let is_weighed = self.counted.has(Event::SmtOverlap) && !self.settings.split.by_time_alone;
+        is_weighed.then(|| self.settings.split.smt(self.learned_smt()).0)
     }
 
     /// Gives rows to the most expensive processes of this window that live and have none.
@@ -118,16 +148,28 @@ impl Engine {
             return;
         }
         let mut spent: HashMap<TaskKey, (u64, AccountId)> = HashMap::new();
-        for bill in &self.work.charges {
-            let Some(account) = self.accounts.get(bill.id) else {
+        let work = &self.work;
+        let bills = work
+            .charges
+            .iter()
+            .filter(|bill| !bill.for_others)
+            .map(|bill| (bill.id, (bill.dynamic + bill.idle).as_micro()));
+        let lines = work.columns.lines(&work.deltas).map(|(delta, line)| {
+            let all = line
+                .charges()
+                .fold(0_u64, |sum, (_, micro)| sum.saturating_add(micro));
+            (delta.id, all)
+        });
+        for (id, energy) in bills.chain(lines) {
+            let Some(account) = self.accounts.get(id) else {
                 continue;
             };
             if let Some(task) = account.task
                 && account.lives()
                 && !self.processes.has_row(task)
             {
-                let entry = spent.entry(task).or_insert((0, bill.id));
-                entry.0 = entry.0.saturating_add((bill.dynamic + bill.idle).as_micro());
+                let entry = spent.entry(task).or_insert((0, id));
+                entry.0 = entry.0.saturating_add(energy);
             }
         }
         let mut candidates: Vec<(u64, ProcessRow)> = spent
@@ -136,35 +178,6 @@ impl Engine {
             .filter_map(|(task, (energy, id))| Some((energy, process_row(task, self.accounts.get(id)?))))
             .collect();
         self.processes.promote(&mut candidates);
-    }
-
-    /// Books CPU time, events and bills on the rows of every level.
-    pub(super) fn apply(&mut self) {
-        let work = &mut self.work;
-        for Delta { id, time, .. } in work.deltas.drain(..) {
-            if let Some(account) = self.accounts.get(id) {
-                let newest = account.task.map(|task| process_row(task, account));
-                self.processes.ran(newest.as_ref(), time);
-                self.levels.ran(account.rows, time);
-            }
-        }
-        for (id, events) in work.counts.drain(..) {
-            if let Some(account) = self.accounts.get(id) {
-                self.processes.counted(account.task, &events);
-                self.levels.counted(account.rows, &events);
-            }
-        }
-        for bill in &work.charges {
-            if let Some(account) = self.accounts.get(bill.id) {
-                let charge = Charge {
-                    dynamic: bill.dynamic,
-                    idle: bill.idle,
-                    used: bill.used,
-                };
-                self.processes.charge(account.task, bill.zone, charge);
-                self.levels.charge(account.rows, bill.zone, charge);
-            }
-        }
     }
 
     /// Marks the dead and forgets accounts that are gone and owe nothing.
@@ -198,17 +211,24 @@ impl Engine {
     }
 }
 
-/// What a zone has to be paid for now; else its CPU time is carried until it has a reading.
+/// What a zone has to be paid for now; else who ran is carried until it has a reading.
 fn due(
     zone: &mut ZoneState,
-    deltas: &[Delta],
+    work: &Work,
     packages: &[PackageTime],
     policy: &super::FloorPolicy,
     now: MonotonicNanos,
 ) -> Option<Due> {
     if !zone.is_due() {
-        if zone.has_base() && zone.is_paid_by_cpu_time() {
-            zone.carry.add(paying(zone.socket(), deltas), now);
+        if !zone.has_base() || !zone.is_paid_by_cpu_time() {
+            return None;
+        }
+        if zone.stage() == Stage::Component {
+            zone.carry
+                .add(paying(zone.socket(), &work.deltas), &Rise::default(), now);
+        } else {
+            let (spenders, nobody) = work.spenders();
+            zone.carry.add(spenders, nobody, now);
         }
         return None;
     }
@@ -216,16 +236,68 @@ fn due(
     zone.settle(busy, policy)
 }
 
-/// CPU time that pays for a zone: of one socket, or of all.
-fn paying(socket: Option<PackageId>, deltas: &[Delta]) -> impl Iterator<Item = (AccountId, u64)> {
-    deltas
-        .iter()
-        .filter(move |delta| socket.is_none_or(|socket| socket == delta.package))
-        .map(|delta| (delta.id, delta.time.as_nanos()))
+/// Fills in who pays for a zone; returns what of it belongs to nobody known.
+fn take_weights(zone: &mut ZoneState, due: Due, by: Weighing<'_>, work: &mut Work) -> u64 {
+    let (mut ids, mut weights) = (std::mem::take(&mut work.ids), std::mem::take(&mut work.weights));
+    let unknown = if zone.stage() == Stage::Component {
+        let deltas = paying(zone.socket(), &work.deltas);
+        zone.take_weights(deltas, &Rise::default(), due, by, &mut ids, &mut weights)
+    } else {
+        let (spenders, nobody) = work.spenders();
+        zone.take_weights(spenders, nobody, due, by, &mut ids, &mut weights)
+    };
+    (work.ids, work.weights) = (ids, weights);
+    unknown
+}
+
+impl Work {
+    /// Splits a zone's dynamic energy over this window's own time, into the columns; returns nobody's part.
+    fn split_plain(
+        &mut self,
+        index: usize,
+        zone: &mut ZoneState,
+        socket: PackageId,
+        dynamic: Microjoules,
+        by: Weighing<'_>,
+    ) -> Microjoules {
+        let wanted = by.rules.feature(zone.account.zone.component, by.counted);
+        let (nobody, feature) = self
+            .columns
+            .split(index, socket, wanted, dynamic, &mut self.scratch);
+        zone.account.feature = feature;
+        zone.carry = Carry::default();
+        self.ids.clear();
+        self.weights.clear();
+        nobody
+    }
+
+    /// Splits a zone's dynamic energy over whoever pays for it, into bills; returns nobody's part and nobody's weight. The
+    /// weights stay at hand.
+    fn split_weighed(
+        &mut self,
+        index: usize,
+        zone: &mut ZoneState,
+        due: Due,
+        by: Weighing<'_>,
+    ) -> (Microjoules, u64) {
+        let unknown = take_weights(zone, due, by, self);
+        let nobody = split(self, due.dynamic, unknown, |id, part| Bill {
+            dynamic: part,
+            ..Bill::nothing(id, index)
+        });
+        if !zone.is_paid_by_cpu_time() {
+            let used = self.ids.iter().zip(&self.weights);
+            self.charges.extend(used.map(|(id, used)| Bill {
+                used: DeviceNanos::from_nanos(*used),
+                ..Bill::nothing(*id, index)
+            }));
+        }
+        (nobody, unknown)
+    }
 }
 
 /// Splits `amount` by the weights at hand into bills; returns the part that nobody can be named for.
-fn split(
+pub(super) fn split(
     work: &mut Work,
     amount: Microjoules,
     unknown: u64,
@@ -244,13 +316,6 @@ fn split(
     work.charges
         .extend(bills.map(|(id, part)| bill(*id, Microjoules::from_micro(*part))));
     Microjoules::from_micro(nobody)
-}
-
-const fn idle_bill(id: AccountId, zone: usize, idle: Microjoules) -> Bill {
-    Bill {
-        idle,
-        ..Bill::nothing(id, zone)
-    }
 }
 
 /// Charged time over the busy time of the same window. Both come from the same reader, so a value far from 1000 says

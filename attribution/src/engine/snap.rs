@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Writes the engine's state down as a snapshot.
 
-use super::Engine;
-use super::window::Closed;
+use super::{Engine, Paid};
 use crate::model::snapshot::Retired;
 use crate::model::{MonotonicNanos, Section, Snapshot};
 use std::sync::Arc;
 
 impl Engine {
-    pub(super) fn snapshot(&self, closed: Closed, now: MonotonicNanos) -> Snapshot {
+    /// Everything that is known at `now`, at the close of a window that was paid.
+    #[must_use]
+    pub fn snapshot(&self, paid: Paid, now: MonotonicNanos) -> Snapshot {
+        let closed = paid.window;
         Snapshot {
             tick: closed.tick,
             window: Section {
@@ -20,6 +22,7 @@ impl Engine {
             cpus: self.cpus.clone(),
             softirqs: self.softirqs.clone(),
             counted: self.counted,
+            smt_weight: self.smt_weight(),
             processes: self.processes.rows(),
             other_processes: self.processes.other().clone(),
             containers: self.levels.containers.rows(),

@@ -6,66 +6,22 @@
 //! then and not by those who run when it arrives.
 
 use super::accounts::{AccountId, Accounts, Delta};
+use super::carry::Carry;
 use super::devices::Device;
-use super::idle::{BusyTime, Floor, FloorPolicy};
+use super::feature::{Weighing, weigh};
+use super::idle::{BusyTime, Floor, FloorPolicy, InForce, LearnedPoint, Trust};
+use super::learner::{Learner, Paid, SmtLearner};
+use super::remainder::History;
+use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId, Zone,
-    ZoneReading,
+    Component, Energy, Feature, FloorOrigin, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
+    SourceId, Zone, ZoneReading,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time for which CPU time is carried for a zone. A zone that stays away longer is paid for, when it is back, by nobody by
-/// name: who ran an hour ago is no longer known, and a guess would be somebody's wrong bill. (Meters that are asked less
-/// often than once a tick are carried for as a rule: every 5 minutes at most.)
-const CARRIED: Duration = Duration::from_secs(3_600);
 /// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
 const AWAY: Duration = Duration::from_secs(180);
-/// Accounts in a carry: 16,384 are 400 KiB. What does not fit weighs in as unknown.
-const CARRIED_ACCOUNTS: usize = 16_384;
-
-/// CPU time that waits for a zone's energy.
-#[derive(Debug, Default)]
-pub(crate) struct Carry {
-    weights: BTreeMap<AccountId, u64>,
-    unknown: u64,
-    since: Option<MonotonicNanos>,
-}
-
-impl Carry {
-    /// Adds the CPU time of a window that closes at `now`.
-    pub(crate) fn add(&mut self, deltas: impl Iterator<Item = (AccountId, u64)>, now: MonotonicNanos) {
-        let since = *self.since.get_or_insert(now);
-        for (id, nanos) in deltas {
-            if self.weights.len() < CARRIED_ACCOUNTS || self.weights.contains_key(&id) {
-                let weight = self.weights.entry(id).or_default();
-                *weight = weight.saturating_add(nanos);
-            } else {
-                self.unknown = self.unknown.saturating_add(nanos);
-            }
-        }
-        if now.since(since) >= CARRIED {
-            let all = self
-                .weights
-                .values()
-                .fold(self.unknown, |sum, weight| sum.saturating_add(*weight));
-            self.weights.clear();
-            self.unknown = all;
-        }
-    }
-
-    /// Whether `id` waits here for a bill.
-    pub(crate) fn holds(&self, id: AccountId) -> bool {
-        self.weights.contains_key(&id)
-    }
-
-    /// Whether nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.weights.is_empty() && self.unknown == 0
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     total: Microjoules,
@@ -78,13 +34,30 @@ struct Reading {
 pub(crate) struct ZoneState {
     pub(crate) account: ZoneAccount,
     pub(crate) carry: Carry,
+    /// Its newest readings, where the remainder of the platform needs them.
+    pub(crate) history: History,
+    /// No meter counts it: see [`super::remainder`].
+    derived: bool,
     /// For a device, who used it; nobody else pays for it.
     device: Option<Device>,
+    learner: Learner,
+    pub(crate) smt: SmtLearner,
     floor: Floor,
     paid: Option<(Reading, BusyTime)>,
     /// Between the readings of the last payment.
     elapsed: Duration,
     latest: Reading,
+}
+
+/// Zones are settled in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// By what ran, or who used it.
+    Component,
+    /// By what was charged for the components.
+    Other,
+    /// By what was charged for the components and the rest.
+    Platform,
 }
 
 /// What a zone has to be paid for now.
@@ -97,7 +70,11 @@ pub(crate) struct Due {
 impl ZoneState {
     fn new(source: SourceId, reading: &ZoneReading) -> Self {
         let device = device_of(reading);
+        let mut history = History::default();
+        history.push(reading.at, reading.total);
         Self {
+            history,
+            derived: false,
             account: ZoneAccount {
                 zone: reading.zone.clone(),
                 source,
@@ -108,10 +85,16 @@ impl ZoneState {
                 unreserved_idle: Microjoules::ZERO,
                 power: None,
                 floor: None,
+                floor_origin: FloorOrigin::None,
+                floor_error: None,
+                feature: Feature::default(),
+                fit: None,
                 age: Duration::ZERO,
                 up: true,
             },
             carry: Carry::default(),
+            learner: Learner::default(),
+            smt: SmtLearner::default(),
             floor: device
                 .as_ref()
                 .map_or_else(Floor::default, |_| Floor::of_a_device()),
@@ -124,6 +107,33 @@ impl ZoneState {
             },
             device,
         }
+    }
+
+    /// A zone that no meter counts, with its first total.
+    pub(crate) fn derived(source: SourceId, reading: &ZoneReading) -> Self {
+        Self {
+            derived: true,
+            ..Self::new(source, reading)
+        }
+    }
+
+    /// Whether no meter counts it.
+    pub(crate) const fn is_derived(&self) -> bool {
+        self.derived
+    }
+
+    /// When it is settled: after those whose charges it is split by.
+    pub(crate) fn stage(&self) -> Stage {
+        match self.account.zone.component {
+            Component::Platform => Stage::Platform,
+            Component::Other => Stage::Other,
+            _ => Stage::Component,
+        }
+    }
+
+    /// The newest total, in microjoules, and its moment.
+    pub(crate) const fn latest(&self) -> (u64, MonotonicNanos) {
+        (self.latest.total.as_micro(), self.latest.at)
     }
 
     /// Whether it had its first reading in an earlier window, so that CPU time from then on has to be carried.
@@ -145,16 +155,12 @@ impl ZoneState {
         let energy = self.latest.total.saturating_sub(paid.total);
         let elapsed = self.latest.at.since(paid.at);
         self.elapsed = elapsed;
-        let busy = BusyTime {
-            busy: busy.busy.saturating_sub(busy_then.busy),
-            idle: busy.idle.saturating_sub(busy_then.idle),
-        };
+        let busy = busy.since(busy_then);
         let component = self.account.zone.component;
-        let idle = match (self.latest.idle, paid.idle) {
+        let (idle, floor) = match (self.latest.idle, paid.idle) {
             (Some(now), Some(then)) => {
                 let idle = now.saturating_sub(then).min(energy);
-                self.account.floor = Some(idle.mean_power(elapsed));
-                idle
+                (idle, InForce::of_a_model(idle.mean_power(elapsed)))
             }
             _ => {
                 // A device that does not tell who uses it may be at rest or at work: it teaches nothing, and what no
@@ -163,14 +169,16 @@ impl ZoneState {
                 if tells {
                     self.floor.learn(energy, elapsed, busy);
                 }
-                self.account.floor = self.floor.in_force(policy, component);
-                if tells || self.account.floor.is_some() {
-                    self.floor.idle_part(policy, component, energy, elapsed, busy)
-                } else {
-                    Microjoules::ZERO
+                let mut floor = self.floor.in_force(policy, component);
+                if !tells && floor.power.is_none() {
+                    floor = InForce::default();
                 }
+                (floor.idle_part(energy, elapsed, busy), floor)
             }
         };
+        self.account.floor = floor.power;
+        self.account.floor_origin = floor.origin;
+        self.account.floor_error = floor.error;
         self.account.power = Some(energy.mean_power(elapsed));
         let due = Due {
             dynamic: energy.saturating_sub(idle),
@@ -200,6 +208,12 @@ impl ZoneState {
         self.device.is_none()
     }
 
+    /// Whether this window's own time pays for it by a plain feature, and nothing else has to be looked at.
+    pub(crate) fn is_plain(&self, by: Weighing<'_>) -> bool {
+        let teaches = by.learns() || (by.learns_smt() && self.account.zone.component == Component::Package);
+        self.stage() == Stage::Component && self.device.is_none() && self.carry.is_empty() && !teaches
+    }
+
     /// Whether `id` waits here for a bill, or may have to.
     pub(crate) fn holds(&self, id: AccountId) -> bool {
         self.carry.holds(id) || self.device.as_ref().is_some_and(|device| device.holds(id))
@@ -214,34 +228,59 @@ impl ZoneState {
     /// then empty; of a device its use.
     pub(crate) fn take_weights(
         &mut self,
-        deltas: impl Iterator<Item = (AccountId, u64)>,
+        deltas: impl Iterator<Item = (AccountId, Rise)> + Clone,
+        nobody: &Rise,
+        due: Due,
+        by: Weighing<'_>,
         ids: &mut Vec<AccountId>,
         weights: &mut Vec<u64>,
     ) -> u64 {
         if let Some(device) = &mut self.device {
+            self.account.feature = Feature::DeviceTime;
             return device.take_weights(self.elapsed, ids, weights);
         }
-        ids.clear();
-        weights.clear();
         if self.carry.is_empty() {
-            self.carry.since = None;
-            deltas.for_each(|(id, nanos)| {
-                ids.push(id);
-                weights.push(nanos);
-            });
-            return 0;
+            // Nobody who ran is left of a window that had been carried, either.
+            self.carry = Carry::default();
+            return self.weigh(due, by, deltas, nobody, ids, weights);
         }
-        let mut carry = std::mem::take(&mut self.carry);
-        // Room for this window's own accounts is not limited by the carry's bound: they are all in memory anyway.
-        for (id, nanos) in deltas {
-            let weight = carry.weights.entry(id).or_default();
-            *weight = weight.saturating_add(nanos);
+        let (rises, nobody) = self.carry.take(deltas, nobody);
+        let rises = rises.iter().map(|(id, rise)| (*id, *rise));
+        self.weigh(due, by, rises, &nobody, ids, weights)
+    }
+
+    fn weigh(
+        &mut self,
+        due: Due,
+        by: Weighing<'_>,
+        rises: impl Iterator<Item = (AccountId, Rise)> + Clone,
+        unknown: &Rise,
+        ids: &mut Vec<AccountId>,
+        weights: &mut Vec<u64>,
+    ) -> u64 {
+        let component = self.account.zone.component;
+        let plain = by.rules.feature(component, by.counted);
+        if component == Component::Package && by.learns_smt() {
+            let rises = rises.clone().map(|(_, rise)| rise);
+            self.smt.learn(due.dynamic, self.elapsed, rises);
         }
-        for (id, nanos) in carry.weights {
-            ids.push(id);
-            weights.push(nanos);
+        if self.stage() == Stage::Component && by.learns() {
+            let paid = Paid {
+                dynamic: due.dynamic,
+                elapsed: self.elapsed,
+                plain,
+                smt: by.smt,
+            };
+            let learned = self.learner.weigh(paid, rises.clone(), unknown, ids, weights);
+            self.account.fit = self.learner.fit();
+            if let Some(unknown) = learned {
+                self.account.feature = Feature::Learned;
+                return unknown;
+            }
         }
-        carry.unknown
+        let (unknown, feature) = weigh(plain, by.smt, rises, unknown, ids, weights);
+        self.account.feature = feature;
+        unknown
     }
 
     /// The socket whose CPU time pays for this zone; `None` when all of it does.
@@ -267,10 +306,21 @@ impl ZoneState {
             .fold(BusyTime::default(), |sum, time| BusyTime {
                 busy: sum.busy.saturating_add(time.busy.as_nanos()),
                 idle: sum.idle.saturating_add(time.idle.as_nanos()),
+                cpus: sum.cpus.saturating_add(time.cpus),
             })
     }
 
-    fn take(&mut self, reading: &ZoneReading) {
+    /// What was learned about its floor.
+    pub(crate) fn learned_floor(&self) -> Vec<LearnedPoint> {
+        self.floor.save()
+    }
+
+    /// Takes what an earlier run had learned about its floor.
+    pub(crate) fn restore_floor(&mut self, points: &[LearnedPoint], trust: Trust) {
+        self.floor.restore(points, trust);
+    }
+
+    pub(crate) fn take(&mut self, reading: &ZoneReading) {
         self.account.provenance = reading.provenance;
         self.account.up = true;
         // Said again by a meter that has nothing newer.
@@ -289,6 +339,7 @@ impl ZoneState {
             idle: reading.idle,
             at: reading.at,
         };
+        self.history.push(self.latest.at, self.latest.total);
     }
 
     /// The zone's row for a snapshot.
@@ -304,7 +355,8 @@ impl ZoneState {
 
 /// Enters a source's report: zones that answer, zones that are new, zones that are down.
 pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) {
-    for state in zones.iter_mut().filter(|state| state.account.source == source) {
+    let of_source = |state: &&mut ZoneState| state.account.source == source && !state.derived;
+    for state in zones.iter_mut().filter(of_source) {
         state.account.up = false;
     }
     for reading in &energy.zones {
@@ -322,5 +374,5 @@ fn device_of(reading: &ZoneReading) -> Option<Device> {
 }
 
 fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {
-    state.account.source == source && state.account.zone == *zone
+    state.account.source == source && state.account.zone == *zone && !state.derived
 }

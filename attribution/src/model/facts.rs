@@ -10,6 +10,8 @@ use super::zone::Component;
 pub struct NodeFacts {
     /// Which source was taken for which kind of component.
     pub selections: Vec<Selection>,
+    /// Memory of the node in bytes; `None` where that is not known, and then nobody has reserved a share of it.
+    pub memory: Option<u64>,
     /// Every probe with its state.
     pub probes: Vec<ProbeState>,
     /// Who accounts CPU time, and why this one.

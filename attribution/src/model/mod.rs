@@ -17,9 +17,9 @@ pub use facts::{Accounting, NodeFacts, PassedOver, ProbeState, Selection};
 pub use ids::{CgroupId, Comm, ContainerId, PackageId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 pub use report::{
     Awaited, CgroupOwner, ContainerFacts, CpuTime, DeviceUse, DeviceUser, Energy, ErrorReason, Identity,
-    LostEvents, PackageTime, PodFacts, Report, Section, SoftirqTime, SourceError, Tally, TallyKind, TaskKind,
-    TaskUsage, Usage, VmFacts, ZoneReading,
+    LostEvents, PackageTime, PodFacts, Report, Reservation, Section, SoftirqTime, SourceError, Tally,
+    TallyKind, TaskKind, TaskUsage, Tenant, Usage, VmFacts, ZoneReading,
 };
 pub use snapshot::Snapshot;
 pub use units::{CpuNanos, DeviceNanos, Microjoules, Microwatts, MonotonicNanos};
-pub use zone::{Component, Permille, Place, Provenance, Zone};
+pub use zone::{Component, Feature, FloorOrigin, Permille, Place, Provenance, Zone};

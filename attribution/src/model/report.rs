@@ -187,11 +187,44 @@ pub struct Identity {
     pub pods: HashMap<PodUid, Arc<PodFacts>>,
     /// What is known of virtual machines beyond their ids.
     pub vms: HashMap<VmId, Arc<VmFacts>>,
+    /// What workloads reserved of the node, as far as that is known. A virtual machine in a container may be listed beside
+    /// it: its process is then the container's, with which the machine was reserved.
+    pub reserved: HashMap<Tenant, Reservation>,
     /// Of the containers and pods that are owners and have no name yet, those whose names will come: whoever shows them
     /// by name waits, so that nobody has to be shown under two names.
     pub awaited: Awaited,
     /// Probes that ask others for names, as they stand now. What the start-up said of the same probe is replaced by it.
     pub probes: Vec<ProbeState>,
+}
+
+/// Who can reserve a part of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tenant {
+    /// A container, alone or of a pod.
+    Container(ContainerId),
+    /// A virtual machine.
+    Vm(VmId),
+}
+
+/// A part of the node that is held for a workload whether it uses it or not: a Kubernetes request, a virtual machine's
+/// vCPUs and memory, a container's quota. Zero where nothing was reserved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reservation {
+    /// Thousandths of a CPU (hardware thread), as Kubernetes counts them.
+    pub millicpus: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl Reservation {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self {
+            millicpus: self.millicpus.saturating_add(more.millicpus),
+            memory: self.memory.saturating_add(more.memory),
+        }
+    }
 }
 
 /// Workloads whose names are on their way.

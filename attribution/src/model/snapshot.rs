@@ -8,11 +8,11 @@ use super::events::{EventCounts, EventSet};
 use super::facts::NodeFacts;
 use super::ids::{CgroupId, Comm, ContainerId, PodUid, ReporterId, SourceId, TaskKey, TickId, VmId};
 use super::report::{
-    CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Section, SoftirqTime,
-    SourceError, Tally, TaskKind, VmFacts,
+    CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Reservation, Section,
+    SoftirqTime, SourceError, Tally, TaskKind, VmFacts,
 };
 use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
-use super::zone::{Permille, Provenance, Zone};
+use super::zone::{Feature, FloorOrigin, Permille, Provenance, Zone};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub softirqs: Vec<SoftirqTime>,
     /// Which events the ledgers count.
     pub counted: EventSet,
+    /// What time beside a busy sibling weighed of time alone on a core, where it is counted and weighed.
+    pub smt_weight: Option<Permille>,
     /// Processes with a row of their own.
     pub processes: Vec<ProcessRow>,
     /// All other processes, living and dead, as one row (`pid="other"`).
@@ -111,10 +113,30 @@ pub struct ZoneAccount {
     pub power: Option<Microwatts>,
     /// The idle floor in use; `None` while it is not known.
     pub floor: Option<Microwatts>,
+    /// How that floor came about, or what takes its place.
+    pub floor_origin: FloorOrigin,
+    /// Expected relative error of the floor, where it was learned; what is extrapolated may be far off.
+    pub floor_error: Option<Permille>,
+    /// By what its dynamic energy was split in the last payment.
+    pub feature: Feature,
+    /// How well its power can be foretold from what the node counts, where that is learned and believed.
+    pub fit: Option<Fit>,
     /// Time from its last reading to the close of the window.
     pub age: Duration,
     /// Whether it answered in the last report of its source.
     pub up: bool,
+}
+
+/// How well a zone's power is foretold, window by window before it is known: root of mean squares over the newest windows,
+/// relative to the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The plain feature.
+    pub plain: Feature,
+    /// Error by the plain feature alone.
+    pub plain_error: Permille,
+    /// Error by the learned weights.
+    pub learned_error: Permille,
 }
 
 /// A process with a row of its own. Counts from the window in which it was given the row.
@@ -151,7 +173,8 @@ pub struct GroupRow<K> {
     pub ended: bool,
 }
 
-/// What a group is called, as far as that is known. Names once known stay, also when the group has ended.
+/// What is known of a group beyond its key: what it is called, and what it has reserved. Names once known stay, also when
+/// the group has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Of a container.
@@ -160,6 +183,8 @@ pub struct Names {
     pub pod: Option<Arc<PodFacts>>,
     /// Of a virtual machine.
     pub vm: Option<Arc<VmFacts>>,
+    /// What it has reserved now, where that is known; of a pod what its containers have. Unlike a name it goes with the group.
+    pub reserved: Option<Reservation>,
     /// Whether they are on their way: whoever shows rows by name waits for them.
     pub awaited: bool,
 }

@@ -108,6 +108,78 @@ impl fmt::Display for Zone {
     }
 }
 
+/// By what a zone's dynamic energy was split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// CPU time.
+    #[default]
+    CpuTime,
+    /// Cycles of the CPU clock that were not halted.
+    CpuCycles,
+    /// Misses of the last-level cache.
+    CacheMisses,
+    /// Time that the device was used.
+    DeviceTime,
+    /// Dynamic energy that was charged for package, memory, accelerators and the rest of the platform.
+    Energy,
+    /// Several of what is counted, weighed as this node's own meters say.
+    Learned,
+    /// Nothing: by configuration it stays on the node.
+    Nothing,
+}
+
+impl Feature {
+    /// A name for people and for JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CpuTime => "cpu_time",
+            Self::CpuCycles => "cpu_cycles",
+            Self::CacheMisses => "cache_misses",
+            Self::DeviceTime => "device_time",
+            Self::Energy => "energy",
+            Self::Learned => "learned",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+/// How the idle floor of a zone came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FloorOrigin {
+    /// There is none: everything is dynamic.
+    #[default]
+    None,
+    /// There is none yet, or `busy-ratio` is asked for: the idle share of time splits the energy.
+    BusyRatio,
+    /// Watts out of the configuration.
+    Fixed,
+    /// The static part of a model, as the source says it.
+    Model,
+    /// Windows in which nearly nobody ran.
+    Measured,
+    /// Windows of different load, none of them quiet, followed down to none.
+    Extrapolated,
+    /// As measured by an earlier run on this machine.
+    Restored,
+}
+
+impl FloorOrigin {
+    /// A name for people and for JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::BusyRatio => "busy_ratio",
+            Self::Fixed => "fixed",
+            Self::Model => "model",
+            Self::Measured => "measured",
+            Self::Extrapolated => "extrapolated",
+            Self::Restored => "restored",
+        }
+    }
+}
+
 /// A share in thousandths, for figures that need no more (an expected error, a busy ratio).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permille(pub u32);

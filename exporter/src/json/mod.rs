@@ -10,18 +10,19 @@
 //! {"schema": 1, "tick": 7, "window": {"began_ns": 1, "ended_ns": 2},
 //!  "zones": [{"component": "package", "place": "socket0", "source": "rapl-sysfs", "provenance": "counted",
 //!             "relative_error_p90_permille": null, "dynamic_uj": 1, "idle_uj": 1, "unattributed_uj": 0,
-//!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "age_ns": 1, "up": true}],
+//!             "unreserved_idle_uj": 1, "power_uw": 1, "floor_uw": null, "floor_origin": "busy_ratio",
+//!             "floor_error_permille": null, "feature": "cpu_time", "fit": null, "age_ns": 1, "up": true}],
 //!  "packages": [{"package": 0, "cpus": 8, "busy_ns": 1, "idle_ns": 1}],
 //!  "cpus": [{"cpu": 0, "package": 0, "online": true, "busy_ns": 1, "idle_ns": 1, "steal_ns": null}],
 //!  "softirqs": [{"package": 0, "vector": "net_rx", "count": 1, "time_ns": 1}],
-//!  "counted": ["cpu_cycles"],
+//!  "counted": ["cpu_cycles"], "smt_weight_permille": null,
 //!  "processes": [{"pid": 1, "start_ticks": 1, "command": "init", "kind": "user", "cgroup": 1,
 //!                 "owner": {"path": "/", "container": null, "runtime": "", "pod": null, "unit": null, "slice": null},
 //!                 "ended": false, "cpu_ns": 1, "events": {"cpu_cycles": 1},
 //!                 "charges": [{"zone": 0, "dynamic_uj": 1, "idle_uj": 0}]}],
 //!  "other_processes": {"cpu_ns": 1, "events": {"cpu_cycles": 1}, "charges": []},
-//!  "containers": [{"kind": "container", "id": "0a1b", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
-//!                  "charges": []}],
+//!  "containers": [{"kind": "container", "id": "0a1b", "reserved": {"millicpus": 250, "memory": 67108864}, "owner": null,
+//!                  "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
 //!  "pods": [{"uid": "...", "owner": null, "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
 //!  "units": [{"unit": "ssh.service", "slice": "system.slice", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
 //!             "charges": []}],
@@ -43,7 +44,14 @@
 //! `zone` in a charge is the position in `zones`; zones that a row was not charged for are left out. A charge for a GPU
 //! also has `used_ns`, the time that the row used it, unless it is 0. Containers have the
 //! `kind` `container`, `system` or `kernel`; the last two have no `id`. At every level the rows, `retired` and (for
-//! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`.
+//! processes) `other_processes` add up to the zones' totals less `unattributed_uj` and `unreserved_idle_uj`. `reserved` of
+//! a container, a pod or a virtual machine is what it has reserved of the node now (thousandths of a CPU, bytes), by which it
+//! pays idle energy where `attribution.idle.share` is `reserved`; `null` where nothing is known.
+//!
+//! `floor_origin` says how `floor_uw` came about: `measured` in windows in which nearly nobody ran, `extrapolated` from
+//! windows of different load, `restored` from an earlier run, `fixed` watts of the configuration, or a `model`'s own. Where there
+//! is no floor it says what takes its place: the idle share of time (`busy_ratio`), or nothing (`none`).
+//! `floor_error_permille` is the expected relative error of a learned floor.
 //!
 //! `counted` names the events that this machine counts beside CPU time, and `events` of every ledger has exactly these
 //! (cut short above): `cpu_cycles`, `ref_cycles`, `cpu_instructions`, `cache_miss`, `page_cache_hit`, `net_tx_irq`,
@@ -52,12 +60,19 @@
 //! totals since the probe began; busy time holds softirqs, and `steal_ns` (the time a hypervisor took, `null` where it does
 //! not tell) is in neither busy nor idle time. `cpus` add up to `packages`, but for the accountant `scheduler`, which counts
 //! by package: there `cpus` are the kernel's ticks of 10 ms. `softirqs` are also the process with `pid` 0. `accounting.chosen` is
-//! `switch`, `scheduler` or `proc`. The `reason` of a probe that is up is a remark. `tallies` are what those who know
+//! `switch`, `scheduler` or `proc`. `feature` is what a zone's dynamic energy was split by last: `cpu_time`, `cpu_cycles`,
+//! `cache_misses`, `device_time`, `energy` (what was charged in other zones), `learned` (several, weighed by this node's own
+//! meters) or `nothing` (by configuration it stays on the node). The zone `other` is derived from the platform's and has its
+//! place; where an estimate was taken out of it, it is one. With `attribution.weights = "learned"`, `fit` has the plain feature
+//! and how far the zone's power was off what it foretold and what the learned weights foretold, window by window. `smt_weight_permille`
+//! is what time beside a busy sibling weighed, `null` where it is not counted or not weighed. The `reason` of a probe that is up is a remark. `tallies` are what those who know
 //! names count of themselves: `done` and `lost` since start, `held` now.
 
 mod health;
 mod ledger;
+mod owner;
 mod views;
+mod zone;
 
 use crate::error::ExporterError;
 use attribution::model::Snapshot;
@@ -91,8 +106,12 @@ mod tests {
             json!({"component": "package", "place": "socket0", "source": "rapl-sysfs", "provenance": "counted",
                 "relative_error_p90_permille": null, "dynamic_uj": 60_000_005, "idle_uj": 40_000_000,
                 "unattributed_uj": 2, "unreserved_idle_uj": 39_000_000, "power_uw": 12_500_000,
-                "floor_uw": 5_000_000, "age_ns": 250_000_000, "up": true})
+                "floor_uw": 5_000_000, "floor_origin": "measured", "floor_error_permille": 20, "feature": "cpu_time", "fit": null,
+                "age_ns": 250_000_000, "up": true})
         );
+        let fit = json!({"plain": "cpu_cycles", "plain_error_permille": 87, "learned_error_permille": 31});
+        assert_eq!(snapshot["zones"][1]["fit"], fit);
+        assert_eq!(snapshot["smt_weight_permille"], Value::Null);
         assert_eq!(snapshot["zones"][3]["provenance"], "estimated");
         assert_eq!(snapshot["zones"][3]["relative_error_p90_permille"], 150);
     }
@@ -109,6 +128,9 @@ mod tests {
                 {"zone": 3, "dynamic_uj": 4, "idle_uj": 0},
                 {"zone": 4, "dynamic_uj": 2, "idle_uj": 0, "used_ns": 1_500_000_000}])
         );
+        let reserved = &snapshot["containers"][0]["reserved"];
+        assert_eq!(*reserved, json!({"millicpus": 250, "memory": 67_108_864}));
+        assert_eq!(snapshot["containers"][1]["reserved"], Value::Null);
         assert_eq!(snapshot["containers"][1]["kind"], "system");
         assert_eq!(snapshot["containers"][1]["id"], Value::Null);
         assert_eq!(snapshot["processes"][0]["owner"]["container"], sample::CONTAINER);

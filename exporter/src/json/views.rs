@@ -6,10 +6,12 @@ use super::health::{
     DroppedView, Facts, LostView, SourceView, TallyView, Windows, dropped, lost, source, tally,
 };
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
+use super::owner::{OwnerView, ReservedView, owner, reserved};
+use super::zone::{ZoneView, zone};
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
-    CgroupOwner, ContainerId, CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, Place, PodUid,
-    Provenance, Section, Snapshot, SoftirqTime, Tally, TaskKind, VmId,
+    CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, PodUid, Section, Snapshot, SoftirqTime, Tally,
+    TaskKind, VmId,
 };
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -48,6 +50,7 @@ pub(super) struct SnapshotView<'a> {
     cpus: Each<'a, CpuTime, CpuView>,
     softirqs: Each<'a, SoftirqTime, SoftirqView>,
     counted: Counted,
+    smt_weight_permille: Option<u32>,
     processes: Rows<'a, ProcessRow, ProcessView<'a>>,
     other_processes: LedgerView<'a>,
     containers: Rows<'a, GroupRow<ContainerKey>, ContainerView<'a>>,
@@ -75,6 +78,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
         cpus: Each(&snapshot.cpus, cpu),
         softirqs: Each(&snapshot.softirqs, softirq),
         counted: Counted(counted),
+        smt_weight_permille: snapshot.smt_weight.map(|weight| weight.0),
         processes: Rows(&snapshot.processes, counted, process),
         other_processes: ledger(&snapshot.other_processes, counted),
         containers: Rows(&snapshot.containers, counted, container),
@@ -105,50 +109,12 @@ const fn window(section: Section) -> Window {
     }
 }
 
-#[derive(Serialize)]
-struct ZoneView<'a> {
-    component: &'static str,
-    place: Text<'a, Place>,
-    source: &'static str,
-    provenance: &'static str,
-    relative_error_p90_permille: Option<u32>,
-    dynamic_uj: u64,
-    idle_uj: u64,
-    unattributed_uj: u64,
-    unreserved_idle_uj: u64,
-    power_uw: Option<u64>,
-    floor_uw: Option<u64>,
-    age_ns: u64,
-    up: bool,
-}
-
 /// Something that has a text of its own.
 pub(super) struct Text<'a, T>(pub(super) &'a T);
 
 impl<T: std::fmt::Display> Serialize for Text<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self.0)
-    }
-}
-
-fn zone(account: &ZoneAccount) -> ZoneView<'_> {
-    ZoneView {
-        component: account.zone.component.name(),
-        place: Text(&account.zone.place),
-        source: account.source.0,
-        provenance: account.provenance.name(),
-        relative_error_p90_permille: match account.provenance {
-            Provenance::Estimated { relative_error_p90 } => Some(relative_error_p90.0),
-            Provenance::Counted | Provenance::Integrated => None,
-        },
-        dynamic_uj: account.dynamic.as_micro(),
-        idle_uj: account.idle.as_micro(),
-        unattributed_uj: account.unattributed.as_micro(),
-        unreserved_idle_uj: account.unreserved_idle.as_micro(),
-        power_uw: account.power.map(|power| power.as_micro()),
-        floor_uw: account.floor.map(|power| power.as_micro()),
-        age_ns: nanos(account.age),
-        up: account.up,
     }
 }
 
@@ -208,31 +174,6 @@ const fn softirq(time: &SoftirqTime) -> SoftirqView {
 }
 
 #[derive(Serialize)]
-struct OwnerView<'a> {
-    path: &'a str,
-    container: Option<&'a str>,
-    runtime: &'static str,
-    nested: Each<'a, ContainerId, &'a str>,
-    pod: Option<&'a str>,
-    vm: Option<&'a str>,
-    unit: Option<&'a str>,
-    slice: Option<&'a str>,
-}
-
-fn owner(owner: &CgroupOwner) -> OwnerView<'_> {
-    OwnerView {
-        path: &owner.path,
-        container: owner.container.as_ref().map(|id| id.as_str()),
-        runtime: owner.runtime,
-        nested: Each(&owner.nested, ContainerId::as_str),
-        pod: owner.pod.as_ref().map(|uid| uid.as_str()),
-        vm: owner.vm.as_ref().map(|id| id.as_str()),
-        unit: owner.unit.as_deref(),
-        slice: owner.slice.as_deref(),
-    }
-}
-
-#[derive(Serialize)]
 struct ProcessView<'a> {
     pid: u32,
     start_ticks: u64,
@@ -272,6 +213,7 @@ struct ContainerView<'a> {
     image: Option<&'a str>,
     pod_name: Option<&'a str>,
     pod_namespace: Option<&'a str>,
+    reserved: Option<ReservedView>,
     awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
@@ -294,6 +236,7 @@ fn container(row: &GroupRow<ContainerKey>, counted: EventSet) -> ContainerView<'
         image: facts.and_then(|facts| facts.image.as_deref()),
         pod_name: pod.map(|pod| pod.name.as_str()),
         pod_namespace: pod.map(|pod| pod.namespace.as_str()),
+        reserved: row.names.reserved.map(reserved),
         awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
@@ -311,6 +254,7 @@ struct PodView<'a> {
     made_by: Option<MakerView<'a>>,
     qos: Option<&'a str>,
     labels: BTreeMap<&'a str, &'a str>,
+    reserved: Option<ReservedView>,
     awaited: bool,
     owner: Option<OwnerView<'a>>,
     ended: bool,
@@ -333,6 +277,7 @@ fn pod(row: &GroupRow<PodUid>, counted: EventSet) -> PodView<'_> {
         labels: labels
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
+        reserved: row.names.reserved.map(reserved),
         awaited: row.names.awaited,
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
@@ -353,6 +298,7 @@ struct VmView<'a> {
     id: &'a str,
     name: Option<&'a str>,
     hypervisor: Option<&'static str>,
+    reserved: Option<ReservedView>,
     owner: Option<OwnerView<'a>>,
     ended: bool,
     cpu_ns: u64,
@@ -366,6 +312,7 @@ fn vm(row: &GroupRow<VmId>, counted: EventSet) -> VmView<'_> {
         id: row.key.as_str(),
         name: facts.map(|vm| vm.name.as_str()),
         hypervisor: facts.map(|vm| vm.hypervisor),
+        reserved: row.names.reserved.map(reserved),
         owner: row.owner.as_deref().map(owner),
         ended: row.ended,
         cpu_ns: row.ledger.cpu.as_nanos(),

@@ -65,6 +65,7 @@ pub(super) fn facts() -> NodeFacts {
         reason: reason.into(),
     };
     NodeFacts {
+        memory: Some(64 << 30),
         selections: vec![Selection {
             key: "cpu",
             chosen: vec!["rapl".into()],

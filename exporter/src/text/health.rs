@@ -3,12 +3,13 @@
 
 use super::writer::{Decimal, Family, Kind, Labels, Tally};
 use attribution::model::snapshot::{LATENESS_BUCKETS_MS, WindowCounters};
-use attribution::model::{Component, Provenance, Snapshot, SourceId, TallyKind};
+use attribution::model::{Component, Feature, Provenance, Snapshot, SourceId, TallyKind};
 use std::collections::BTreeMap;
 
 pub(super) fn write(out: &mut String, snapshot: &Snapshot) {
     sources(out, snapshot);
     readings(out, snapshot);
+    residuals(out, snapshot);
     probes(out, snapshot);
     if let Some(coverage) = snapshot.coverage {
         Family::new(
@@ -111,6 +112,30 @@ fn sources(out: &mut String, snapshot: &Snapshot) {
         "kepler_source_info",
         Kind::Gauge,
         "How the figures of a source come about; provenance is unknown before the first reading.",
+    );
+}
+
+/// How far zones were off what was foretold of them, by the plain feature and by learned weights.
+fn residuals(out: &mut String, snapshot: &Snapshot) {
+    let mut tally = Tally::default();
+    for account in &snapshot.zones {
+        let Some(fit) = account.fit else { continue };
+        let labels = Labels::none()
+            .with("component", account.zone.component.name())
+            .with("package", &account.zone.place.to_string());
+        for (feature, error) in [
+            (fit.plain, fit.plain_error),
+            (Feature::Learned, fit.learned_error),
+        ] {
+            let labels = labels.clone().with("feature", feature.name());
+            tally.max(labels, Decimal::milli(u64::from(error.0)));
+        }
+    }
+    tally.write(
+        out,
+        "kepler_attribution_residual_ratio",
+        Kind::Gauge,
+        "How far dynamic power was off what a feature foretold of each window, over the newest windows (root of mean squares, relative).",
     );
 }
 

@@ -198,6 +198,7 @@ fn settings() -> Settings {
     Settings {
         floor: attribution::engine::FloorPolicy::None,
         idle_share: attribution::engine::IdleShare::Usage,
+        split: attribution::engine::SplitRules::default(),
         processes_max: 500,
         ended_keep: Duration::from_secs(180),
     }

@@ -30,6 +30,7 @@ mod tests {
         let settings = Settings {
             floor: FloorPolicy::None,
             idle_share: IdleShare::Usage,
+            split: attribution::engine::SplitRules::default(),
             processes_max: 100,
             ended_keep: Duration::from_secs(30),
         };
@@ -144,6 +145,7 @@ mod tests {
         let settings = Settings {
             floor: FloorPolicy::None,
             idle_share: IdleShare::Usage,
+            split: attribution::engine::SplitRules::default(),
             processes_max: 100,
             ended_keep: Duration::from_secs(30),
         };

@@ -25,7 +25,13 @@ fn events_are_booked_on_every_level_like_cpu_time_also_for_the_dead() {
     //   2  container b, pod p     100         7    earns a row, then ends
     //   3  ssh.service              -         5    earns none: it ran for nothing
     //   4  kernel thread           30         -    the same
-    let mut node = Node::new(settings());
+    let mut node = Node::new(Settings {
+        split: SplitRules {
+            by_time_alone: true,
+            ..SplitRules::default()
+        },
+        ..settings()
+    });
     node.window();
     node.run(1, 10, 0, 100 * MS);
     node.happen(1, 10, 0, Event::CpuCycles, 400);

@@ -4,8 +4,11 @@
 mod devices;
 mod events;
 mod examples;
+mod features;
 mod levels;
+mod platform;
 mod properties;
+mod reserved;
 mod rested;
 mod vms;
 
@@ -23,6 +26,8 @@ pub(super) struct Node {
     pub(super) usage: BTreeMap<(u32, u64, u16), TaskUsage>,
     pub(super) zones: Vec<(Zone, u64)>,
     pub(super) busy: [u64; 2],
+    /// CPUs of each socket that are online.
+    pub(super) cpus: [u32; 2],
     pub(super) owners: Identity,
     /// What the machine can count, and what it has counted in all.
     pub(super) counted: EventSet,
@@ -34,6 +39,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         floor: FloorPolicy::None,
         idle_share: IdleShare::Reserved,
+        split: SplitRules::default(),
         processes_max: 3,
         ended_keep: Duration::from_secs(180),
     }
@@ -92,10 +98,26 @@ impl Node {
             usage: BTreeMap::new(),
             zones,
             busy: [0; 2],
+            cpus: [4; 2],
             owners,
             counted: EventSet::NONE,
             happened: EventCounts::ZERO,
         }
+    }
+
+    /// The node has so much memory.
+    pub(super) fn with_memory(mut self, bytes: u64) -> Self {
+        self.engine.facts = Arc::new(NodeFacts {
+            memory: Some(bytes),
+            ..NodeFacts::default()
+        });
+        self
+    }
+
+    /// A workload has reserved so much.
+    pub(super) fn reserve(&mut self, tenant: Tenant, millicpus: u64, memory: u64) {
+        let reserved = Reservation { millicpus, memory };
+        self.owners.reserved.insert(tenant, reserved);
     }
 
     /// A task ran for `nanos` inside `cgroup` on `socket`.
@@ -186,7 +208,7 @@ impl Node {
         let capacity = self.tick * 1_000_000_000;
         let packages = (0..2_u16).map(|socket| PackageTime {
             package: PackageId(socket),
-            cpus: 4,
+            cpus: self.cpus[usize::from(socket)],
             busy: CpuNanos::from_nanos(self.busy[usize::from(socket)]),
             idle: CpuNanos::from_nanos((capacity * 4).saturating_sub(self.busy[usize::from(socket)])),
         });

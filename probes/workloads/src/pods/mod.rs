@@ -16,6 +16,8 @@ mod desk;
 mod kubelet;
 mod naming;
 mod plan;
+mod requests;
+mod reserving;
 mod retry;
 mod rules;
 mod shape;

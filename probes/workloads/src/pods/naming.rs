@@ -18,6 +18,7 @@ use super::book::Pods;
 use super::changes::{apply, change};
 use super::clock::Clock;
 use super::desk::{Known, PROBE, State};
+use super::reserving::Reserving;
 use crate::resolver::Tallies;
 use attribution::model::{
     Awaited, CgroupOwner, Comm, ContainerFacts, ContainerId, Identity, PodFacts, PodUid, TallyKind, Usage,
@@ -80,6 +81,7 @@ pub(super) struct Naming {
     given_pods: HashSet<PodUid>,
     awaited: Awaited,
     sandbox: Arc<ContainerFacts>,
+    reserving: Reserving,
     nudged: HashSet<PodUid>,
     next_nudge: Duration,
     /// Containers that found no room at the last look.
@@ -103,6 +105,7 @@ impl Naming {
                 name: SANDBOX.to_owned(),
                 image: None,
             }),
+            reserving: Reserving::default(),
             nudged: HashSet::new(),
             next_nudge: Duration::ZERO,
             unremembered: 0,
@@ -128,6 +131,7 @@ impl Naming {
         self.find_sandboxes(known, usage, identity, now);
         let given = self.give(known, now);
         self.hand_over(given, identity);
+        self.reserving.hand_over(identity);
         self.note_probe(known, identity);
         self.left = Arc::downgrade(identity);
         self.nudge(&known.pods, now)
@@ -229,6 +233,12 @@ impl Naming {
                 given.pods.insert(seen.pod.clone(), Arc::clone(&pod.facts));
             }
             let named = pod.and_then(|pod| pod.container(id));
+            match (pod, named) {
+                _ if seen.look != self.look => {}
+                (Some(pod), Some(facts)) => self.reserving.container(id, &seen.pod, pod, &facts.name),
+                (Some(pod), None) if seen.is_sandbox => self.reserving.sandbox(id, &seen.pod, pod),
+                _ => {}
+            }
             let container = named.or_else(|| seen.is_sandbox.then_some(&self.sandbox));
             if let Some(container) = container {
                 given.containers.insert(id.clone(), Arc::clone(container));

@@ -3,6 +3,7 @@
 //! name. Pure.
 
 use super::config::Labels;
+use super::requests::Requests;
 use super::shape::{Container, ContainerStatus, OwnerReference, Pod};
 use attribution::model::{ContainerFacts, ContainerId, PodFacts, PodUid};
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub(super) struct KnownPod {
     pub(super) facts: Arc<PodFacts>,
     /// Those that have an id: living ones, and of each the one before.
     pub(super) containers: Vec<(ContainerId, Arc<ContainerFacts>)>,
+    /// What it has reserved.
+    pub(super) requests: Requests,
     /// Whether all of its containers have ended for good.
     pub(super) is_over: bool,
     /// Whether it is the copy of one that a kubelet made from a file.
@@ -74,6 +77,7 @@ pub(super) fn known(pod: &Pod, wanted: &Labels) -> KnownPod {
         }),
         containers: containers(pod),
         is_mirror: is_mirror(pod),
+        requests: Requests::of(pod),
         is_over: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
     }
 }

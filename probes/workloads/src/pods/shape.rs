@@ -70,14 +70,45 @@ pub(super) struct Spec {
     pub(super) containers: Option<Vec<Container>>,
     pub(super) init_containers: Option<Vec<Container>>,
     pub(super) ephemeral_containers: Option<Vec<Container>>,
+    /// Of the pod as a whole, since Kubernetes 1.34.
+    pub(super) resources: Option<Resources>,
+    /// What its runtime class takes beside it.
+    pub(super) overhead: Option<Amounts>,
 }
 
 /// `Container`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct Container {
     pub(super) name: String,
     pub(super) image: Option<String>,
+    pub(super) resources: Option<Resources>,
+    pub(super) restart_policy: Option<String>,
+}
+
+/// `ResourceRequirements`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Resources {
+    pub(super) requests: Option<Amounts>,
+    pub(super) limits: Option<Amounts>,
+}
+
+/// `ResourceList`, as far as idle energy is paid by it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Amounts {
+    pub(super) cpu: Option<Quantity>,
+    pub(super) memory: Option<Quantity>,
+}
+
+/// `Quantity`: text, and a number where somebody wrote one. Anything else costs itself and not its pod.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Quantity {
+    Text(String),
+    Number(serde_json::Number),
+    Other(serde::de::IgnoredAny),
 }
 
 /// `PodStatus`.
@@ -99,6 +130,8 @@ pub(super) struct ContainerStatus {
     pub(super) image: Option<String>,
     #[serde(rename = "containerID")]
     pub(super) container_id: Option<String>,
+    /// What the kubelet holds for it, once it was resized.
+    pub(super) allocated_resources: Option<Amounts>,
     pub(super) state: Option<ContainerState>,
     pub(super) last_state: Option<ContainerState>,
 }

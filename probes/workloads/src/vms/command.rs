@@ -5,6 +5,7 @@
 //! its exec) or ask a hypervisor what it can do (`-machine none`, `--version`) are none.
 
 use super::qemu;
+use super::size::{self, Size};
 
 /// Longest id that is taken for one, in bytes. A UUID has 36, a sandbox id 64; the path of a `.vmx` file may be long.
 const ID: usize = 256;
@@ -21,6 +22,8 @@ pub(super) struct Command {
     pub(super) id: Option<String>,
     /// What people call it. May not be unique.
     pub(super) name: Option<String>,
+    /// Virtual CPUs and memory.
+    pub(super) size: Size,
 }
 
 /// A program that runs virtual machines.
@@ -194,6 +197,7 @@ fn cloud_hypervisor(arguments: &[&[u8]]) -> Option<Command> {
         hypervisor: "cloud-hypervisor",
         id: of_guest.or_else(|| sandbox.and_then(id)),
         name: domain.or(sandbox).and_then(name),
+        size: size::of_cloud_hypervisor(arguments),
     })
 }
 
@@ -210,6 +214,7 @@ fn firecracker(arguments: &[&[u8]]) -> Option<Command> {
         hypervisor: "firecracker",
         id: given.and_then(id),
         name: given.and_then(name),
+        size: Size::default(),
     })
 }
 
@@ -228,6 +233,7 @@ fn virtualbox(arguments: &[&[u8]]) -> Option<Command> {
         hypervisor: "virtualbox",
         id,
         name: value(arguments, "comment").or(of_start).and_then(name),
+        size: Size::default(),
     })
 }
 
@@ -243,5 +249,6 @@ fn vmware(arguments: &[&[u8]]) -> Option<Command> {
         // A path that depends on a folder that we do not know is nobody's alone.
         id: file.starts_with(b"/").then_some(*file).and_then(id),
         name: name(stem),
+        size: Size::default(),
     })
 }

@@ -7,6 +7,7 @@
 //! attributes of one element, passes over what it does not know, and believes no document that is long or deep.
 
 use super::command::{name, uuid};
+use super::size::{Size, libvirt_size, number};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,10 @@ pub(super) struct Domain {
     pub(super) name: Option<String>,
     /// OpenStack's name of the server: `<nova:instance><nova:name>` in the metadata.
     pub(super) server: Option<String>,
+    /// Virtual CPUs that are online, and memory that it has (`<currentMemory>`, else `<memory>`).
+    pub(super) vcpus: Option<u64>,
+    pub(super) memory: Option<u64>,
+    pub(super) most_memory: Option<u64>,
 }
 
 /// libvirt's run-time state.
@@ -73,13 +78,16 @@ pub(super) fn parse(xml: &[u8]) -> Option<Domain> {
     let mut path: Vec<&str> = Vec::new();
     let mut rest: &str = &xml;
     let mut inside = false;
+    let mut opened = "";
     while let Some((text, after)) = rest.split_once('<') {
         if inside {
             domain.note(&path, text);
+            domain.note_size(&path, opened, text);
         }
         let (tag, after) = markup(after)?;
         rest = after;
         let Some(tag) = tag else { continue };
+        opened = "";
         if let Some(closed) = tag.strip_prefix('/') {
             let open = path.pop()?;
             if open != closed.trim_end() {
@@ -101,6 +109,7 @@ pub(super) fn parse(xml: &[u8]) -> Option<Domain> {
         }
         inside = inside || element == "domain";
         path.push(element);
+        opened = attributes;
         if path.len() > DEPTH {
             return None;
         }
@@ -110,6 +119,28 @@ pub(super) fn parse(xml: &[u8]) -> Option<Domain> {
 }
 
 impl Domain {
+    /// How large it is.
+    pub(super) fn size(&self) -> Size {
+        Size::new(self.vcpus, self.memory.or(self.most_memory))
+    }
+
+    /// Takes text that ended inside `path`, whose last element has these attributes and no element in it so far.
+    fn note_size(&mut self, path: &[&str], attributes: &str, text: &str) {
+        let (["domstatus", "domain", element] | ["domain", element]) = path else {
+            return;
+        };
+        let bytes = || libvirt_size(text, attribute(attributes, "unit"));
+        match *element {
+            "vcpu" if self.vcpus.is_none() => {
+                let current = attribute(attributes, "current");
+                self.vcpus = number(current.unwrap_or(text).trim().as_bytes());
+            }
+            "currentMemory" if self.memory.is_none() => self.memory = bytes(),
+            "memory" if self.most_memory.is_none() => self.most_memory = bytes(),
+            _ => {}
+        }
+    }
+
     /// Takes text that ended inside `path`.
     fn note(&mut self, path: &[&str], text: &str) {
         let at = path.iter().position(|element| *element == "domain");

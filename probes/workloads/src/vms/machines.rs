@@ -4,7 +4,9 @@
 use super::command::{Command, name};
 use super::libvirt::{Domain, State};
 use super::scope::{Scope, scope_of};
-use attribution::model::{CgroupOwner, ContainerId, Identity, PodUid, TaskKey, VmFacts, VmId};
+use attribution::model::{
+    CgroupOwner, ContainerId, Identity, PodUid, Reservation, TaskKey, Tenant, VmFacts, VmId,
+};
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +91,7 @@ struct Machine {
     name: Option<String>,
     container: Option<ContainerId>,
     facts: Arc<VmFacts>,
+    reserved: Option<Reservation>,
     /// Root of its own cgroup.
     scope: Option<String>,
 }
@@ -133,6 +136,7 @@ impl Machines {
             name: None,
             container: None,
             facts: Arc::default(),
+            reserved: None,
             scope: None,
         });
         machine.members += 1;
@@ -175,6 +179,12 @@ impl Machines {
         };
         if let Some(scope) = scope_of(&base.path) {
             machine.scope = Some(scope.root.to_owned());
+        }
+        let size = told.domain.size().or(told.command.size);
+        let reserved = size.reserved(told.command.hypervisor);
+        if machine.reserved != reserved {
+            machine.reserved = reserved;
+            self.told.push(id.clone());
         }
         if *machine.facts != facts {
             machine.facts = Arc::new(facts);
@@ -222,11 +232,13 @@ impl Machines {
         let id = ids
             .find(|id| !is_elsewhere(id))
             .unwrap_or_else(|| VmId::new(scope.root));
+        let size = domain.size();
         claim.vm = Some(id.clone());
         let called = domain
             .server
             .or(domain.name)
             .or_else(|| name(scope.name.as_bytes()));
+        let reserved = size.reserved(scope.hypervisor);
         self.all.entry(id.clone()).or_insert_with(|| {
             self.told.push(id.clone());
             Machine {
@@ -238,6 +250,7 @@ impl Machines {
                     name: called.unwrap_or_default(),
                     hypervisor: scope.hypervisor,
                 }),
+                reserved,
                 scope: Some(scope.root.to_owned()),
             }
         });
@@ -272,14 +285,20 @@ impl Machines {
         if self.told.is_empty() && self.ended.is_empty() {
             return;
         }
-        let vms = &mut Arc::make_mut(identity).vms;
+        let Identity { vms, reserved, .. } = Arc::make_mut(identity);
         for id in self.ended.drain(..) {
             vms.remove(&id);
+            reserved.remove(&Tenant::Vm(id));
         }
         for id in self.told.drain(..) {
-            if let Some(machine) = self.all.get(&id) {
-                vms.insert(id, Arc::clone(&machine.facts));
-            }
+            let Some(machine) = self.all.get(&id) else {
+                continue;
+            };
+            match machine.reserved {
+                Some(held) => reserved.insert(Tenant::Vm(id.clone()), held),
+                None => reserved.remove(&Tenant::Vm(id.clone())),
+            };
+            vms.insert(id, Arc::clone(&machine.facts));
         }
     }
 }

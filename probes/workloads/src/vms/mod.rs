@@ -14,6 +14,7 @@ mod look;
 mod machines;
 mod qemu;
 mod scope;
+mod size;
 mod vhost;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! QEMU's options (qemu(1)), as far as they say who a machine is. Pure; asks no file.
 
 use super::command::{Command, has, id, name, uuid, value, values};
+use super::size;
 
 /// Options that nothing else called `kvm` has.
 const OWN_OPTIONS: [&str; 13] = [
@@ -46,6 +47,7 @@ pub(super) fn parse(arguments: &[&[u8]]) -> Option<Command> {
         hypervisor: if domid.is_some() { "xen" } else { "qemu" },
         id: id_of(arguments, domid),
         name: guest.and_then(|guest| name(&guest)),
+        size: size::of_qemu(arguments),
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod desk;
 mod naming;
+mod requests;
 mod rules;
 mod sections;
 mod server;

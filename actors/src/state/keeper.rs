@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Opens the state directory at the start, and saves into it from a thread of its own.
+//!
+//! Warns once when something goes wrong, and again only after it had gone well in between.
+
+use super::file::{self, NAME, StateError};
+use super::format::Saved;
+use super::machine::{Conditions, Identity};
+use attribution::engine::{LearnedZone, Trust};
+use probe_workloads::Machine;
+use rustix::fs::{Access, access, statvfs};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the state is, and whose it is.
+#[derive(Debug)]
+pub struct Plan {
+    path: PathBuf,
+    machine: Identity,
+    conditions: Conditions,
+}
+
+/// What an earlier run has left, and who keeps what this one learns.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Learned floors.
+    pub restored: Vec<LearnedZone>,
+    /// How far they are believed; `None` where there are none.
+    pub trust: Option<Trust>,
+    /// `None` where nothing is saved.
+    pub keeper: Option<Keeper>,
+}
+
+/// Saves.
+#[derive(Debug)]
+pub struct Keeper {
+    plan: Plan,
+    failing: bool,
+}
+
+impl Plan {
+    /// A plan for the machine whose `/sys` is at `sys`, and whose name is `name` where it was given one; `None` where `dir` is empty: nothing is remembered then.
+    ///
+    /// # Errors
+    /// When this machine cannot be told from others.
+    pub fn new(dir: &Path, name: &str, sys: &Path, machine: &Machine) -> Result<Option<Self>, StateError> {
+        if dir.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            path: dir.join(NAME),
+            machine: Identity::read(name, sys, machine)?,
+            conditions: Conditions::read(sys, machine),
+        }))
+    }
+
+    /// Whether it looks as if something could be saved; changes nothing.
+    fn can_save(&self) -> Result<(), StateError> {
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("/"));
+        can_be_written(folder).map_err(|source| StateError::write(&self.path, source))
+    }
+
+    /// What can be said beforehand, for people; changes nothing.
+    ///
+    /// # Errors
+    /// What would be warned about.
+    pub fn describe(&self, now: u64) -> Result<String, StateError> {
+        let found = file::read(&self.path, &self.machine)?;
+        self.can_save()?;
+        let path = self.path.display();
+        Ok(match found {
+            None => format!("{path}: nothing saved yet"),
+            Some(saved) => {
+                let (zones, age) = (saved.learned(now).len(), saved.age(now));
+                let changed = match self.conditions.changes_since(&saved.conditions) {
+                    changed if changed.is_empty() => changed,
+                    changed => format!(", only as a prior: {changed} changed since"),
+                };
+                let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
+                format!("{path}: idle floors of {zones} zone(s), saved {age} ago{changed}")
+            }
+        })
+    }
+}
+
+impl Memory {
+    /// Opens what `plan` says. `now` is Unix time in seconds.
+    #[must_use]
+    pub fn open(plan: Result<Option<Plan>, StateError>, now: u64) -> Self {
+        let plan = match plan {
+            Ok(Some(plan)) => plan,
+            Ok(None) => return Self::default(),
+            Err(error) => {
+                tracing::warn!(%error, "idle floor");
+                return Self::default();
+            }
+        };
+        match file::read(&plan.path, &plan.machine) {
+            Ok(None) => Self {
+                keeper: Some(Keeper::new(plan)),
+                ..Self::default()
+            },
+            Ok(Some(saved)) => {
+                let restored = saved.learned(now);
+                let changed = plan.conditions.changes_since(&saved.conditions);
+                let trust = if changed.is_empty() {
+                    Trust::Full
+                } else {
+                    Trust::Prior
+                };
+                tracing::info!(path = %plan.path.display(), zones = restored.len(), age_s = saved.age(now).as_secs(), changed, "idle floors restored");
+                Self {
+                    restored,
+                    trust: Some(trust),
+                    keeper: Some(Keeper::new(plan)),
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "idle floor");
+                Self {
+                    keeper: (!error.forbids_saving()).then(|| Keeper::new(plan)),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+}
+
+impl Keeper {
+    /// Warns at the start, and not when the first save is due, where it can be seen that it will fail.
+    fn new(plan: Plan) -> Self {
+        let failing = plan
+            .can_save()
+            .inspect_err(|error| tracing::warn!(%error, "idle floor"));
+        Self {
+            failing: failing.is_err(),
+            plan,
+        }
+    }
+
+    /// Saves what was learned by `now`, Unix time in seconds. Blocks on the disk.
+    pub fn save(&mut self, learned: &[LearnedZone], now: u64) {
+        if learned.is_empty() {
+            return;
+        }
+        let Plan {
+            path,
+            machine,
+            conditions,
+        } = &self.plan;
+        let saved = Saved::new(machine.clone(), conditions.clone(), now, learned);
+        match file::write(path, &saved) {
+            Ok(()) => {
+                tracing::debug!(path = %path.display(), zones = learned.len(), "idle floors saved");
+                self.failing = false;
+            }
+            Err(error) if self.failing => tracing::debug!(%error, "idle floor"),
+            Err(error) => {
+                tracing::warn!(%error, "idle floor");
+                self.failing = true;
+            }
+        }
+    }
+}
+
+/// Whether a file may be put into `folder`, or the folder made.
+fn can_be_written(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find(|ancestor| ancestor.exists());
+    let there = there.unwrap_or_else(|| Path::new("/"));
+    if !there.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    access(there, Access::WRITE_OK | Access::EXEC_OK)?;
+    match statvfs(there) {
+        // File systems without a size of their own say 0 blocks.
+        Ok(room) if room.f_bavail == 0 && room.f_blocks > 0 => Err(ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::tests::{identity, learned};
+    use super::*;
+    use std::fs;
+
+    fn plan(dir: &Path) -> Plan {
+        Plan {
+            path: dir.join(NAME),
+            machine: identity(1),
+            conditions: Conditions::default(),
+        }
+    }
+
+    fn open(dir: &Path, now: u64) -> Memory {
+        Memory::open(Ok(Some(plan(dir))), now)
+    }
+
+    #[test]
+    fn what_one_run_saved_the_next_one_has() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = open(folder.path(), 1_000);
+        assert!(first.restored.is_empty() && first.trust.is_none());
+        first.keeper.expect("a keeper").save(&learned(20), 1_000);
+        let second = open(folder.path(), 1_000);
+        assert_eq!((second.restored, second.trust), (learned(20), Some(Trust::Full)));
+        assert!(second.keeper.is_some());
+        let said = plan(folder.path()).describe(1_090).expect("fine");
+        assert!(
+            said.contains("idle floors of 1 zone(s), saved 1m 30s ago"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_changed_on_the_machine_makes_it_a_prior() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut keeper = open(folder.path(), 0).keeper.expect("a keeper");
+        keeper.plan.conditions.microcode = Some("0x1".to_owned());
+        keeper.save(&learned(20), 0);
+        assert_eq!(open(folder.path(), 0).trust, Some(Trust::Prior));
+        let said = plan(folder.path()).describe(0).expect("fine");
+        assert!(
+            said.ends_with("only as a prior: microcode changed since"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_broken_file_and_another_machines_are_replaced_and_a_newer_one_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(NAME);
+        for text in ["{", "", "[]"] {
+            fs::write(&path, text).expect("a file");
+            assert!(plan(folder.path()).describe(0).is_err(), "{text:?}");
+            let memory = open(folder.path(), 0);
+            assert!(memory.restored.is_empty(), "{text:?}");
+            memory.keeper.expect("a keeper").save(&learned(20), 0);
+            assert_eq!(open(folder.path(), 0).restored, learned(20), "{text:?}");
+        }
+        let other = Plan {
+            machine: identity(2),
+            ..plan(folder.path())
+        };
+        let memory = Memory::open(Ok(Some(other)), 0);
+        assert!(memory.restored.is_empty() && memory.keeper.is_some());
+        fs::write(&path, r#"{"version": 2}"#).expect("a file");
+        assert!(open(folder.path(), 0).keeper.is_none());
+    }
+
+    #[test]
+    fn nothing_is_remembered_without_a_folder_or_without_an_identity() {
+        let machine = Machine::default();
+        let nowhere = Plan::new(Path::new(""), "", Path::new("/nonexistent"), &machine);
+        assert!(matches!(nowhere, Ok(None)));
+        let nobody = Plan::new(
+            Path::new("/var/lib/kepler"),
+            "",
+            Path::new("/nonexistent"),
+            &machine,
+        );
+        assert!(matches!(&nobody, Err(StateError::Unidentified(_))));
+        assert!(Memory::open(nobody, 0).keeper.is_none());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_known_before_and_survived() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("a file");
+        let below = file.join("kepler");
+        let said = plan(&below).describe(0).expect_err("not a folder").to_string();
+        assert!(said.contains("state.dir"), "{said}");
+        let mut keeper = open(&below, 0).keeper.expect("it may get better");
+        assert!(keeper.failing, "known from the start");
+        keeper.failing = false;
+        keeper.save(&learned(20), 0);
+        assert!(keeper.failing);
+        fs::remove_file(&file).expect("a file");
+        keeper.save(&learned(20), 0);
+        assert!(!keeper.failing);
+        assert_eq!(open(&below, 0).restored, learned(20));
+    }
+
+    #[test]
+    fn nothing_learned_replaces_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut keeper = open(folder.path(), 0).keeper.expect("a keeper");
+        keeper.save(&learned(20), 0);
+        keeper.save(&[], 0);
+        assert_eq!(open(folder.path(), 0).restored, learned(20));
+    }
+}

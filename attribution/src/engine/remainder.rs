@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the platform uses beside package, memory and accelerators: a zone (`other`) that no meter counts and that is
+//! derived from two that do.
+//!
+//! A platform meter answers at moments of its own, often much less often than the others. So what the others had counted
+//! by the platform's moment is interpolated between their own readings around it; a reading that is a little newer than
+//! theirs is met by their last power, for as long as their last interval was, and beyond that it waits for them. Each
+//! total is taken as a difference to what was taken before, so a guess that was wrong is put right by the next one.
+//!
+//! It is never negative. What the others counted beyond the platform is carried, and taken out of what comes next. One
+//! platform counts: of several zones, the one that showed the most power when it was chosen, because the one that holds the
+//! others draws most, and adding up would count what is nested twice. A model's platform is no meter, and a remainder that
+//! a model's figure was taken out of is itself an estimate and carries the model's name.
+
+use super::zones::ZoneState;
+use crate::model::{
+    Component, Microjoules, Microwatts, MonotonicNanos, Permille, Provenance, SourceId, Zone, ZoneReading,
+};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Readings that are remembered of a zone: six seconds of the shortest tick, a minute of the usual one. A platform's
+/// reading that is older than all of them is met by the oldest.
+const REMEMBERED: usize = 64;
+/// How long a zone that does not answer is waited for. Then it is taken to use nothing until it is back.
+const AWAY: Duration = Duration::from_secs(180);
+
+/// After so long another platform is taken instead of one that does not answer: three times the longest that a meter is
+/// left unasked.
+const FORGOTTEN: Duration = Duration::from_secs(900);
+
+/// The newest readings of one zone.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    readings: VecDeque<(MonotonicNanos, u64)>,
+    /// The total that was taken out of the platform so far.
+    taken: Option<u64>,
+}
+
+impl History {
+    /// Adds a reading; those of a zone come in order.
+    pub(crate) fn push(&mut self, at: MonotonicNanos, total: Microjoules) {
+        if self.readings.len() == REMEMBERED {
+            self.readings.pop_front();
+        }
+        self.readings.push_back((at, total.as_micro()));
+    }
+
+    /// The total at a moment; `None` while it has to be waited for. Before the first known reading it is that one's.
+    fn total_at(&self, at: MonotonicNanos, now: MonotonicNanos) -> Option<u64> {
+        let after = self.readings.partition_point(|(read, _)| *read < at);
+        let newer = self.readings.get(after);
+        let older = after.checked_sub(1).and_then(|before| self.readings.get(before));
+        match (older, newer) {
+            (None, newer) => newer.map(|(_, total)| *total),
+            (Some(older), Some(newer)) => Some(on_the_way(*older, *newer, at)),
+            (Some(last), None) => {
+                let before = after.checked_sub(2).and_then(|before| self.readings.get(before));
+                let interval = before.map_or(Duration::ZERO, |before| last.0.since(before.0));
+                let beyond = at.since(last.0);
+                match before {
+                    Some(before) if beyond <= interval => Some(on_the_way(*before, *last, at)),
+                    _ if now.since(last.0) >= AWAY => Some(last.1),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// The total at `at` on the line through two readings.
+fn on_the_way(from: (MonotonicNanos, u64), to: (MonotonicNanos, u64), at: MonotonicNanos) -> u64 {
+    let (passed, all) = (at.since(from.0).as_nanos(), to.0.since(from.0).as_nanos());
+    let rise = u128::from(to.1.saturating_sub(from.1));
+    let part = (rise * passed).checked_div(all).unwrap_or(rise);
+    from.1.saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
+}
+
+/// Derives the zone.
+#[derive(Debug, Default)]
+pub(crate) struct Remainder {
+    /// Position of the platform that counts.
+    platform: Option<usize>,
+    /// Position of the zone that is derived.
+    zone: Option<usize>,
+    /// The platform's total and moment that were taken last.
+    taken: Option<(u64, MonotonicNanos)>,
+    /// The remainder so far, and what the others counted beyond the platform since.
+    total: u64,
+    short: u64,
+}
+
+/// What the others had used since the last time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Others {
+    used: i128,
+    /// In microjoules times thousandths, what is not sure of it.
+    unsure: u128,
+    estimated: Option<SourceId>,
+}
+
+impl Remainder {
+    /// Brings the derived zone up to date with what the meters have said. Makes it when there are a platform meter and a
+    /// package.
+    pub(crate) fn derive(&mut self, zones: &mut Vec<ZoneState>, now: MonotonicNanos) {
+        if !zones
+            .iter()
+            .any(|zone| zone.account.zone.component == Component::Package)
+        {
+            return;
+        }
+        self.choose(zones, now);
+        let Some(platform) = self.platform.and_then(|index| zones.get(index)) else {
+            return;
+        };
+        let (latest, up) = (platform.latest(), platform.account.up);
+        if let Some(zone) = self.zone.and_then(|index| zones.get_mut(index)) {
+            zone.account.up = up;
+        }
+        if self.taken.is_some_and(|(_, at)| at >= latest.1) {
+            return;
+        }
+        let Some(others) = take_others(zones, latest.1, now) else {
+            return;
+        };
+        let used = self.taken.map_or(0, |(total, _)| latest.0.saturating_sub(total));
+        let since = self.taken.replace(latest);
+        let rest = if since.is_some() {
+            self.rest(used, others.used)
+        } else {
+            0
+        };
+        self.total = self.total.saturating_add(rest);
+        self.publish(zones, others, rest, latest.1);
+    }
+
+    /// What is left of `used` for the remainder, and what is carried.
+    fn rest(&mut self, used: u64, others: i128) -> u64 {
+        let balance = i128::from(used) - others - i128::from(self.short);
+        let positive = |balance: i128| u64::try_from(balance.max(0)).unwrap_or(u64::MAX);
+        self.short = positive(-balance);
+        positive(balance)
+    }
+
+    /// Chooses the platform, again when the one that was chosen has been away for long.
+    fn choose(&mut self, zones: &[ZoneState], now: MonotonicNanos) {
+        let answers = |zone: &ZoneState| now.since(zone.latest().1) < FORGOTTEN;
+        let chosen = self.platform.and_then(|index| zones.get(index));
+        if chosen.is_some_and(answers) {
+            return;
+        }
+        let is_meter = |zone: &ZoneState| {
+            zone.account.zone.component == Component::Platform
+                && !matches!(zone.account.provenance, Provenance::Estimated { .. })
+        };
+        let candidates = zones.iter().enumerate();
+        let mut candidates = candidates.filter(|(_, zone)| is_meter(zone) && answers(zone));
+        let best = match (candidates.next(), candidates.next()) {
+            (Some((index, _)), None) => Some(index),
+            (Some(first), Some(second)) => [first, second]
+                .into_iter()
+                .chain(candidates)
+                .try_fold((Microwatts::ZERO, first.0), |best, (index, zone)| {
+                    // Whoever has not shown any power yet may be the one.
+                    let power = zone.account.power?;
+                    Some(if power > best.0 { (power, index) } else { best })
+                })
+                .map(|(_, index)| index),
+            _ => None,
+        };
+        if let Some(index) = best
+            && self.platform != Some(index)
+        {
+            self.platform = Some(index);
+            // Another meter's total says nothing about this one's.
+            self.taken = None;
+        }
+    }
+
+    /// Tells the derived zone its total as if a meter had.
+    fn publish(&mut self, zones: &mut Vec<ZoneState>, others: Others, rest: u64, at: MonotonicNanos) {
+        let Some(platform) = self.platform.and_then(|index| zones.get(index)) else {
+            return;
+        };
+        let estimated = |source| {
+            let error = others.unsure.checked_div(u128::from(rest)).unwrap_or(1_000);
+            let relative_error_p90 = Permille(u32::try_from(error).unwrap_or(u32::MAX));
+            (source, Provenance::Estimated { relative_error_p90 })
+        };
+        // Differences of counters are differences over time between readings: no better than watts that were integrated.
+        let (source, provenance) = others
+            .estimated
+            .map_or((platform.account.source, Provenance::Integrated), estimated);
+        let reading = ZoneReading {
+            zone: Zone {
+                component: Component::Other,
+                place: platform.account.zone.place.clone(),
+            },
+            total: Microjoules::from_micro(self.total),
+            idle: None,
+            provenance,
+            at,
+            device: None,
+        };
+        if let Some(zone) = self.zone.and_then(|index| zones.get_mut(index)) {
+            zone.take(&reading);
+            zone.account.source = source;
+            zone.account.zone = reading.zone;
+        } else {
+            self.zone = Some(zones.len());
+            zones.push(ZoneState::derived(source, &reading));
+        }
+    }
+}
+
+/// What all that is taken out of the platform has used by `at`; `None` while one of them has to be waited for.
+fn take_others(zones: &mut [ZoneState], at: MonotonicNanos, now: MonotonicNanos) -> Option<Others> {
+    let mut others = Others::default();
+    let counts = |zone: &ZoneState| zone.account.zone.component.counts_into_total() && !zone.is_derived();
+    let totals: Option<Vec<(usize, u64)>> = (0..)
+        .zip(zones.iter())
+        .filter(|(_, zone)| counts(zone))
+        .map(|(index, zone)| Some((index, zone.history.total_at(at, now)?)))
+        .collect();
+    for (index, total) in totals? {
+        let Some(zone) = zones.get_mut(index) else {
+            continue;
+        };
+        let first = zone.history.readings.front().map_or(total, |(_, first)| *first);
+        let taken = zone
+            .history
+            .taken
+            .replace(total)
+            .unwrap_or_else(|| first.min(total));
+        let used = i128::from(total) - i128::from(taken);
+        others.used += used;
+        if let Provenance::Estimated { relative_error_p90 } = zone.account.provenance {
+            others.estimated = Some(zone.account.source);
+            others.unsure += used.unsigned_abs() * u128::from(relative_error_p90.0);
+        }
+    }
+    Some(others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(millis: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(millis * 1_000_000)
+    }
+
+    fn history(readings: &[(u64, u64)]) -> History {
+        let mut history = History::default();
+        for (millis, total) in readings {
+            history.push(at(*millis), Microjoules::from_micro(*total));
+        }
+        history
+    }
+
+    #[test]
+    fn a_total_is_interpolated_between_readings_and_goes_on_for_one_interval_beyond_the_last() {
+        let zone = history(&[(1_000, 100), (2_000, 200), (3_000, 400)]);
+        let expected = [
+            (500, Some(100)),
+            (1_000, Some(100)),
+            (1_500, Some(150)),
+            (2_000, Some(200)),
+            (2_900, Some(380)),
+            (3_000, Some(400)),
+            (3_250, Some(450)),
+            (4_000, Some(600)),
+            (4_001, None),
+        ];
+        for (millis, total) in expected {
+            assert_eq!(zone.total_at(at(millis), at(4_500)), total, "at {millis} ms");
+        }
+        assert_eq!(
+            zone.total_at(at(4_001), at(183_000)),
+            Some(400),
+            "nobody waits for ever"
+        );
+        assert_eq!(history(&[(1_000, 7)]).total_at(at(1_001), at(1_001)), None);
+        assert_eq!(history(&[]).total_at(at(1), at(1)), None);
+    }
+
+    #[test]
+    fn the_newest_readings_are_remembered_and_no_more() {
+        let mut zone = History::default();
+        (0..1_000).for_each(|tick| zone.push(at(tick), Microjoules::from_micro(tick)));
+        assert_eq!(zone.readings.len(), REMEMBERED);
+        assert_eq!(zone.total_at(at(3), at(1_000)), Some(1_000 - 64));
+    }
+
+    proptest! {
+        #[test]
+        fn a_shortfall_is_carried_and_the_remainder_is_the_most_that_was_ever_left(
+            steps in prop::collection::vec((0..1_000_u64, -500..1_000_i128), 1..50),
+        ) {
+            let mut remainder = Remainder::default();
+            let (mut total, mut left, mut most) = (0, 0_i128, 0_i128);
+            for (used, others) in steps {
+                total += remainder.rest(used, others);
+                left += i128::from(used) - others;
+                most = most.max(left);
+                prop_assert_eq!(i128::from(total), most);
+                prop_assert_eq!(i128::from(remainder.short), most - left);
+            }
+        }
+    }
+}
