@@ -29,6 +29,9 @@ const BETTER: f64 = 0.95;
 const BETTER_BY: f64 = 0.005;
 /// Wild windows in a row after which they are the rule.
 const WILD: u32 = 5;
+/// No clock is faster, in GHz (the fastest sold reach 6.2). Cycles and time are read one after the other, so of a run of
+/// a few nanoseconds their quotient may be anything.
+const FASTEST: f64 = 10.0;
 
 /// Place of the constant.
 const CONSTANT: usize = 6;
@@ -41,7 +44,7 @@ const CONSTANT: usize = 6;
 fn features(rise: &Rise, plain: Feature, smt: Smt, pace: Pace) -> Features {
     let overlap = rise.overlap.min(rise.time);
     let cycles = float(weight(Feature::CpuCycles, smt, pace, rise)) / 1e9;
-    let gigahertz = float(rise.cycles) / float(rise.time.max(1));
+    let gigahertz = (float(rise.cycles) / float(rise.time.max(1))).min(FASTEST);
     let mut all = [
         float(rise.time - overlap) / 1e9,
         float(overlap) / 1e9,
@@ -162,9 +165,12 @@ impl Learner {
             return;
         }
         if paid.plain != self.compared {
-            // Errors of another feature are no yardstick for this one.
-            (self.plain, self.plain_errors) = (Regression::default(), Errors::default());
-            self.compared = paid.plain;
+            // Errors of another feature are no yardstick for this one, and the features stand in another order now.
+            *self = Self {
+                usual: self.usual,
+                compared: paid.plain,
+                ..Self::default()
+            };
         }
         let watts = float(paid.dynamic.as_micro()) / 1e6 / seconds;
         let (all, plain) = together.rates(seconds);
