@@ -7,7 +7,8 @@
 //! zone: a split by weights that cannot even foretell the whole is no better than the plain one.
 //!
 //! Windows that teach nothing are left out: shorter than 50 ms, much longer than usual (a gap), with rows that are not
-//! known any more, and those whose power is far off both predictions, as long as they are few.
+//! known any more, with CPU time of another time than the energy's (the first after a silent probe, and all of its
+//! silence), and those whose power is far off both predictions, as long as they are few.
 
 use super::accounts::AccountId;
 use super::feature::{Pace, Smt, weight};
@@ -120,6 +121,8 @@ pub(crate) struct Learner {
 pub(crate) struct Paid {
     pub(crate) dynamic: Microjoules,
     pub(crate) elapsed: Duration,
+    /// Whether those who pay are those who ran in that time.
+    pub(crate) teaches: bool,
     pub(crate) plain: Feature,
     pub(crate) smt: Smt,
 }
@@ -136,7 +139,7 @@ impl Learner {
         weights: &mut Vec<u64>,
     ) -> Option<u64> {
         let pace = Pace::of(rises.clone().map(|(_, rise)| rise).chain([*unknown]));
-        if *unknown == Rise::default() {
+        if paid.teaches && *unknown == Rise::default() {
             let together = Together::of(rises.clone().map(|(_, rise)| rise), paid.plain, paid.smt, pace);
             self.learn(paid, &together);
         }

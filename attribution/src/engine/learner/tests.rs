@@ -45,6 +45,7 @@ fn paid(joules: f64, elapsed: Duration, plain: Feature) -> Paid {
     Paid {
         dynamic: micro,
         elapsed,
+        teaches: true,
         plain,
         smt: WHOLE,
     }
