@@ -174,8 +174,8 @@ impl Remainder {
             && self.platform != Some(index)
         {
             self.platform = Some(index);
-            // Another meter's total says nothing about this one's.
-            self.taken = None;
+            // What another meter said, or was short of, says nothing about this one.
+            (self.taken, self.short) = (None, 0);
         }
     }
 

@@ -334,6 +334,26 @@ fn of_several_platforms_the_one_that_holds_the_others_counts() {
 }
 
 #[test]
+fn what_one_platform_was_short_of_is_not_taken_out_of_another() {
+    let mut rack = Rack::new(settings());
+    for tick in 2..=11 {
+        rack.node.spend(0, 400);
+        rack.platform(100 * (tick - 1), 1_000 * tick);
+        rack.window(true);
+    }
+    // It says no more, and another one does, a quarter of an hour later.
+    rack.node.tick += 1_000;
+    rack.bmc[0] = (bmc("sled"), 0, 0);
+    for used in [0, 500, 1_000] {
+        rack.node.spend(0, 400);
+        rack.platform(used, 1_000 * (rack.node.tick + 1));
+        rack.window(true);
+    }
+    let snapshot = rack.window(false);
+    assert_eq!(joules(&snapshot, &other("sled")), 200);
+}
+
+#[test]
 fn what_an_estimate_was_taken_out_of_is_an_estimate_and_a_modelled_platform_has_no_rest() {
     let run = |dram, platform| {
         let mut rack = Rack::new(settings());
