@@ -107,7 +107,10 @@ fn before_anything_is_learned_the_busy_share_decides() {
         ..BusyTime::default()
     };
     let idle_of = |busy| now(&floor).idle_part(joules(1.0), SECOND, busy);
-    assert_eq!([0, 1].map(|cpus| idle_of(untold(cpus))), [joules(1.0), joules(0.0)]);
+    assert_eq!(
+        [0, 1].map(|cpus| idle_of(untold(cpus))),
+        [joules(1.0), joules(0.0)]
+    );
 }
 
 #[test]
