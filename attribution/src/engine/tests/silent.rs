@@ -125,3 +125,30 @@ fn a_silent_probe_says_nothing_of_siblings() {
     }
     assert_eq!(node.window().smt_weight, Some(Permille(700)));
 }
+
+#[test]
+fn a_reservation_that_is_withdrawn_while_the_probe_is_silent_is_not_paid_for() {
+    let mut node = Node::new(Settings {
+        floor: FloorPolicy::Fixed(vec![(Component::Package, Microwatts::from_watts(1_000_000))]),
+        ..settings()
+    });
+    let tenants = ["a", "b"].map(|id| Tenant::Container(ContainerId::new(id)));
+    for (tenant, (pid, cgroup)) in tenants.iter().zip([(1, 10), (2, 11)]) {
+        node.reserve(tenant.clone(), 4_000, 0);
+        node.run(pid, cgroup, 0, 1_000_000);
+    }
+    node.window();
+    for _ in 0..4 {
+        unheard(&mut node);
+    }
+    // Each has half of the node. Then a is deleted.
+    node.spend(0, 1_000);
+    let before = unheard(&mut node);
+    node.owners.reserved.remove(&tenants[0]);
+    node.spend(0, 1_000);
+    let after = unheard(&mut node);
+    let paid = |snapshot: &Snapshot| ["a", "b"].map(|id| idle(container(snapshot, id)));
+    assert_eq!(paid(&before), [[500], [500]]);
+    assert_eq!(paid(&after), [[500], [1_000]]);
+    assert_eq!(after.zones[0].unreserved_idle.as_micro(), 500);
+}
