@@ -7,7 +7,8 @@
 //! zone: a split by weights that cannot even foretell the whole is no better than the plain one.
 //!
 //! Windows that teach nothing are left out: shorter than 50 ms, much longer than usual (a gap), with rows that are not
-//! known any more, and those whose power is far off both predictions, as long as they are few.
+//! known any more, with CPU time of another time than the energy's (the first after a silent probe, and all of its
+//! silence), and those whose power is far off both predictions, as long as they are few.
 
 use super::accounts::AccountId;
 use super::feature::{Pace, Smt, weight};
@@ -29,6 +30,9 @@ const BETTER: f64 = 0.95;
 const BETTER_BY: f64 = 0.005;
 /// Wild windows in a row after which they are the rule.
 const WILD: u32 = 5;
+/// No clock is faster, in GHz (the fastest sold reach 6.2). Cycles and time are read one after the other, so of a run of
+/// a few nanoseconds their quotient may be anything.
+const FASTEST: f64 = 10.0;
 
 /// Place of the constant.
 const CONSTANT: usize = 6;
@@ -41,7 +45,7 @@ const CONSTANT: usize = 6;
 fn features(rise: &Rise, plain: Feature, smt: Smt, pace: Pace) -> Features {
     let overlap = rise.overlap.min(rise.time);
     let cycles = float(weight(Feature::CpuCycles, smt, pace, rise)) / 1e9;
-    let gigahertz = float(rise.cycles) / float(rise.time.max(1));
+    let gigahertz = (float(rise.cycles) / float(rise.time.max(1))).min(FASTEST);
     let mut all = [
         float(rise.time - overlap) / 1e9,
         float(overlap) / 1e9,
@@ -117,6 +121,8 @@ pub(crate) struct Learner {
 pub(crate) struct Paid {
     pub(crate) dynamic: Microjoules,
     pub(crate) elapsed: Duration,
+    /// Whether those who pay are those who ran in that time.
+    pub(crate) teaches: bool,
     pub(crate) plain: Feature,
     pub(crate) smt: Smt,
 }
@@ -133,7 +139,7 @@ impl Learner {
         weights: &mut Vec<u64>,
     ) -> Option<u64> {
         let pace = Pace::of(rises.clone().map(|(_, rise)| rise).chain([*unknown]));
-        if *unknown == Rise::default() {
+        if paid.teaches && *unknown == Rise::default() {
             let together = Together::of(rises.clone().map(|(_, rise)| rise), paid.plain, paid.smt, pace);
             self.learn(paid, &together);
         }
@@ -162,9 +168,12 @@ impl Learner {
             return;
         }
         if paid.plain != self.compared {
-            // Errors of another feature are no yardstick for this one.
-            (self.plain, self.plain_errors) = (Regression::default(), Errors::default());
-            self.compared = paid.plain;
+            // Errors of another feature are no yardstick for this one, and the features stand in another order now.
+            *self = Self {
+                usual: self.usual,
+                compared: paid.plain,
+                ..Self::default()
+            };
         }
         let watts = float(paid.dynamic.as_micro()) / 1e6 / seconds;
         let (all, plain) = together.rates(seconds);

@@ -374,6 +374,10 @@ impl Engine {
         if heard || self.window.is_stale(USAGE) {
             if !heard {
                 self.coverage = Some(Permille(0));
+                // Who is new has to wait, but who has withdrawn a reservation does not pay for it any more.
+                if self.identity_is_new {
+                    self.reserved.renew(&self.identity, &self.accounts);
+                }
             }
             self.settle(now);
             self.promote();

@@ -33,7 +33,8 @@ const FORGOTTEN: Duration = Duration::from_secs(900);
 #[derive(Debug, Default)]
 pub(crate) struct History {
     readings: VecDeque<(MonotonicNanos, u64)>,
-    /// The total that was taken out of the platform so far.
+    /// The total that was taken out of the platform so far; at first the first one, which may be forgotten by the time that
+    /// a slow platform answers.
     taken: Option<u64>,
 }
 
@@ -44,6 +45,7 @@ impl History {
             self.readings.pop_front();
         }
         self.readings.push_back((at, total.as_micro()));
+        self.taken.get_or_insert(total.as_micro());
     }
 
     /// The total at a moment; `None` while it has to be waited for. Before the first known reading it is that one's.
@@ -172,8 +174,8 @@ impl Remainder {
             && self.platform != Some(index)
         {
             self.platform = Some(index);
-            // Another meter's total says nothing about this one's.
-            self.taken = None;
+            // What another meter said, or was short of, says nothing about this one.
+            (self.taken, self.short) = (None, 0);
         }
     }
 
@@ -226,12 +228,7 @@ fn take_others(zones: &mut [ZoneState], at: MonotonicNanos, now: MonotonicNanos)
         let Some(zone) = zones.get_mut(index) else {
             continue;
         };
-        let first = zone.history.readings.front().map_or(total, |(_, first)| *first);
-        let taken = zone
-            .history
-            .taken
-            .replace(total)
-            .unwrap_or_else(|| first.min(total));
+        let taken = zone.history.taken.replace(total).unwrap_or(total);
         let used = i128::from(total) - i128::from(taken);
         others.used += used;
         if let Provenance::Estimated { relative_error_p90 } = zone.account.provenance {

@@ -46,6 +46,8 @@ pub(crate) struct ZoneState {
     paid: Option<(Reading, BusyTime)>,
     /// Between the readings of the last payment.
     elapsed: Duration,
+    /// Whether the CPU time of the last payment is of that time: only then power is that of who ran.
+    teaches: bool,
     latest: Reading,
 }
 
@@ -100,6 +102,7 @@ impl ZoneState {
                 .map_or_else(Floor::default, |_| Floor::of_a_device()),
             paid: None,
             elapsed: Duration::ZERO,
+            teaches: false,
             latest: Reading {
                 total: reading.total,
                 idle: reading.idle,
@@ -156,6 +159,7 @@ impl ZoneState {
         let elapsed = self.latest.at.since(paid.at);
         self.elapsed = elapsed;
         let busy = busy.since(busy_then);
+        self.teaches = busy.is_of(elapsed);
         let component = self.account.zone.component;
         let (idle, floor) = match (self.latest.idle, paid.idle) {
             (Some(now), Some(then)) => {
@@ -260,7 +264,7 @@ impl ZoneState {
     ) -> u64 {
         let component = self.account.zone.component;
         let plain = by.rules.feature(component, by.counted);
-        if component == Component::Package && by.learns_smt() {
+        if component == Component::Package && by.learns_smt() && self.teaches {
             let rises = rises.clone().map(|(_, rise)| rise);
             self.smt.learn(due.dynamic, self.elapsed, rises);
         }
@@ -268,6 +272,7 @@ impl ZoneState {
             let paid = Paid {
                 dynamic: due.dynamic,
                 elapsed: self.elapsed,
+                teaches: self.teaches,
                 plain,
                 smt: by.smt,
             };
@@ -298,6 +303,13 @@ impl ZoneState {
                 .paid
                 .map_or(Duration::ZERO, |(paid, _)| self.latest.at.since(paid.at));
             return device.busy_time(self.latest.at, elapsed);
+        }
+        if packages.is_empty() {
+            // There is a CPU, and nobody has told its time yet.
+            return BusyTime {
+                cpus: 1,
+                ..BusyTime::default()
+            };
         }
         let ours = |time: &&PackageTime| self.socket().is_none_or(|socket| socket == time.package);
         packages

@@ -76,7 +76,7 @@ impl BusyTime {
     /// Whether it is the CPUs' time of `elapsed`, within a third: usage and meters are not read at the same moment, least of
     /// all on a machine under load. After a late report one of them is half of the other or less; when CPUs came or
     /// went, and in a guest that much is stolen from, it is not either.
-    fn is_of(self, elapsed: Duration) -> bool {
+    pub(crate) fn is_of(self, elapsed: Duration) -> bool {
         let due = elapsed.as_nanos() * u128::from(self.cpus);
         self.all().abs_diff(due) <= due / 3
     }
@@ -224,8 +224,12 @@ fn in_force(estimate: Estimate) -> InForce {
     }
 }
 
-/// Energy times idle share; all of it where no time passed, because then nobody ran.
+/// Energy times idle share. All of it where there is no CPU, because then nobody ran; nothing where there are and no
+/// time of theirs was told, because then nobody knows who ran.
 fn by_busy_ratio(energy: Microjoules, busy: BusyTime) -> Microjoules {
+    if busy.all() == 0 && busy.cpus > 0 {
+        return Microjoules::ZERO;
+    }
     let idle = (u128::from(energy.as_micro()) * u128::from(busy.idle)).checked_div(busy.all());
     idle.and_then(|idle| u64::try_from(idle).ok())
         .map_or(energy, Microjoules::from_micro)

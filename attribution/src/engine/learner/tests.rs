@@ -45,6 +45,7 @@ fn paid(joules: f64, elapsed: Duration, plain: Feature) -> Paid {
     Paid {
         dynamic: micro,
         elapsed,
+        teaches: true,
         plain,
         smt: WHOLE,
     }
@@ -185,6 +186,67 @@ fn another_plain_feature_has_errors_of_its_own() {
     let (mut learner, _) = taught(5.0, 200);
     window(&mut learner, paid(12.5, SECOND, Feature::CpuTime), &pair(50, 50));
     assert_eq!(learner.fit(), None, "until the other one is believed");
+}
+
+/// Somebody who runs for hundredths of a second at so many tenths of a GHz.
+fn at_a_pace(run: u64, tenths: u64) -> Rise {
+    Rise {
+        time: run * 10_000_000,
+        cycles: run * 1_000_000 * tenths,
+        ..Rise::default()
+    }
+}
+
+/// Teaches windows of chance, whose energy `joules` says by seconds and GHz; how many of them the learned weights split.
+fn teach(
+    learner: &mut Learner,
+    dice: &mut Dice,
+    plain: Feature,
+    windows: u32,
+    joules: fn(f64, f64) -> f64,
+) -> u32 {
+    let used = (0..windows).filter(|_| {
+        let (run, tenths) = (dice.roll(), 10 + dice.roll() % 40);
+        let joules = joules(float(run) / 100.0, float(tenths) / 10.0);
+        let rises = [at_a_pace(run, tenths)];
+        window(learner, paid(joules, SECOND, plain), &rises).is_some()
+    });
+    u32::try_from(used.count()).unwrap()
+}
+
+#[test]
+fn with_another_plain_feature_nothing_is_left_of_the_order_that_the_features_had() {
+    let by_time = |seconds: f64, _: f64| 10.0 * seconds;
+    let (mut learner, mut dice) = (Learner::default(), Dice(1));
+    teach(&mut learner, &mut dice, Feature::CpuTime, 400, by_time);
+    let mut fresh = (Learner::default(), Dice(dice.0));
+    let used = teach(&mut learner, &mut dice, Feature::CpuCycles, 60, by_time);
+    let expected = teach(&mut fresh.0, &mut fresh.1, Feature::CpuCycles, 60, by_time);
+    assert_eq!(used, expected, "as if cycles had been counted from the beginning");
+    assert!(expected > 20);
+}
+
+#[test]
+fn many_cycles_in_no_time_are_no_clock_and_take_nobodys_place() {
+    // Who runs faster pays more for each cycle.
+    let by_frequency = |seconds: f64, gigahertz: f64| 2.0 * seconds * gigahertz * gigahertz;
+    let (mut learner, mut dice) = (Learner::default(), Dice(1));
+    teach(&mut learner, &mut dice, Feature::CpuCycles, 200, by_frequency);
+    // The probe read the clock and then the counter: 100,000 cycles, 0.00007 of all, and a nanosecond.
+    let odd = Rise {
+        time: 1,
+        cycles: 100_000,
+        ..Rise::default()
+    };
+    for _ in 0..20 {
+        let weights = window(
+            &mut learner,
+            paid(9.0, SECOND, Feature::CpuCycles),
+            &[at_a_pace(50, 30), odd],
+        );
+        let weights = weights.expect("the learned ones");
+        assert!(weights[1] < weights[0] / 1_000, "{weights:?}");
+    }
 }
 
 /// Teaches an [`SmtLearner`] windows of (hundredths of a second alone, beside a sibling), at 10 W and `beside_watts`.

@@ -10,6 +10,7 @@ mod platform;
 mod properties;
 mod reserved;
 mod rested;
+mod silent;
 mod vms;
 
 use super::*;

@@ -60,8 +60,13 @@ impl Rack {
     }
 
     fn window(&mut self, heard: bool) -> Snapshot {
+        self.window_without(heard, None)
+    }
+
+    /// A window in which one zone of the other meter does not answer.
+    fn window_without(&mut self, heard: bool, without: Option<usize>) -> Snapshot {
         self.node.open();
-        let (usage, energy) = (self.node.usage_report(), self.node.energy_report(None));
+        let (usage, energy) = (self.node.usage_report(), self.node.energy_report(without));
         self.node.engine.on_identity(self.node.identity_report());
         self.node.engine.on_usage(usage);
         self.node.engine.on_energy(METER, energy);
@@ -139,6 +144,50 @@ fn a_slow_platform_is_met_at_its_own_moment_and_paid_by_all_that_was_charged_sin
         zone.power,
         Some(Microjoules::from_micro(1_000).mean_power(Duration::from_millis(2_500)))
     );
+}
+
+#[test]
+fn a_component_that_comes_long_before_a_slow_platforms_next_reading_is_taken_out_from_its_first() {
+    let mut rack = Rack::new(settings());
+    let mut snapshot = Snapshot::default();
+    for tick in 2..=200_u64 {
+        rack.node.spend(0, 10);
+        if tick == 20 {
+            rack.node.zones.push((zone(Component::Dram, 1), 5_000));
+        }
+        if tick > 20 {
+            rack.node.spend(3, 10);
+        }
+        rack.platform(15 * (tick - 1) + 1_800, 1_000 * tick);
+        snapshot = rack.window(tick == 200);
+    }
+    // 4,785 of the platform, less 1,990 and 1,800.
+    assert_eq!(joules(&snapshot, &other("rack")), 995);
+}
+
+/// Whatever is late, what the platform used is what its parts used: the rest comes to the truth.
+#[test]
+fn zones_that_are_late_by_turns_change_nothing_of_the_rest_in_the_end() {
+    let mut rack = Rack::new(settings());
+    let (mut before, mut last, mut truth) = (0, 0, 0);
+    for tick in 2..=400_u64 {
+        for (zone, micro) in [(0, tick * 7 % 31), (1, tick * 5 % 13), (2, 4)] {
+            rack.node.spend(zone, micro * 1_000);
+            truth += micro * 1_000;
+        }
+        truth += 50_000;
+        rack.platform(truth, 1_000 * tick);
+        let late = (tick < 390).then_some(usize::try_from(tick / 4 % 7).unwrap());
+        let snapshot = rack.window_without(tick % 3 == 0 || tick >= 390, late);
+        let Some(zone) = snapshot.zones.iter().find(|it| it.zone == other("rack")) else {
+            continue;
+        };
+        last = (zone.dynamic + zone.idle).as_micro();
+        assert!(last >= before);
+        before = last;
+    }
+    let expected = 50_000 * 398;
+    assert!(last.abs_diff(expected) <= 50_000 * 3, "{last} of {expected}");
 }
 
 #[test]
@@ -282,6 +331,26 @@ fn of_several_platforms_the_one_that_holds_the_others_counts() {
         .collect();
     assert_eq!(rests.len(), 1);
     assert_eq!(rests[0].zone, other("rack"));
+}
+
+#[test]
+fn what_one_platform_was_short_of_is_not_taken_out_of_another() {
+    let mut rack = Rack::new(settings());
+    for tick in 2..=11 {
+        rack.node.spend(0, 400);
+        rack.platform(100 * (tick - 1), 1_000 * tick);
+        rack.window(true);
+    }
+    // It says no more, and another one does, a quarter of an hour later.
+    rack.node.tick += 1_000;
+    rack.bmc[0] = (bmc("sled"), 0, 0);
+    for used in [0, 500, 1_000] {
+        rack.node.spend(0, 400);
+        rack.platform(used, 1_000 * (rack.node.tick + 1));
+        rack.window(true);
+    }
+    let snapshot = rack.window(false);
+    assert_eq!(joules(&snapshot, &other("sled")), 200);
 }
 
 #[test]

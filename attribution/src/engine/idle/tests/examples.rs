@@ -101,9 +101,16 @@ fn before_anything_is_learned_the_busy_share_decides() {
     assert_eq!(idle(&floor, &FloorPolicy::Measured, 100.0, 0.3), joules(70.0));
     assert_eq!(idle(&floor, &FloorPolicy::BusyRatio, 100.0, 0.3), joules(70.0));
     assert_eq!(idle(&floor, &FloorPolicy::None, 100.0, 0.3), joules(0.0));
-    // When no time passed nobody ran.
-    let none = now(&floor).idle_part(joules(1.0), SECOND, BusyTime::default());
-    assert_eq!(none, joules(1.0));
+    // Where there is no CPU nobody ran; where no time of a CPU is told nobody knows.
+    let untold = |cpus| BusyTime {
+        cpus,
+        ..BusyTime::default()
+    };
+    let idle_of = |busy| now(&floor).idle_part(joules(1.0), SECOND, busy);
+    assert_eq!(
+        [0, 1].map(|cpus| idle_of(untold(cpus))),
+        [joules(1.0), joules(0.0)]
+    );
 }
 
 #[test]
