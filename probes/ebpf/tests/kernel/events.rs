@@ -10,6 +10,7 @@ use probe_ebpf::counters::{self, Counter};
 use probe_ebpf::{PerfEvent, Probe, Settings};
 use rustix::thread::disable_transparent_huge_pages;
 use std::net::UdpSocket;
+use std::time::Instant;
 
 /// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_CPU_CLOCK`: nanoseconds of a CPU, counted by the kernel's perf core.
 pub(crate) const CPU_CLOCK: PerfEvent = PerfEvent { kind: 1, config: 0 };
@@ -48,6 +49,7 @@ fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
         ],
         ..settings(16_384)
     });
+    let began = Instant::now();
     let state = state_of(&consumer.probe, "hw_counters");
     assert!(state.0, "{}", state.1);
     assert!(consumer.probe.entries() == 0);
@@ -66,6 +68,7 @@ fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
         pause(20);
         consumer.drain();
     }
+    let elapsed = began.elapsed();
     drop(burner);
     let (faults, counted) = (
         own_faults() - faults,
@@ -78,11 +81,18 @@ fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
 
     let known = consumer.usage.counted;
     assert!(known.has(Event::CpuCycles) && known.has(Event::Instructions) && !known.has(Event::RefCycles));
-    // The clock of a CPU runs on while the CPU is stolen, the scheduler's figures do not.
+    // The clock of a CPU runs on while the CPU is stolen, the scheduler's figures do not: it is no less than those, and no
+    // more than all time that no CPU was idle.
     let whole = |of: &dyn Fn(&TaskUsage) -> u64| sum(&consumer.usage.tasks, of);
-    let ratio = whole(&|row| row.events.get(Event::CpuCycles)) * 1_000 / whole(&|row| row.cpu.as_nanos());
-    eprintln!("all tasks: {ratio} per mille of the time");
-    assert!((980..=1_050).contains(&ratio), "{ratio}");
+    let clock = u128::from(whole(&|row| row.events.get(Event::CpuCycles)));
+    let charged = u128::from(whole(&|row| row.cpu.as_nanos()));
+    let awake = consumer.usage.packages.iter().map(|package| {
+        (elapsed.as_nanos() * u128::from(package.cpus)).saturating_sub(u128::from(package.idle.as_nanos()))
+    });
+    let awake = awake.sum::<u128>();
+    eprintln!("all tasks: {clock} ns, charged {charged}, awake {awake}");
+    assert!(clock * 1_000 >= charged * 980, "{clock} of {charged}");
+    assert!(clock * 1_000 <= awake * 1_050, "{clock} of {awake}");
 }
 
 #[test]
