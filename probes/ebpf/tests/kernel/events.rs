@@ -42,6 +42,8 @@ fn fault() {
 fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
     let Some(_machine) = machine() else { return };
     let stand_in = |event, source| Counter { event, source };
+    // Before the first count, so that all of them are in it.
+    let began = Instant::now();
     let mut consumer = Consumer::with(&Settings {
         counters: vec![
             stand_in(Event::CpuCycles, CPU_CLOCK),
@@ -49,7 +51,6 @@ fn a_perf_event_read_in_the_probe_is_counted_for_who_caused_it() {
         ],
         ..settings(16_384)
     });
-    let began = Instant::now();
     let state = state_of(&consumer.probe, "hw_counters");
     assert!(state.0, "{}", state.1);
     assert!(consumer.probe.entries() == 0);
