@@ -4,8 +4,9 @@
 use super::Pipeline;
 use crate::messages::{CloseNow, Stop};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Time for requests that are being answered at the shutdown.
 const HTTP_GRACE: Duration = Duration::from_millis(700);
@@ -41,16 +42,23 @@ impl Pipeline {
         };
         within(ACTOR_GRACE, "shells", shells).await;
         drop((self.ticker, self.attribution, self.shells));
-        let saved = self.saver.map(|saver| joined(vec![saver]));
-        within(READER_GRACE, "readers", joined(self.readers)).await;
-        if let Some(saved) = saved {
-            let left = saved_by.saturating_duration_since(Instant::now());
-            within(left, "last save of the idle floor", saved).await;
-        }
+        let saved = joined(self.saver.into_iter().collect());
+        threads(joined(self.readers), saved, saved_by).await;
         for arbiter in self.arbiters {
             arbiter.stop();
         }
     }
+}
+
+/// Waits for the readers, and until `saved_by` for the last save, which no reader that hangs can keep from its time.
+async fn threads<T, E>(
+    readers: impl Future<Output = Result<T, E>>,
+    saved: impl Future<Output = Result<T, E>>,
+    saved_by: Instant,
+) {
+    within(READER_GRACE, "readers", readers).await;
+    let left = saved_by.saturating_duration_since(Instant::now());
+    within(left, "last save of the idle floor", saved).await;
 }
 
 /// Done when all of these have ended; at once where the kernel gives no thread to wait for them.
@@ -81,6 +89,25 @@ mod tests {
 
     /// Longest shutdown: two messages to actors, and then HTTP, all shells and readers while the last save is on its way.
     const LONGEST_STOP: Duration = ACTOR_GRACE.saturating_mul(2).saturating_add(SAVE_GRACE);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_save_has_its_time_whatever_readers_do_and_no_more_than_that() {
+        let begun = Instant::now();
+        let hangs = std::future::pending::<Result<(), ()>>;
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<(), ()>(())
+        };
+        threads(hangs(), slow, begun + SAVE_GRACE).await;
+        // Awaited only after the readers, as a thread goes on without being waited for.
+        assert_eq!(begun.elapsed(), READER_GRACE + Duration::from_secs(1));
+        let begun = Instant::now();
+        threads(hangs(), hangs(), begun + SAVE_GRACE).await;
+        assert_eq!(begun.elapsed(), SAVE_GRACE);
+        let begun = Instant::now();
+        threads(async { Ok::<(), ()>(()) }, async { Ok(()) }, begun + SAVE_GRACE).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
 
     #[test]
     fn all_graces_together_stay_below_two_seconds() {
