@@ -315,7 +315,7 @@ fn of_state(report: &mut Report, loaded: &Loaded, machine: &Machine) {
         Ok(None) => nothing,
         Ok(Some(plan)) => match plan.describe(clock::unix_seconds()) {
             Ok(detail) => (Verdict::Yes, detail),
-            Err(error) => (Verdict::No, error.to_string()),
+            Err(wrong) => (Verdict::No, wrong),
         },
         Err(error) => (Verdict::No, error.to_string()),
     };

@@ -8,6 +8,8 @@ use exporter::ExporterConfig;
 use probe_workloads::RuntimesConfig;
 use probe_workloads::pods::KubernetesConfig;
 use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,6 +86,25 @@ impl Options {
             }
         });
         named.chain(set).collect()
+    }
+
+    /// A flag that was given and would do nothing in a replay, which has no ticker, serves nothing and writes no log.
+    #[must_use]
+    pub fn not_for_a_replay(&self) -> Option<&'static str> {
+        let Self {
+            config,
+            listen,
+            tick,
+            log_level,
+            set: _,
+        } = self;
+        let given = [
+            ("--config", config.is_some()),
+            ("--listen", listen.is_some()),
+            ("--tick", tick.is_some()),
+            ("--log-level", log_level.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 }
 
@@ -166,10 +187,8 @@ const DEFAULT_FILES: [&str; 3] = [
 #[must_use]
 pub fn schema() -> Schema {
     let mut schema = Schema::new();
-    // What systemd says for StateDirectory=.
-    schema
-        .section::<Root>("")
-        .variable("state.dir", "STATE_DIRECTORY");
+    // What systemd says for StateDirectory=; see `first_of_many`.
+    schema.section::<Root>("").variable("state.dir", STATE_DIRECTORY);
     schema.section::<Log>("log");
     schema.section::<Probes>("probes");
     schema.section::<Sources>("sources");
@@ -196,14 +215,26 @@ pub fn schema() -> Schema {
     schema
 }
 
+/// Where systemd says which state directories a unit has, separated by colons.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// The environment with the first of the unit's state directories, where it has several.
+fn first_of_many(environment: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let first = |(name, value): (OsString, OsString)| {
+        if name != STATE_DIRECTORY {
+            return (name, value);
+        }
+        let first = value.as_bytes().split(|byte| *byte == b':').next();
+        (name, OsStr::from_bytes(first.unwrap_or_default()).to_owned())
+    };
+    environment.into_iter().map(first).collect()
+}
+
 /// Loads the configuration that the flags and the environment ask for.
 ///
 /// # Errors
 /// Every problem of every layer at once.
-pub fn load(
-    options: &Options,
-    environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-) -> Result<Loaded, Problems> {
+pub fn load(options: &Options, environment: Vec<(OsString, OsString)>) -> Result<Loaded, Problems> {
     let usual = || {
         DEFAULT_FILES
             .iter()
@@ -214,7 +245,7 @@ pub fn load(
     let file = options.config.clone().map(ConfigFile::Named).or_else(usual);
     schema().load(Layers {
         file,
-        environment,
+        environment: first_of_many(environment),
         flags: options.flags(),
     })
 }
@@ -233,6 +264,20 @@ pub fn load_file(file: &Path) -> Result<Loaded, Problems> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_state_directories_of_a_unit_the_first_is_taken() {
+        let dir = |said: &str| {
+            let environment = vec![("STATE_DIRECTORY".into(), said.into())];
+            let loaded = load(&Options::default(), environment).unwrap();
+            loaded.section::<Root>("").unwrap().state.dir.0
+        };
+        assert_eq!(dir("/var/lib/kepler"), Path::new("/var/lib/kepler"));
+        assert_eq!(
+            dir("/var/lib/kepler:/var/lib/other"),
+            Path::new("/var/lib/kepler")
+        );
+    }
 
     #[test]
     fn where_a_setting_comes_from_is_told_without_its_value() {

@@ -81,8 +81,10 @@ fn record(loaded: &Loaded, options: &RecordOptions) -> ExitCode {
 }
 
 fn replay(options: &Options, wanted: &ReplayOptions) -> ExitCode {
-    if options.config.is_some() {
-        return usage("replay takes its settings from the recording; change them with --set");
+    if let Some(flag) = options.not_for_a_replay() {
+        return usage(&format!(
+            "{flag}: replay takes its settings from the recording; change them with --set"
+        ));
     }
     let opened = match Replay::open(&wanted.file) {
         Ok(opened) => opened,

@@ -6,10 +6,12 @@
 //! HTTP, and one plain thread per reader that may block. Those shells only hand things on, from or to the attribution: on
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
+mod stop;
+
 use crate::clock::{self, Clock};
 use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
-use crate::messages::{CloseNow, EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::messages::{EnergyReady, Publish, Stop, Tick, UsageReady};
 use crate::recorder::Tap;
 use crate::shells::{
     AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, Saver,
@@ -67,6 +69,7 @@ pub struct Pipeline {
     attribution: Addr<AttributionShell>,
     shells: Vec<Recipient<Stop>>,
     readers: Vec<JoinHandle<()>>,
+    saver: Option<JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
     http: Option<Http>,
 }
@@ -75,20 +78,6 @@ struct Http {
     stop: oneshot::Sender<()>,
     done: oneshot::Receiver<()>,
 }
-
-/// Time for requests that are being answered at the shutdown.
-const HTTP_GRACE: Duration = Duration::from_millis(700);
-/// Time for actors to take in one message of the shutdown.
-const ACTOR_GRACE: Duration = Duration::from_millis(300);
-/// Time for readers to come back from the file or map they are in. One that hangs is left behind: the process ends anyway.
-const READER_GRACE: Duration = Duration::from_millis(400);
-
-/// Longest shutdown: two messages to actors, HTTP, all shells, readers.
-#[cfg(test)]
-const LONGEST_STOP: Duration = ACTOR_GRACE
-    .saturating_mul(3)
-    .saturating_add(HTTP_GRACE)
-    .saturating_add(READER_GRACE);
 
 /// What the builder carries from step to step.
 struct Builder {
@@ -129,7 +118,12 @@ impl Pipeline {
 
         let memory = std::mem::take(&mut parts.memory);
         let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
-        let saver = memory.keeper.map(|keeper| builder.saver(keeper)).transpose()?;
+        let (saver, saving) = match memory.keeper {
+            Some(keeper) => builder
+                .saver(keeper)
+                .map(|(saver, thread)| (Some(saver), Some(thread)))?,
+            None => (None, None),
+        };
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
             builder.drops.clone(),
@@ -178,6 +172,7 @@ impl Pipeline {
             attribution,
             shells: builder.shells,
             readers: builder.readers,
+            saver: saving,
             arbiters: vec![attribution_arbiter, http_arbiter],
             http,
         })
@@ -193,44 +188,6 @@ impl Pipeline {
     #[must_use]
     pub fn pages(&self) -> watch::Receiver<Arc<Page>> {
         self.pages.clone()
-    }
-
-    /// Stops in order: no more ticks, the open window closes and is published, scrapers get their answers, shells and
-    /// readers end. Bounded: takes at most the sum of the graces.
-    pub async fn stop(self) {
-        self.vitals.begin_shutdown();
-        within(ACTOR_GRACE, "ticker", self.ticker.send(Stop)).await;
-        within(ACTOR_GRACE, "attribution", self.attribution.send(CloseNow)).await;
-        if let Some(http) = self.http {
-            // Whoever does not wait any more has ended already.
-            let _ = http.stop.send(());
-            within(HTTP_GRACE, "http", http.done).await;
-        }
-        // Each shell owns the way to its reader; when it is gone the reader ends.
-        let shells = async {
-            for shell in &self.shells {
-                let _ = shell.send(Stop).await;
-            }
-            Ok::<(), ()>(())
-        };
-        within(ACTOR_GRACE, "shells", shells).await;
-        drop((self.ticker, self.attribution, self.shells));
-        let (joined, all) = oneshot::channel();
-        let readers = self.readers;
-        let joiner = std::thread::Builder::new()
-            .name("joiner".to_owned())
-            .spawn(move || {
-                for reader in readers {
-                    drop(reader.join());
-                }
-                let _ = joined.send(());
-            });
-        if joiner.is_ok() {
-            within(READER_GRACE, "readers", all).await;
-        }
-        for arbiter in self.arbiters {
-            arbiter.stop();
-        }
     }
 }
 
@@ -280,12 +237,12 @@ impl Builder {
         Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
     }
 
-    fn saver(&mut self, mut keeper: Keeper) -> anyhow::Result<Saver> {
-        let (thread, inbox) = Worker::new(Queue::State, &self.drops);
-        self.reader("state", inbox, move |learned: Vec<LearnedZone>| {
+    fn saver(&self, mut keeper: Keeper) -> anyhow::Result<(Saver, JoinHandle<()>)> {
+        let (worker, inbox) = Worker::new(Queue::State, &self.drops);
+        let thread = self.thread("state", inbox, move |learned: Vec<LearnedZone>| {
             keeper.save(&learned, clock::unix_seconds());
         })?;
-        Ok(Saver::new(thread))
+        Ok((Saver::new(worker), thread))
     }
 
     fn usage(
@@ -315,12 +272,21 @@ impl Builder {
         inbox: Inbox<Q>,
         work: impl FnMut(Q) + Send + 'static,
     ) -> anyhow::Result<()> {
-        let lifeline = self.vitals.lifeline(&format!("{name} reader"));
-        let thread = inbox
-            .spawn(lifeline, name, work)
-            .with_context(|| format!("cannot start the thread {name}"))?;
+        let thread = self.thread(name, inbox, work)?;
         self.readers.push(thread);
         Ok(())
+    }
+
+    fn thread<Q: Send + 'static>(
+        &self,
+        name: &str,
+        inbox: Inbox<Q>,
+        work: impl FnMut(Q) + Send + 'static,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let lifeline = self.vitals.lifeline(&format!("{name} reader"));
+        inbox
+            .spawn(lifeline, name, work)
+            .with_context(|| format!("cannot start the thread {name}"))
     }
 }
 
@@ -385,15 +351,6 @@ fn serve(
         let _ = finished.send(());
     });
     Some(Http { stop, done })
-}
-
-/// Waits for one step of the shutdown, but not for ever.
-async fn within<T, E>(grace: Duration, what: &str, step: impl Future<Output = Result<T, E>>) {
-    match tokio::time::timeout(grace, step).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(_)) => tracing::debug!(step = what, "had ended before"),
-        Err(_) => tracing::warn!(step = what, ?grace, "did not end in time, going on without it"),
-    }
 }
 
 #[cfg(test)]
@@ -497,10 +454,5 @@ mod tests {
         let outcome = run_until(stop, || Ok(parts(meter))).expect("it starts");
         assert_eq!(outcome, Outcome::Stopped);
         drop(never);
-    }
-
-    #[test]
-    fn all_graces_together_stay_below_two_seconds() {
-        assert!(LONGEST_STOP <= Duration::from_secs(2), "{LONGEST_STOP:?}");
     }
 }

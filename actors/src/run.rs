@@ -7,7 +7,7 @@ use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
-use crate::settings::{Idle, Probes, Root, Smt, Sources, Split, State};
+use crate::settings::{Idle, Probes, Root, Smt, Sources, Split};
 use crate::state::Memory;
 use actix::System;
 use anyhow::Context;
@@ -15,7 +15,7 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
-use probe_workloads::{Machine, Roots, RuntimesConfig};
+use probe_workloads::{Roots, RuntimesConfig};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ impl Outcome {
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
 pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     run_until(stop_signal, || {
-        let parts = parts(loaded, listen(loaded)?)?;
+        let mut parts = parts(loaded, listen(loaded)?)?;
+        parts.memory = memory(loaded)?;
         announce(&parts);
         Ok(parts)
     })
@@ -127,10 +128,10 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
     })
 }
 
-/// Opens everything that the configuration asks for.
+/// Opens everything that the configuration asks for, and remembers nothing: what an earlier run has left is the daemon's
+/// alone.
 pub(crate) fn parts(loaded: &Loaded, listeners: Vec<TcpListener>) -> anyhow::Result<Parts> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
-    let idle: Idle = loaded.section("attribution.idle")?;
     let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
     let probes: Probes = loaded.section("probes")?;
@@ -158,18 +159,22 @@ pub(crate) fn parts(loaded: &Loaded, listeners: Vec<TcpListener>) -> anyhow::Res
         rules: rules(loaded)?,
         facts: Arc::new(facts),
         render: Arc::new(RenderSettings::new(&exporter, build_info())),
-        memory: memory(&idle.floor.0, &root.state, &machine),
+        memory: Memory::default(),
         listeners,
         tap: None,
     })
 }
 
 /// Only what is measured here is remembered.
-fn memory(floor: &FloorPolicy, state: &State, machine: &Machine) -> Memory {
-    match floor {
-        FloorPolicy::Measured => Memory::open(node::state(state, machine), clock::unix_seconds()),
+fn memory(loaded: &Loaded) -> anyhow::Result<Memory> {
+    let idle: Idle = loaded.section("attribution.idle")?;
+    let root: Root = loaded.section("")?;
+    Ok(match idle.floor.0 {
+        FloorPolicy::Measured => {
+            Memory::open(node::state(&root.state, &node::machine()), clock::unix_seconds())
+        }
         FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
-    }
+    })
 }
 
 /// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.

@@ -274,8 +274,15 @@ fn what_cannot_be_recorded_or_replayed_is_told_in_words() {
     assert!(words.contains("there: is no recording"), "{words}");
     let words = said(&["replay", "/no/such"], 1);
     assert!(words.contains("/no/such: No such file"), "{words}");
-    let words = said(&["replay", path, "--config", path], 2);
-    assert!(words.contains("--set"), "{words}");
+    for (flag, value) in [
+        ("--config", path),
+        ("--tick", "2s"),
+        ("--listen", "127.0.0.1:1"),
+        ("--log-level", "debug"),
+    ] {
+        let words = said(&["replay", path, flag, value], 2);
+        assert!(words.contains(flag) && words.contains("--set"), "{words}");
+    }
     fs::write(&there, [b"\x89keplrec".as_slice(), &[99]].concat()).expect("a file");
     let words = said(&["replay", path], 1);
     assert!(words.contains("format 99") && words.contains("newer"), "{words}");
@@ -292,14 +299,18 @@ fn an_anonymous_recording_ends_by_itself_and_has_no_name_in_it() {
     let folder = TempDir::new().expect("a folder");
     let tree = Powercap::new(START);
     let file = folder.path().join("node.keplrec");
+    // A state directory that the daemon would warn about is not even looked at.
+    let state = format!("state.dir={}", file.join("state").display());
     let mut command = command();
     command
         .arg("record")
         .arg(&file)
-        .args(["--for", "1s", "--anonymise"])
+        .args(["--for", "1s", "--anonymise", "--set", &state])
         .args(on(&tree));
     let output = command.output().expect("kepler runs");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(!said.contains("idle floor"), "{said}");
     let bytes = text(&fs::read(&file).expect("a recording"));
     let root = tree.root().display().to_string();
     assert!(!bytes.contains(&root) && !bytes.contains("/system.slice"));

@@ -11,7 +11,6 @@ pub use tap::Tap;
 pub use writer::{Names, RecordError, Recording, Written};
 
 use crate::run::{self, Outcome, announce, listen, parts, stop_signal};
-use crate::state::Memory;
 use attribution::recording::{Beginning, Entry};
 use config::Loaded;
 use exporter::Page;
@@ -76,8 +75,7 @@ pub fn record(loaded: &Loaded, wanted: &Wanted<'_>) -> anyhow::Result<Recorded> 
             Serve::No => Vec::new(),
         };
         let mut parts = parts(loaded, listeners)?;
-        // A replay begins with nothing learned, so a recording does, too, and leaves what the daemon keeps alone.
-        parts.memory = Memory::default();
+        // A replay begins with nothing learned, so a recording does, too: `parts` remembers nothing.
         let mut tap = tap;
         let beginning = Beginning {
             program: format!("kepler {}", run::build_info().version),

@@ -5,6 +5,8 @@
 use crate::health::{Drops, Queue};
 use attribution::recording::Entry;
 use crossbeam_channel::{Sender, TrySendError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Entries that may wait for the writer. A window has some eight, so a disk may stand still for eight windows; each
 /// holds one usage report, 1.5 MB at ten thousand processes.
@@ -14,18 +16,18 @@ pub(super) const WAITING: usize = 64;
 pub struct Tap {
     to: Sender<Entry>,
     drops: Drops,
-    /// Entries that are missing and were not told yet.
-    missing: u64,
+    /// Entries that are missing and were not told yet. Who ends the recording tells the last of them.
+    missing: Arc<AtomicU64>,
     /// Nobody writes any more.
     is_closed: bool,
 }
 
 impl Tap {
-    pub(super) const fn new(to: Sender<Entry>, drops: Drops) -> Self {
+    pub(super) const fn new(to: Sender<Entry>, drops: Drops, missing: Arc<AtomicU64>) -> Self {
         Self {
             to,
             drops,
-            missing: 0,
+            missing,
             is_closed: false,
         }
     }
@@ -45,7 +47,7 @@ impl Tap {
             return;
         }
         let begins_a_window = matches!(entry, Entry::Open { .. });
-        if self.missing > 0 && !(begins_a_window && self.tell_the_gap()) {
+        if self.missing.load(Ordering::Relaxed) > 0 && !(begins_a_window && self.tell_the_gap()) {
             return self.miss();
         }
         match self.to.try_send(entry.clone()) {
@@ -55,18 +57,16 @@ impl Tap {
         }
     }
 
-    fn miss(&mut self) {
-        self.missing += 1;
+    fn miss(&self) {
+        self.missing.fetch_add(1, Ordering::Relaxed);
         self.drops.count(Queue::Recorder);
     }
 
-    fn tell_the_gap(&mut self) -> bool {
-        let gap = Entry::Gap {
-            missing: self.missing,
-        };
-        let told = self.to.try_send(gap).is_ok();
-        if told {
-            self.missing = 0;
+    fn tell_the_gap(&self) -> bool {
+        let missing = self.missing.swap(0, Ordering::Relaxed);
+        let told = self.to.try_send(Entry::Gap { missing }).is_ok();
+        if !told {
+            self.missing.fetch_add(missing, Ordering::Relaxed);
         }
         told
     }
@@ -97,7 +97,7 @@ mod tests {
     fn what_does_not_fit_is_counted_and_told_before_the_next_whole_window() {
         let (to, writer) = bounded(4);
         let drops = Drops::default();
-        let mut tap = Tap::new(to, drops.clone());
+        let mut tap = Tap::new(to, drops.clone(), Arc::default());
         for tick in 1..=4 {
             tap.hear(&open(tick));
             tap.hear(&close());

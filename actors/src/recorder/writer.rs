@@ -11,6 +11,8 @@ use std::hash::RandomState;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Builder;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -33,11 +35,19 @@ pub struct Written {
 
 /// Why a recording ended too early, and what it has until then.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {problem}; {} window(s) were recorded until then and can be replayed", written.windows)]
+#[error("{path}: {problem}; {}", recorded(*written))]
 pub struct RecordError {
     path: String,
     problem: String,
     written: Written,
+}
+
+/// What a recording is good for that ended too early.
+fn recorded(written: Written) -> String {
+    match written.windows {
+        0 => "nothing can be replayed".to_owned(),
+        windows => format!("{windows} window(s) were recorded until then and can be replayed"),
+    }
 }
 
 /// A recording that is being written.
@@ -45,6 +55,8 @@ pub struct Recording {
     path: PathBuf,
     entries: Sender<Entry>,
     done: Receiver<Result<Written, RecordError>>,
+    /// What is missing at the end: nothing came after it that could have told.
+    missing: Arc<AtomicU64>,
     broken: Option<oneshot::Receiver<()>>,
 }
 
@@ -89,13 +101,15 @@ impl Recording {
             let _ = tell.send(outcome);
         };
         Builder::new().name("recorder".to_owned()).spawn(work)?;
+        let missing = Arc::<AtomicU64>::default();
         let recording = Self {
             path: path.to_owned(),
             entries: entries.clone(),
             done,
+            missing: Arc::clone(&missing),
             broken: Some(broken),
         };
-        Ok((recording, Tap::new(entries, Drops::default())))
+        Ok((recording, Tap::new(entries, Drops::default(), missing)))
     }
 
     /// Done when nothing can be written any more. Asked for once.
@@ -118,8 +132,14 @@ impl Recording {
     /// # Errors
     /// When not all of it could be written.
     pub fn finish(self) -> anyhow::Result<Written> {
-        // A writer that is gone has told why.
-        let _ = self.entries.send_timeout(Entry::End, LAST_WORD);
+        let missing = self.missing.swap(0, Ordering::Relaxed);
+        let gap = (missing > 0).then_some(Entry::Gap { missing });
+        for entry in gap.into_iter().chain([Entry::End]) {
+            // A writer that is gone has told why, and one whose disk stands still has had its time.
+            if self.entries.send_timeout(entry, LAST_WORD).is_err() {
+                break;
+            }
+        }
         match self.done.recv_timeout(LAST_WORD) {
             Ok(outcome) => Ok(outcome?),
             Err(_) => anyhow::bail!(
@@ -231,7 +251,6 @@ mod tests {
     use attribution::model::{MonotonicNanos, TickId};
     use attribution::recording::{Beginning, Ending, Reader};
     use std::os::unix::fs::PermissionsExt as _;
-    use std::sync::Arc;
     use tempfile::TempDir;
 
     fn window(tick: u64) -> [Entry; 2] {
@@ -278,6 +297,17 @@ mod tests {
         }
     }
 
+    fn writer(disk: &mut Disk) -> Writer<&mut Disk> {
+        Writer {
+            path: PathBuf::from("/full/a"),
+            file: disk,
+            encoder: Encoder::new(),
+            mask: None,
+            bytes: Encoder::head(),
+            written: Written::default(),
+        }
+    }
+
     #[test]
     fn a_recording_is_for_its_owner_alone_and_ends_with_its_end() {
         let folder = TempDir::new().unwrap();
@@ -307,25 +337,54 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_at_the_end_is_told_before_the_end() {
+        let (entries, inbox) = bounded(4);
+        let (tell, done) = bounded(1);
+        let missing = Arc::<AtomicU64>::default();
+        let mut tap = Tap::new(entries.clone(), Drops::default(), Arc::clone(&missing));
+        (1..=4).flat_map(window).for_each(|entry| tap.hear(&entry));
+        let recording = Recording {
+            path: PathBuf::new(),
+            entries,
+            done,
+            missing,
+            broken: None,
+        };
+        let slow = std::thread::spawn(move || {
+            let until_the_end = |entry: &Entry| !matches!(entry, Entry::End);
+            let heard: Vec<_> = inbox.iter().take_while(until_the_end).collect();
+            tell.send(Ok(Written::default())).unwrap();
+            heard
+        });
+        recording.finish().unwrap();
+        let heard = slow.join().unwrap();
+        assert!(
+            matches!(heard.as_slice(), [_, _, _, _, Entry::Gap { missing: 4 }]),
+            "{heard:?}"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_was_full_before_the_first_window_leaves_nothing_to_replay() {
+        let mut disk = Disk(3, Vec::new());
+        let (_entries, inbox) = bounded(1);
+        let words = writer(&mut disk).run(&inbox).unwrap_err().to_string();
+        assert!(words.ends_with("; nothing can be replayed"), "{words}");
+    }
+
+    #[test]
     fn a_full_disk_ends_the_recording_with_words_and_what_was_written_can_be_read() {
         let mut disk = Disk(100, Vec::new());
         let (entries, inbox) = bounded(1000);
         let all = std::iter::once(begin()).chain((1..=20).flat_map(window));
         all.for_each(|entry| entries.send(entry).unwrap());
-        let writer = Writer {
-            path: PathBuf::from("/full/a"),
-            file: &mut disk,
-            encoder: Encoder::new(),
-            mask: None,
-            bytes: Encoder::head(),
-            written: Written::default(),
-        };
-        let error = writer.run(&inbox).unwrap_err();
+        let error = writer(&mut disk).run(&inbox).unwrap_err();
         let words = error.to_string();
         assert!(
             words.starts_with("/full/a: ") && words.contains("make room"),
             "{words}"
         );
+        assert!(words.contains("can be replayed"), "{words}");
         let mut reader = Reader::new(disk.1.as_slice()).unwrap();
         let mut windows = 0;
         while let Some(entry) = reader.next_entry().unwrap() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a replay gave, for people: how long, what each zone used, who paid most.
 
-use super::Replayed;
+use super::{IN_SPITE_OF_A_GAP, Replayed, shown};
 use attribution::model::snapshot::{ContainerKey, GroupRow, Ledger, ZoneAccount};
 use attribution::model::{Microjoules, Snapshot};
 use std::fmt;
@@ -18,18 +18,14 @@ impl fmt::Display for Replayed {
             f,
             "{}: recorded by {}, a window every {}{names}",
             self.path.display(),
-            begin.program,
+            shown(&begin.program),
             humantime::format_duration(begin.tick),
         )?;
         let millis = u64::try_from(self.lasted.as_millis()).unwrap_or(u64::MAX);
         let lasted = humantime::format_duration(Duration::from_millis(millis));
         writeln!(f, "{} windows in {lasted}; {}", self.windows, self.ending)?;
         if self.missing > 0 {
-            writeln!(
-                f,
-                "{} entries are missing: windows are missing, no energy is",
-                self.missing
-            )?;
+            writeln!(f, "{} entries are missing: {IN_SPITE_OF_A_GAP}", self.missing)?;
         }
         zones(f, &self.snapshot, self.lasted)?;
         containers(f, &self.snapshot)?;
@@ -54,8 +50,8 @@ fn zones(f: &mut fmt::Formatter<'_>, snapshot: &Snapshot, lasted: Duration) -> f
         writeln!(
             f,
             "{:<24} {:<20} {:>14} {:>14} {:>14} {:>10}",
-            zone.zone.to_string(),
-            zone.source.0,
+            shown(&zone.zone.to_string()),
+            shown(zone.source.0),
             joules(*dynamic),
             joules(*idle),
             joules(*unattributed),
@@ -126,7 +122,8 @@ fn table(
     for (name, [dynamic, idle], nanos) in rows.into_iter().take(LISTED) {
         writeln!(
             f,
-            "{name:<45} {:>14} {:>14} {:>14}",
+            "{:<45} {:>14} {:>14} {:>14}",
+            shown(&name),
             joules(dynamic),
             joules(idle),
             millionths(nanos / 1_000)
@@ -145,4 +142,72 @@ fn joules(energy: Microjoules) -> String {
 /// Millionths as a decimal number with all of its digits.
 fn millionths(micro: u64) -> String {
     format!("{}.{:06}", micro / 1_000_000, micro % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attribution::model::snapshot::ProcessRow;
+    use attribution::model::{
+        CgroupId, Comm, Component, Feature, FloorOrigin, Place, Provenance, SourceId, TaskKey, TaskKind, Zone,
+    };
+    use attribution::recording::{Beginning, Ending};
+    use std::sync::Arc;
+
+    #[test]
+    fn no_name_of_a_recording_reaches_the_terminal_as_a_command() {
+        let evil = "\u{1b}]0;x\u{7}";
+        let zone = ZoneAccount {
+            zone: Zone {
+                component: Component::Platform,
+                place: Place::Named(Arc::from("a\u{9b}")),
+            },
+            source: SourceId("\u{1b}[2J"),
+            provenance: Provenance::Counted,
+            dynamic: Microjoules::ZERO,
+            idle: Microjoules::ZERO,
+            unattributed: Microjoules::ZERO,
+            unreserved_idle: Microjoules::ZERO,
+            power: None,
+            floor: None,
+            floor_origin: FloorOrigin::default(),
+            floor_error: None,
+            feature: Feature::default(),
+            fit: None,
+            age: Duration::ZERO,
+            up: true,
+        };
+        let replayed = Replayed {
+            path: "a".into(),
+            beginning: Arc::new(Beginning {
+                program: format!("kepler {evil}"),
+                ..Beginning::default()
+            }),
+            snapshot: Arc::new(Snapshot {
+                zones: vec![zone],
+                processes: vec![ProcessRow {
+                    task: TaskKey {
+                        tgid: 1,
+                        start_ticks: 1,
+                    },
+                    comm: Comm::from_bytes(evil.as_bytes()),
+                    kind: TaskKind::User,
+                    cgroup: CgroupId(1),
+                    owner: None,
+                    ledger: Ledger::default(),
+                    ended: false,
+                }],
+                ..Snapshot::default()
+            }),
+            windows: 1,
+            missing: 0,
+            lasted: Duration::from_secs(1),
+            ending: Ending::Complete,
+            after_the_end: 0,
+        };
+        let text = replayed.to_string();
+        let signs = text.chars().filter(|sign| sign.is_control());
+        assert!(signs.into_iter().all(|sign| sign == '\n'), "{text:?}");
+        assert_eq!(text.matches('\u{fffd}').count(), 6, "{text:?}");
+    }
 }

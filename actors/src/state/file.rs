@@ -3,9 +3,11 @@
 
 use super::format::{Saved, Unreadable};
 use super::machine::{Identity, Unidentified};
-use std::fs::{self, File, OpenOptions};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The file's name in the state directory.
@@ -18,13 +20,15 @@ const LARGEST: u64 = 8 << 20;
 pub enum StateError {
     /// There is one, but it cannot be read.
     #[error(
-        "{path}: cannot be read, the idle floor is learned anew: {source}; see that the daemon may read it, or remove it"
+        "{path}: cannot be read, the idle floor is learned anew: {source}; see that the daemon may read it, or {then}"
     )]
     Read {
         /// Which.
         path: String,
         /// Why.
         source: io::Error,
+        /// What becomes of it, or what must become of it.
+        then: &'static str,
     },
     /// It is not what this daemon writes.
     #[error("{path}: is broken, the idle floor is learned anew and the file is replaced: {what}")]
@@ -53,6 +57,12 @@ pub enum StateError {
         path: String,
         /// Whose.
         theirs: String,
+    },
+    /// Another daemon writes there at this moment.
+    #[error("{path}: another kepler saves there, this one will the next time")]
+    Busy {
+        /// Which.
+        path: String,
     },
     /// Nothing tells machines apart.
     #[error(transparent)]
@@ -86,9 +96,16 @@ impl StateError {
 /// What `machine` had saved in `path`; `None` where nothing was ever saved.
 pub(super) fn read(path: &Path, machine: &Identity) -> Result<Option<Saved>, StateError> {
     let name = || path.display().to_string();
-    let unreadable = |source| StateError::Read { path: name(), source };
+    let unreadable = |source| StateError::Read {
+        path: name(),
+        source,
+        then: match fs::symlink_metadata(path).is_ok_and(|there| there.is_dir()) {
+            true => "remove it: a folder is not replaced",
+            false => "remove it; the next save replaces it",
+        },
+    };
     let mut bytes = Vec::new();
-    match File::open(path) {
+    match open(path) {
         Ok(file) => file
             .take(LARGEST + 1)
             .read_to_end(&mut bytes)
@@ -120,14 +137,53 @@ pub(super) fn read(path: &Path, machine: &Identity) -> Result<Option<Saved>, Sta
     Ok(Some(saved))
 }
 
+/// Opens it without waiting for whoever is at the other end of a pipe, and without going where a link leads: what is wrong
+/// with the file is told in words that quote it.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) => io::Error::other("it is a link, which is not followed"),
+            // A socket.
+            Some(Errno::NXIO) => not_plain(),
+            _ => error,
+        })?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(not_plain()),
+    }
+}
+
+fn not_plain() -> io::Error {
+    io::Error::other("it is no plain file")
+}
+
 /// Replaces the file; makes its folder where that is missing.
+///
+/// # Errors
+/// [`StateError::Busy`] when another one is at it, which is no trouble; else what is in the way.
 pub(super) fn write(path: &Path, saved: &Saved) -> Result<(), StateError> {
-    replace(path, saved).map_err(|source| StateError::write(path, source))
+    replace(path, saved).map_err(|source| match source.kind() {
+        ErrorKind::WouldBlock => StateError::Busy {
+            path: path.display().to_string(),
+        },
+        _ => StateError::write(path, source),
+    })
 }
 
 fn replace(path: &Path, saved: &Saved) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    fs::create_dir_all(folder)?;
+    // Nobody else's to write into, whatever the umask allows.
+    DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    let held = File::open(folder)?;
+    // Two daemons on one folder would write into one fresh file. Where there are no locks (NFS has none on folders) they are
+    // not kept apart. The lock ends with the handle.
+    if flock(&held, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(ErrorKind::WouldBlock.into());
+    }
     let fresh = fresh(path);
     // One that a power cut left behind, or a link that somebody put there.
     match fs::remove_file(&fresh) {
@@ -136,7 +192,7 @@ fn replace(path: &Path, saved: &Saved) -> io::Result<()> {
     }
     let written = fill(&fresh, saved)
         .and_then(|()| fs::rename(&fresh, path))
-        .and_then(|()| File::open(folder)?.sync_all());
+        .and_then(|()| held.sync_all());
     if written.is_err() {
         // A half one on a full disk takes the room that others need.
         drop(fs::remove_file(&fresh));
@@ -165,6 +221,7 @@ mod tests {
     use super::super::format::tests::{identity, learned};
     use super::super::machine::Conditions;
     use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::os::unix::fs::MetadataExt as _;
 
     fn saved(machine: u32) -> Saved {
@@ -224,14 +281,77 @@ mod tests {
         fs::remove_file(&path).expect("a file");
         fs::create_dir(&path).expect("a folder in its place");
         let (unreadable, forbids) = said(1);
-        assert!(unreadable.contains("cannot be read") && !forbids, "{unreadable}");
+        assert!(
+            unreadable.contains("cannot be read") && unreadable.contains("a folder is not replaced"),
+            "{unreadable}"
+        );
+        assert!(!forbids);
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_is_refused_and_not_waited_for_and_the_next_save_replaces_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(NAME);
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        let error = read(&path, &identity(1)).expect_err("no file").to_string();
+        assert!(
+            error.contains("it is no plain file") && error.contains("the next save replaces it"),
+            "{error}"
+        );
+        write(&path, &saved(1)).expect("written");
+        assert_eq!(read(&path, &identity(1)).expect("readable"), Some(saved(1)));
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed_and_nothing_of_its_target_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join(NAME), folder.path().join("other"));
+        fs::write(&other, r#"{"version": "secret"}"#).expect("a file");
+        std::os::unix::fs::symlink(&other, &path).expect("a link");
+        let error = read(&path, &identity(1)).expect_err("a link").to_string();
+        assert!(
+            error.contains("it is a link") && !error.contains("secret"),
+            "{error}"
+        );
+        write(&path, &saved(1)).expect("written");
+        assert!(other.exists(), "the target is as it was");
+        assert_eq!(read(&path, &identity(1)).expect("readable"), Some(saved(1)));
+    }
+
+    #[test]
+    fn two_that_save_at_once_do_not_write_into_one_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(NAME);
+        let other = File::open(folder.path()).expect("a folder");
+        flock(&other, FlockOperation::NonBlockingLockExclusive).expect("a lock");
+        fs::write(fresh(&path), "half of another one's").expect("a file");
+        assert!(matches!(write(&path, &saved(1)), Err(StateError::Busy { .. })));
+        assert!(fresh(&path).exists() && !path.exists());
+        drop(other);
+        write(&path, &saved(1)).expect("written");
+        write(&path, &saved(1)).expect("the lock is gone with the call");
+    }
+
+    #[test]
+    fn a_folder_that_is_made_is_its_owners_to_write_into_whatever_the_umask() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep/er").join(NAME);
+        let umask = rustix::process::umask(Mode::empty());
+        let written = write(&path, &saved(1));
+        rustix::process::umask(umask);
+        written.expect("written");
+        for made in [folder.path().join("deep"), folder.path().join("deep/er")] {
+            assert_eq!(fs::metadata(made).expect("a folder").mode() & 0o777, 0o755);
+        }
     }
 
     #[test]
     fn a_file_without_end_is_not_read_to_its_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(NAME);
-        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        let file = File::create(&path).expect("a file");
+        // A hole: as good as without end, and takes no room.
+        file.set_len(1 << 40).expect("a hole");
         let error = read(&path, &identity(1)).expect_err("too large").to_string();
         assert!(error.contains("more than 8388608 bytes"), "{error}");
     }

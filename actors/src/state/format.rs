@@ -4,7 +4,7 @@
 //! ```json
 //! {"version": 1, "saved_at": 1767225600,
 //!  "machine": {"firmware": "product_uuid 4c4c4544-…", "processor": "… x 2"},
-//!  "conditions": {"microcode": "0x2b000571", "firmware": "1.8.2", "kernel": "6.1.0", "threads": 64},
+//!  "conditions": {"microcode": "0x2b000571", "firmware": "1.8.2", "kernel": "6.1.0", "threads": 64, "memory_gib": 252},
 //!  "zones": [{"source": "rapl-sysfs", "zone": "package/socket0",
 //!             "points": [{"busy_ppm": 4000, "power_uw": 20125000, "error_uw": 60000, "samples": 32, "age_s": 12}]}]}
 //! ```

@@ -64,10 +64,18 @@ impl Plan {
     /// What can be said beforehand, for people; changes nothing.
     ///
     /// # Errors
-    /// What would be warned about.
-    pub fn describe(&self, now: u64) -> Result<String, StateError> {
-        let found = file::read(&self.path, &self.machine)?;
-        self.can_save()?;
+    /// All that would be warned about: a file that cannot be used does not hide a folder that cannot be written.
+    pub fn describe(&self, now: u64) -> Result<String, String> {
+        let found = match (file::read(&self.path, &self.machine), self.can_save()) {
+            (Ok(found), Ok(())) => found,
+            (found, can_save) => {
+                let wrong = [found.err(), can_save.err()].into_iter().flatten();
+                return Err(wrong
+                    .map(|error| error.to_string())
+                    .collect::<Vec<_>>()
+                    .join("; "));
+            }
+        };
         let path = self.path.display();
         Ok(match found {
             None => format!("{path}: nothing saved yet"),
@@ -155,6 +163,8 @@ impl Keeper {
                 tracing::debug!(path = %path.display(), zones = learned.len(), "idle floors saved");
                 self.failing = false;
             }
+            // The other one's save is as good; whether this one could save is not known.
+            Err(error @ StateError::Busy { .. }) => tracing::debug!(%error, "idle floor"),
             Err(error) if self.failing => tracing::debug!(%error, "idle floor"),
             Err(error) => {
                 tracing::warn!(%error, "idle floor");
@@ -270,7 +280,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").expect("a file");
         let below = file.join("kepler");
-        let said = plan(&below).describe(0).expect_err("not a folder").to_string();
+        let said = plan(&below).describe(0).expect_err("not a folder");
         assert!(said.contains("state.dir"), "{said}");
         let mut keeper = open(&below, 0).keeper.expect("it may get better");
         assert!(keeper.failing, "known from the start");
@@ -281,6 +291,32 @@ mod tests {
         keeper.save(&learned(20), 0);
         assert!(!keeper.failing);
         assert_eq!(open(&below, 0).restored, learned(20));
+    }
+
+    #[test]
+    fn a_broken_file_does_not_hide_a_folder_that_cannot_be_written() {
+        // Nobody, not even root, makes a file there; what is there is no file of ours.
+        let plan = Plan {
+            path: Path::new("/proc/sys/kernel/ostype").to_owned(),
+            ..plan(Path::new("/"))
+        };
+        let folder = plan.can_save().err().map(|error| error.to_string());
+        let said = plan.describe(0).expect_err("broken");
+        assert!(said.contains("is broken"), "{said}");
+        assert!(folder.is_some_and(|folder| said.contains(&folder)), "{said}");
+    }
+
+    #[test]
+    fn a_save_of_another_daemon_is_no_trouble() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut keeper = open(folder.path(), 0).keeper.expect("a keeper");
+        let other = fs::File::open(folder.path()).expect("a folder");
+        rustix::fs::flock(&other, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("a lock");
+        keeper.save(&learned(20), 0);
+        assert!(!keeper.failing && open(folder.path(), 0).restored.is_empty());
+        drop(other);
+        keeper.save(&learned(20), 0);
+        assert_eq!(open(folder.path(), 0).restored, learned(20));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! firmware tells nothing of its own has no identity but what `state.machine` calls it; without that nothing is saved: a
 //! wrong floor is worse than none.
 //!
-//! What can change on one machine and changes its power at rest (microcode, firmware, kernel, threads) is not in the
+//! What can change on one machine and changes its power at rest (microcode, firmware, kernel, threads, memory) is not in the
 //! identity but beside it: after such a change the old floor is most likely nearly right, and is kept as a prior only.
 
 use probe_workloads::Machine;
@@ -35,6 +35,9 @@ pub struct Conditions {
     pub kernel: Option<String>,
     /// Online hardware threads.
     pub threads: u64,
+    /// Memory in whole GiB, because the kernel's own part of it differs from start to start. Not known of files that were
+    /// saved before it was noted.
+    pub memory_gib: Option<u64>,
 }
 
 /// Why a machine cannot be told from others.
@@ -112,6 +115,7 @@ impl Conditions {
             firmware: read("class/dmi/id/bios_version"),
             kernel: machine.kernel_release.clone(),
             threads: u64::try_from(machine.threads()).unwrap_or(u64::MAX),
+            memory_gib: machine.memory_bytes.map(gib),
         }
     }
 
@@ -131,8 +135,16 @@ impl Conditions {
         if then.threads != self.threads {
             changed.push("threads");
         }
+        if then.memory_gib.is_some() && then.memory_gib != self.memory_gib {
+            changed.push("memory");
+        }
         changed.join(", ")
     }
+}
+
+/// The nearest number of GiB.
+const fn gib(bytes: u64) -> u64 {
+    bytes.saturating_add(1 << 29) >> 30
 }
 
 fn processor(machine: &Machine) -> String {
@@ -291,5 +303,23 @@ mod tests {
             ..Conditions::read(folder.path(), &new)
         };
         assert_eq!(now.changes_since(&then), "microcode, kernel, threads");
+    }
+
+    #[test]
+    fn more_memory_is_a_change_and_a_few_megabytes_of_the_kernels_are_not() {
+        let with = |bytes: Option<u64>| {
+            let machine = Machine {
+                memory_bytes: bytes,
+                ..Machine::default()
+            };
+            Conditions::read(Path::new("/nonexistent"), &machine)
+        };
+        let changes = |then, now| with(now).changes_since(&with(then));
+        let (small, same, large) = (Some(67_000_000_000), Some(66_900_000_000), Some(135_000_000_000));
+        assert_eq!(with(small).memory_gib, Some(62));
+        assert_eq!(changes(small, same), "");
+        assert_eq!(changes(small, large), "memory");
+        assert_eq!(changes(small, None), "memory");
+        assert_eq!(changes(None, large), "", "an older file does not tell");
     }
 }

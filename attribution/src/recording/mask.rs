@@ -3,7 +3,8 @@
 //! one recording. Owns the list of what is a name.
 //!
 //! The key of the hash is the caller's and new for each recording, so nobody can find a name by hashing a list of guesses.
-//! Kept: pids, cgroup numbers, kernel threads' names, kinds of runtime and hypervisor, QoS classes, kinds of unit.
+//! Kept: pids, cgroup numbers, names of kernel threads that every kernel has, kinds of runtime and hypervisor, QoS classes,
+//! Kubernetes' own kinds of owner, kinds of unit.
 
 use super::entry::{Beginning, Entry};
 use crate::model::facts::SourceFacts;
@@ -13,6 +14,35 @@ use crate::model::{
 };
 use std::hash::BuildHasher;
 use std::sync::Arc;
+
+/// How the names begin of kernel threads that are the kernel's own. Others carry names: of a server (`10.0.0.5-manager` of
+/// NFS), of a volume (`drbd_r_...`), of a disk.
+const OF_THE_KERNEL: [&str; 12] = [
+    "kworker/",
+    "ksoftirqd/",
+    "migration/",
+    "cpuhp/",
+    "rcu",
+    "kswapd",
+    "kcompactd",
+    "irq/",
+    "idle_inject/",
+    "khugepaged",
+    "kthreadd",
+    "watchdog",
+];
+
+/// Kinds of owner that are Kubernetes' own. Those of a company's resources are its own words.
+const OF_KUBERNETES: [&str; 8] = [
+    "Deployment",
+    "ReplicaSet",
+    "StatefulSet",
+    "DaemonSet",
+    "Job",
+    "CronJob",
+    "ReplicationController",
+    "Node",
+];
 
 /// Takes names out of entries.
 #[derive(Debug)]
@@ -112,12 +142,30 @@ impl<S: BuildHasher> Mask<S> {
 
     fn usage(&self, usage: &Usage) -> Usage {
         let mut usage = usage.clone();
-        for row in usage.tasks.iter_mut().filter(|row| row.kind == TaskKind::User) {
-            if row.comm != Comm::default() {
-                row.comm = Comm::from_bytes(self.word(&row.comm.to_text()).as_bytes());
-            }
+        for row in &mut usage.tasks {
+            let name = row.comm.to_text();
+            let masked = match row.kind {
+                TaskKind::Kernel => self.kernel_thread(&name),
+                TaskKind::User => self.word(&name),
+            };
+            row.comm = Comm::from_bytes(masked.as_bytes());
         }
         usage
+    }
+
+    /// Up to the sign after which the name of a work queue or of a device may stand: `kworker/0:1` of `kworker/0:1-xfs/sda`.
+    fn kernel_thread(&self, name: &str) -> String {
+        match OF_THE_KERNEL.iter().any(|known| name.starts_with(known)) {
+            true => name.split(['-', '+']).next().unwrap_or_default().to_owned(),
+            false => self.word(name),
+        }
+    }
+
+    fn kind(&self, kind: &str) -> String {
+        match OF_KUBERNETES.contains(&kind) {
+            true => kind.to_owned(),
+            false => self.word(kind),
+        }
     }
 
     fn energy(&self, energy: Energy) -> Energy {
@@ -259,7 +307,7 @@ impl<S: BuildHasher> Mask<S> {
             namespace: self.word(namespace),
             made_by: made_by
                 .as_ref()
-                .map(|(kind, name)| (kind.clone(), self.word(name))),
+                .map(|(kind, name)| (self.kind(kind), self.word(name))),
             qos: qos.clone(),
             labels: labels
                 .iter()

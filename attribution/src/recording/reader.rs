@@ -53,6 +53,7 @@ pub struct Reader<R> {
     /// Bytes before the frame.
     used: u64,
     ending: Option<Ending>,
+    after_the_end: u64,
 }
 
 impl<R: Read> Reader<R> {
@@ -80,6 +81,7 @@ impl<R: Read> Reader<R> {
             memory: 0,
             used: frame::count(head.len()),
             ending: None,
+            after_the_end: 0,
         })
     }
 
@@ -107,6 +109,7 @@ impl<R: Read> Reader<R> {
             let before = rest.len();
             match self.decoder.read(&mut rest, &mut self.memory) {
                 Ok(Entry::End) => {
+                    self.after_the_end = frame::count(rest.len()) + frame::rest(&mut self.from)?;
                     self.ending = Some(Ending::Complete);
                     return Ok(Some(Entry::End));
                 }
@@ -124,6 +127,12 @@ impl<R: Read> Reader<R> {
     #[must_use]
     pub const fn ending(&self) -> Option<Ending> {
         self.ending
+    }
+
+    /// Bytes after the end of a complete recording, which were not used: nobody who writes recordings wrote them there.
+    #[must_use]
+    pub const fn after_the_end(&self) -> u64 {
+        self.after_the_end
     }
 
     fn next_frame(&mut self) -> Result<(), Fault> {

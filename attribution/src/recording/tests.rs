@@ -575,6 +575,45 @@ fn a_small_file_cannot_become_large_in_memory() {
 }
 
 #[test]
+fn rows_that_are_named_in_three_bytes_cost_their_memory() {
+    let Entry::Usage(one) = &sample()[5] else { panic!() };
+    let tasks = vec![one.body.tasks[0]; 10_000];
+    let one = 10_000 * size_of::<TaskUsage>();
+    let usage = Usage {
+        tasks,
+        ..Usage::default()
+    };
+    let entry = Entry::Usage(report(Arc::new(usage), (1, 1, 1)));
+    let fit = (64 << 20) / one;
+    let reports = vec![entry; fit + 2];
+    let (entries, ending) = read(&written(&reports, reports.len()));
+    assert_eq!(entries.len(), fit, "what fits is used");
+    assert!(
+        matches!(ending, Ending::Torn { why, .. } if why.contains("more in one frame")),
+        "{ending:?}"
+    );
+}
+
+#[test]
+fn what_comes_after_the_end_is_counted_and_not_used() {
+    let mut bytes = written(
+        &[
+            Entry::Begin(Arc::new(beginning())),
+            Entry::End,
+            Entry::Gap { missing: 1 },
+        ],
+        3,
+    );
+    bytes.extend(b"more");
+    let mut reader = Reader::new(bytes.as_slice()).unwrap();
+    while reader.next_entry().unwrap().is_some() {}
+    assert_eq!(
+        (reader.ending(), reader.after_the_end()),
+        (Some(Ending::Complete), 2 + 4)
+    );
+}
+
+#[test]
 fn no_name_is_left_in_an_anonymous_recording_and_the_same_name_stays_the_same() {
     let mut mask = Mask::new(RandomState::new());
     let masked: Vec<_> = sample().into_iter().map(|entry| mask.entry(entry)).collect();
@@ -615,7 +654,9 @@ impl Hasher for Sum {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| sum * 31 + u64::from(*byte));
+        self.0 = bytes.iter().fold(self.0, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+        });
     }
 }
 
@@ -658,11 +699,16 @@ fn every_name_of_an_identity_is_masked() {
     let pod = PodFacts {
         name: secret(),
         namespace: secret(),
-        made_by: Some(("Deployment".to_owned(), secret())),
+        made_by: Some((secret(), secret())),
         qos: "Burstable".to_owned(),
         labels: vec![(secret(), secret())],
     };
+    let ours = PodFacts {
+        made_by: Some(("StatefulSet".to_owned(), secret())),
+        ..pod.clone()
+    };
     identity.pods.insert(PodUid::new(id), Arc::new(pod));
+    identity.pods.insert(PodUid::new("other"), Arc::new(ours));
     let vm = VmFacts {
         name: secret(),
         hypervisor: "qemu",
@@ -682,6 +728,48 @@ fn every_name_of_an_identity_is_masked() {
     let masked = fields(&Mask::new(Sum::default()).entry(entry));
     assert!(!masked.contains("geheim"), "{masked}");
     assert!(masked.contains("docker") && masked.contains("qemu") && masked.contains("Burstable"));
+    assert!(masked.contains("StatefulSet"), "{masked}");
+}
+
+#[test]
+fn a_kernel_thread_keeps_its_name_where_nobody_elses_is_in_it() {
+    let Entry::Usage(one) = &sample()[5] else { panic!() };
+    let row = one.body.tasks[0];
+    let masked = |name: &str| {
+        let kernel = TaskUsage {
+            comm: Comm::from_bytes(name.as_bytes()),
+            kind: TaskKind::Kernel,
+            ..row
+        };
+        let usage = Usage {
+            tasks: vec![kernel],
+            ..Usage::default()
+        };
+        let entry = Entry::Usage(report(Arc::new(usage), (1, 1, 1)));
+        match Mask::new(Sum::default()).entry(entry) {
+            Entry::Usage(report) => report.body.tasks[0].comm.to_text().to_string(),
+            entry => panic!("{entry:?}"),
+        }
+    };
+    for kept in [
+        "kworker/0:1H",
+        "ksoftirqd/3",
+        "rcu_preempt",
+        "kswapd0",
+        "irq/24",
+        "",
+    ] {
+        assert_eq!(masked(kept), kept);
+    }
+    assert_eq!(masked("kworker/R-geheim"), "kworker/R");
+    assert_eq!(masked("irq/24-geheim"), "irq/24");
+    for named in ["192.168.10.20-m", "drbd_r_geheim", "jbd2/sda-8", "kthreads_of_us"] {
+        let hash = masked(named);
+        assert!(
+            hash.len() == 15 && hash.chars().all(|sign| sign.is_ascii_hexdigit()),
+            "{named}: {hash}"
+        );
+    }
 }
 
 /// Every snapshot that an engine makes of these calls.

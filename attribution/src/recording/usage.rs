@@ -172,17 +172,22 @@ fn take_rows(from: &mut In<'_>, before: &[TaskUsage]) -> Result<Vec<TaskUsage>, 
                 let end = place.saturating_add(next);
                 let as_they_were = before
                     .get(next..end)
-                    .filter(|old| old.len() <= count - rows.len());
-                rows.extend(as_they_were.ok_or(Garbled("a row beyond the end"))?);
+                    .filter(|old| old.len() <= count - rows.len())
+                    .ok_or(Garbled("a row beyond the end"))?;
+                // Three bytes name a quarter of a million rows.
+                from.spend(size_of_val(as_they_were))?;
+                rows.extend(as_they_were);
                 next = end;
             }
             CHANGED => {
                 let old = before.get(next).ok_or(Garbled("a row beyond the end"))?;
+                from.spend(size_of::<TaskUsage>())?;
                 rows.push(take_changes(from, rest, *old)?);
                 next += 1;
             }
             GO_TO => next = place,
             _ => {
+                from.spend(size_of::<TaskUsage>())?;
                 let (task, (cgroup, package)) = Code::take(from)?;
                 rows.push(take_changes(from, rest, blank((task, cgroup, package)))?);
             }

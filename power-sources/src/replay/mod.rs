@@ -35,6 +35,9 @@ pub const COMPONENTS: &[Component] = &[
 
 /// Shortest recording that goes round: the shortest tick. One of a single moment would never stop.
 const SHORTEST_ROUND: Duration = Duration::from_millis(100);
+/// Reports that are looked through for the components that were promised. A meter speaks once a tick, so one that has said
+/// nothing in so many has said nothing for minutes; the start-up does not wait for a recording of days.
+const LOOKED_THROUGH: usize = 1_000;
 /// Rounds through the file in one reading: an hour of a recording that lasts four seconds. More are not made up for.
 const MOST_ROUNDS: u32 = 1_000;
 
@@ -132,6 +135,8 @@ impl Replay {
             begin.program,
             if config.r#loop { "round and round" } else { "once" }
         );
+        // Names out of a file: a terminal must not take them for commands.
+        let about = about.replace(char::is_control, "\u{fffd}");
         Ok(Self {
             running: Some(Running {
                 tape,
@@ -229,7 +234,7 @@ fn begin(config: &ReplayConfig) -> Result<(Tape, Next), String> {
     Ok((tape, first))
 }
 
-/// Which of the wanted components have a reading somewhere in the recording.
+/// Which of the wanted components have a reading in the first [`LOOKED_THROUGH`] reports of the recording.
 fn components(config: &ReplayConfig, wanted: &[Component]) -> Result<Vec<Component>, String> {
     let mut tape = Tape::open(&config.file)?;
     let promised: Vec<_> = tape
@@ -246,8 +251,11 @@ fn components(config: &ReplayConfig, wanted: &[Component]) -> Result<Vec<Compone
         let met = |component: &&Component| tracks.zones().any(|zone| zone.component == **component);
         COMPONENTS.iter().filter(met).copied().collect()
     };
-    // To the end only where something that was promised never came.
-    while let Ok((source, report)) = tape.next() {
+    // So far only where something that was promised never came.
+    for _ in 0..LOOKED_THROUGH {
+        let Ok((source, report)) = tape.next() else {
+            break;
+        };
         tracks.take(source, report.body, wanted, |moment| moment);
         if has(&tracks).len() >= expected && expected > 0 {
             break;
@@ -258,7 +266,7 @@ fn components(config: &ReplayConfig, wanted: &[Component]) -> Result<Vec<Compone
         let names: Vec<_> = promised.iter().map(|component| component.name()).collect();
         let path = config.file.display();
         return Err(format!(
-            "{path}: holds none of the wanted components, only {}",
+            "{path}: holds none of the wanted components in its first {LOOKED_THROUGH} reports, only {}",
             if names.is_empty() {
                 "CPU time".to_owned()
             } else {

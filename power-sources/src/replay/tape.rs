@@ -4,7 +4,7 @@
 
 use attribution::model::{Energy, ErrorReason, Report, SourceId};
 use attribution::recording::{Beginning, Ending, Entry, Fault, Reader};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,13 +25,19 @@ pub(super) struct Over {
 }
 
 impl Tape {
-    /// Opens a recording. The reason why not is for people.
+    /// Opens a recording, which must be a plain file: a pipe would be waited for, and cannot begin again. The reason why not
+    /// is for people.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let refused = |fault: Fault| match fault {
             Fault::Io(error) => format!("{}: {error}", path.display()),
             fault => format!("{} {fault}", path.display()),
         };
-        let file = File::open(path).map_err(|error| refused(Fault::Io(error)))?;
+        let io = |error| refused(Fault::Io(error));
+        // Before it is opened, because opening a pipe is what waits.
+        if !fs::metadata(path).map_err(io)?.is_file() {
+            return Err(format!("{} is no plain file", path.display()));
+        }
+        let file = File::open(path).map_err(io)?;
         let mut reader = Reader::new(BufReader::new(file)).map_err(refused)?;
         let beginning = reader.beginning().map_err(refused)?;
         Ok(Self {

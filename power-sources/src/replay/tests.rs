@@ -288,7 +288,7 @@ fn what_cannot_be_replayed_is_passed_over_with_its_reason() {
     let file = File::of(&three_seconds());
     let other = absent(&file.section(json!({})), &[Component::Dram]);
     assert!(
-        other.contains("none of the wanted components, only package, platform"),
+        other.contains("none of the wanted components in its first 1000 reports, only package, platform"),
         "{other}"
     );
     std::fs::write(file.path(), "no recording at all").unwrap();
@@ -297,6 +297,28 @@ fn what_cannot_be_replayed_is_passed_over_with_its_reason() {
         garbage.ends_with("is no recording of `kepler record`"),
         "{garbage}"
     );
+}
+
+#[test]
+fn a_pipe_is_passed_over_and_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    let words = absent(&json!({"file": path}), COMPONENTS);
+    assert!(words.ends_with("pipe is no plain file"), "{words}");
+}
+
+#[test]
+fn a_component_that_never_comes_is_not_looked_for_through_days() {
+    let quiet = |at| report(RAPL, at, &[(package(), at, at)]);
+    let late = |reports: u64| {
+        let platform = report(BMC, reports, &[(platform(), 1, reports)]);
+        let file = File::of(&(0..reports).map(quiet).chain([platform]).collect::<Vec<_>>());
+        file.open(json!({})).components()
+    };
+    assert_eq!(late(999), [Component::Package, Component::Platform]);
+    assert_eq!(late(1_000), [Component::Package]);
 }
 
 #[test]
