@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A cgroup of the unified hierarchy for a test: made, filled, read, and removed with everything in it.
 
+use crate::{is_root, skip};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,19 @@ pub fn unified() -> Option<PathBuf> {
         let (_, at, kind) = (line.next()?, line.next()?, line.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(at))
     })
+}
+
+/// Whether tests can charge processes to cgroups here. Says aloud what is missing.
+#[must_use]
+pub fn is_here() -> bool {
+    if !is_root() {
+        skip("needs root (cgroups, CAP_BPF, CAP_PERFMON)");
+    } else if unified().is_none() {
+        skip("needs a mounted unified cgroup hierarchy");
+    } else {
+        return true;
+    }
+    false
 }
 
 /// A cgroup that lives as long as this value.

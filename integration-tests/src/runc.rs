@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers of runc in any cgroup: started, entered, killed, and never left behind.
 
-use crate::cgroup::unified;
+use crate::cgroup::{self, unified};
 use crate::daemon::{PATIENCE, pause};
+use crate::{has_command, skip};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,6 +14,19 @@ use tempfile::TempDir;
 
 /// Name of the script that burns, and so of the process that runs it.
 pub const BURNER: &str = "kburn";
+
+/// Whether tests can run containers here. Says aloud what is missing.
+#[must_use]
+pub fn is_here() -> bool {
+    if !cgroup::is_here() {
+        return false;
+    }
+    let is_installed = has_command("runc") && has_command("busybox");
+    if !is_installed {
+        skip("needs runc and busybox-static");
+    }
+    is_installed
+}
 
 /// A container. Deleted with its cgroups when dropped.
 pub struct Container {

@@ -9,12 +9,10 @@
 )]
 
 use integration_tests::api_server::{ApiServer, Fault, Release, pod};
-use integration_tests::cgroup::unified;
 use integration_tests::daemon::{Daemon, command};
 use integration_tests::figures::{conserves, container, energy, integer, nothing_fell, rows};
 use integration_tests::promtext::{Sample, of, parse};
-use integration_tests::runc::Container;
-use integration_tests::{has_command, is_root, skip};
+use integration_tests::runc::{self, Container};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -23,19 +21,6 @@ use tempfile::TempDir;
 const TOKEN: &str = "token-1";
 const NODE: &str = "node-1";
 const POD: &str = "web-7d4b9c6f5-x2x4z";
-
-fn can_run() -> bool {
-    if !is_root() {
-        skip("needs root (cgroups, CAP_BPF, CAP_PERFMON)");
-    } else if unified().is_none() {
-        skip("needs a mounted unified cgroup hierarchy");
-    } else if !(has_command("runc") && has_command("busybox")) {
-        skip("needs runc and busybox-static");
-    } else {
-        return true;
-    }
-    false
-}
 
 /// Ids of a container and of its pod that no other test of this machine has.
 fn ids(test: u8) -> (String, String) {
@@ -120,7 +105,7 @@ fn busy(id: &str, cgroup: &str) -> Container {
 
 #[test]
 fn a_container_has_one_series_under_its_names_also_when_its_pod_becomes_known_three_seconds_late() {
-    if !can_run() {
+    if !runc::is_here() {
         return;
     }
     let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().expect("a folder"));
@@ -203,7 +188,7 @@ fn a_container_has_one_series_under_its_names_also_when_its_pod_becomes_known_th
 
 #[test]
 fn an_api_server_that_is_away_for_a_while_takes_no_name_and_no_joule() {
-    if !can_run() {
+    if !runc::is_here() {
         return;
     }
     let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().expect("a folder"));
@@ -252,7 +237,7 @@ fn an_api_server_that_is_away_for_a_while_takes_no_name_and_no_joule() {
 
 #[test]
 fn a_container_that_begins_while_the_api_server_is_away_has_one_series_all_the_same() {
-    if !can_run() {
+    if !runc::is_here() {
         return;
     }
     let (server, folder) = (ApiServer::start(TOKEN), TempDir::new().expect("a folder"));

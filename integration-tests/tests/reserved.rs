@@ -9,30 +9,16 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-use integration_tests::cgroup::unified;
 use integration_tests::daemon::Daemon;
 use integration_tests::figures::{charged, conserves, container, integer, rows};
 use integration_tests::promtext::parse;
-use integration_tests::runc::Container;
+use integration_tests::runc::{self, Container};
+use integration_tests::say;
 use integration_tests::tree::Powercap;
-use integration_tests::{has_command, is_root, say, skip};
 use serde_json::{Value, json};
 use std::fs;
 
 const MIB: u64 = 1 << 20;
-
-fn can_run() -> bool {
-    if !is_root() {
-        skip("needs root (cgroups, CAP_BPF, CAP_PERFMON)");
-    } else if unified().is_none() {
-        skip("needs a mounted unified cgroup hierarchy");
-    } else if !has_command("runc") || !has_command("busybox") {
-        skip("needs runc and busybox-static");
-    } else {
-        return true;
-    }
-    false
-}
 
 /// A container that sleeps and wakes, so that the accountant sees it, with a quota in thousandths of a CPU and a limit of memory in bytes; 0 for none.
 fn sleeper(number: u8, millicpus: u64, memory: u64) -> (String, Container) {
@@ -109,7 +95,7 @@ fn memory_of_the_node() -> u64 {
 
 #[test]
 fn containers_pay_idle_energy_by_their_quotas_exactly_and_the_rest_stays_on_the_node() {
-    if !can_run() {
+    if !runc::is_here() {
         return;
     }
     let cpus = std::thread::available_parallelism().expect("CPUs").get() as u64;
@@ -180,7 +166,7 @@ fn containers_pay_idle_energy_by_their_quotas_exactly_and_the_rest_stays_on_the_
 
 #[test]
 fn on_the_node_nobody_pays_and_alike_everybody_who_lives() {
-    if !can_run() {
+    if !runc::is_here() {
         return;
     }
     let (id, _container) = sleeper(4, 500, 0);

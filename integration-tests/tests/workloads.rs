@@ -9,27 +9,16 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-use integration_tests::cgroup::{Cgroup, unified};
+use integration_tests::cgroup::{self, Cgroup};
 use integration_tests::daemon::Daemon;
 use integration_tests::figures::{conserves, container, energy, integer, rows};
-use integration_tests::runc::Container;
-use integration_tests::{has_command, is_root, say, skip};
+use integration_tests::runc::{self, Container};
+use integration_tests::say;
 use serde_json::Value;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-fn can_run() -> bool {
-    if !is_root() {
-        skip("needs root (cgroups, CAP_BPF, CAP_PERFMON)");
-    } else if unified().is_none() {
-        skip("needs a mounted unified cgroup hierarchy");
-    } else {
-        return true;
-    }
-    false
-}
 
 /// An id like a runtime's, but of this test alone.
 fn id(test: u8) -> String {
@@ -69,7 +58,7 @@ fn shell(script: &str) -> Killed {
 
 #[test]
 fn a_storm_of_5000_short_processes_is_charged_to_its_container() {
-    if !can_run() {
+    if !cgroup::is_here() {
         return;
     }
     let id = id(1);
@@ -103,7 +92,7 @@ fn a_storm_of_5000_short_processes_is_charged_to_its_container() {
 
 #[test]
 fn a_pinned_loop_that_never_sleeps_is_charged_in_every_tick() {
-    if !can_run() {
+    if !cgroup::is_here() {
         return;
     }
     let id = id(2);
@@ -140,11 +129,8 @@ fn a_pinned_loop_that_never_sleeps_is_charged_in_every_tick() {
 
 #[test]
 fn a_container_of_a_real_runtime_gets_its_id_its_pod_and_its_energy() {
-    if !can_run() {
+    if !runc::is_here() {
         return;
-    }
-    if !has_command("runc") || !has_command("busybox") {
-        return skip("needs runc and busybox-static");
     }
     let id = id(3);
     let pod = "11111111-2222-3333-4444-555555555555";
@@ -184,7 +170,7 @@ fn a_container_of_a_real_runtime_gets_its_id_its_pod_and_its_energy() {
 
 #[test]
 fn a_process_that_ends_stays_with_its_final_total_and_its_pid_is_not_mixed_up() {
-    if !can_run() {
+    if !cgroup::is_here() {
         return;
     }
     let daemon = daemon("200ms");

@@ -101,6 +101,16 @@ fn a_gpu_of_which_no_use_was_ever_known_is_unattributed_and_not_idle() {
     );
 }
 
+/// Process 1 and its container have left everything.
+fn is_forgotten(work: &Workstation, snapshot: &Snapshot) {
+    assert!(!knows(work, 1), "held for ever");
+    let row = snapshot
+        .containers
+        .iter()
+        .find(|row| row.key == ContainerKey::Container(ContainerId::new("a")));
+    assert!(row.is_none(), "{row:?}");
+}
+
 #[test]
 fn a_container_that_used_a_gpu_ends_also_when_the_gpus_source_is_gone() {
     let mut work = three_processes();
@@ -114,12 +124,7 @@ fn a_container_that_used_a_gpu_ends_also_when_the_gpus_source_is_gone() {
     for _ in 0..600 {
         snapshot = work.window(false);
     }
-    assert!(!knows(&work, 1), "held for ever");
-    let row = snapshot
-        .containers
-        .iter()
-        .find(|row| row.key == ContainerKey::Container(ContainerId::new("a")));
-    assert!(row.is_none(), "{row:?}");
+    is_forgotten(&work, &snapshot);
 }
 
 #[test]
@@ -133,12 +138,7 @@ fn a_dead_process_that_the_driver_lists_for_ever_is_let_go() {
     for _ in 0..400 {
         snapshot = work.window(true);
     }
-    assert!(!knows(&work, 1), "held for ever");
-    let row = snapshot
-        .containers
-        .iter()
-        .find(|row| row.key == ContainerKey::Container(ContainerId::new("a")));
-    assert!(row.is_none(), "{row:?}");
+    is_forgotten(&work, &snapshot);
 }
 
 #[test]
