@@ -15,7 +15,7 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
-use probe_workloads::{Roots, RuntimesConfig};
+use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,8 +47,12 @@ impl Outcome {
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
 pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     run_until(stop_signal, || {
-        let mut parts = parts(loaded, listen(loaded)?)?;
-        parts.memory = memory(loaded)?;
+        let listeners = listen(loaded)?;
+        let machine = node::machine();
+        let mut parts = parts(loaded, &machine, listeners)?;
+        if !parts.meters.is_empty() {
+            parts.memory = memory(loaded, &machine)?;
+        }
         announce(&parts);
         Ok(parts)
     })
@@ -130,20 +134,23 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
 
 /// Opens everything that the configuration asks for, and remembers nothing: what an earlier run has left is the daemon's
 /// alone.
-pub(crate) fn parts(loaded: &Loaded, listeners: Vec<TcpListener>) -> anyhow::Result<Parts> {
+pub(crate) fn parts(
+    loaded: &Loaded,
+    machine: &Machine,
+    listeners: Vec<TcpListener>,
+) -> anyhow::Result<Parts> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
     let probes: Probes = loaded.section("probes")?;
-    let machine = node::machine();
     let roots = Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")?;
-    let usage = accountants::usage(&probes, root.tick.0, &machine, &roots)?;
+    let usage = accountants::usage(&probes, root.tick.0, machine, &roots)?;
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
-    let estimator = node::estimator(&machine, &chosen.estimated);
+    let estimator = node::estimator(machine, &chosen.estimated);
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
     let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
     let facts = node::facts(
-        &machine,
+        machine,
         &chosen,
         estimator.as_ref(),
         usage.probes,
@@ -165,14 +172,12 @@ pub(crate) fn parts(loaded: &Loaded, listeners: Vec<TcpListener>) -> anyhow::Res
     })
 }
 
-/// Only what is measured here is remembered.
-fn memory(loaded: &Loaded) -> anyhow::Result<Memory> {
+/// What an earlier run has learned. Asked for where there are meters: what a model says it knows the idle part of.
+fn memory(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Memory> {
     let idle: Idle = loaded.section("attribution.idle")?;
     let root: Root = loaded.section("")?;
     Ok(match idle.floor.0 {
-        FloorPolicy::Measured => {
-            Memory::open(node::state(&root.state, &node::machine()), clock::unix_seconds())
-        }
+        FloorPolicy::Measured => Memory::open(node::state(&root.state, machine), clock::unix_seconds()),
         FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
     })
 }

@@ -183,6 +183,25 @@ fn what_is_wrong_with_the_state_directory_costs_only_itself_and_says_what_to_do(
     says(&meter, &file.join("kepler"), "StateDirectory=kepler");
 }
 
+#[test]
+fn a_daemon_without_a_meter_has_no_floor_to_learn_and_warns_of_none() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("a file");
+    let dir = format!("state.dir={}", file.join("kepler").display());
+    let daemon = Daemon::start(&[
+        "--set",
+        &dir,
+        "--set",
+        "sources.cpu=estimator",
+        "--set",
+        "sources.gpu=",
+    ]);
+    daemon.wait_for_tick(1);
+    let log = daemon.log();
+    assert!(!log.iter().any(|line| line.contains("idle floor")), "{log:#?}");
+}
+
 /// The daemon runs, warns once, and `check` says the same.
 fn says(meter: &Meter, dir: &Path, said: &str) {
     let daemon = daemon(meter, dir);

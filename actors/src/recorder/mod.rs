@@ -10,6 +10,7 @@ mod writer;
 pub use tap::Tap;
 pub use writer::{Names, RecordError, Recording, Written};
 
+use crate::node;
 use crate::run::{self, Outcome, announce, listen, parts, stop_signal};
 use attribution::recording::{Beginning, Entry};
 use config::Loaded;
@@ -74,7 +75,7 @@ pub fn record(loaded: &Loaded, wanted: &Wanted<'_>) -> anyhow::Result<Recorded> 
             Serve::Yes => listen(loaded)?,
             Serve::No => Vec::new(),
         };
-        let mut parts = parts(loaded, listeners)?;
+        let mut parts = parts(loaded, &node::machine(), listeners)?;
         // A replay begins with nothing learned, so a recording does, too: `parts` remembers nothing.
         let mut tap = tap;
         let beginning = Beginning {
