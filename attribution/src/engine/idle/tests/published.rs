@@ -35,6 +35,7 @@ fn floor_of(curve: &Curve, lowest: usize) -> Option<f64> {
             error: curve[tenth] / 100.0,
             age: Duration::ZERO,
             restored: false,
+            slope: None,
         })
         .collect();
     fit::floor(&points).map(|found| found.watts)
