@@ -48,7 +48,7 @@ const UNSEEN_SLOPE: f64 = 3.0;
 const LEAST_SPREAD: f64 = 0.005;
 /// Power at each tenth of load over that at rest: medians of 498 published servers (SPECpower_ssj2008). Half of them are
 /// within 16 to 27 % of it, and energy times idle share misses by 19 to 100 %.
-const TYPICAL: [f64; 11] = [1.0, 1.44, 1.63, 1.82, 2.01, 2.23, 2.47, 2.76, 3.05, 3.36, 3.67];
+pub(super) const TYPICAL: [f64; 11] = [1.0, 1.44, 1.63, 1.82, 2.01, 2.23, 2.47, 2.76, 3.05, 3.36, 3.67];
 /// Three of four published servers are within so much of it.
 const TYPICAL_ERROR: f64 = 0.4;
 /// Samples that tell a slope among themselves.
