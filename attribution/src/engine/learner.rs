@@ -3,8 +3,8 @@
 //!
 //! Per zone a regression of power on rates (time alone on a core, time beside a busy sibling, cycles, instructions,
 //! cache misses) and a constant, for what the floor missed. Beside it runs one of the plain feature alone. Each says what
-//! a window's power will be before it learns from it, and only while the larger one was nearer do its weights split the
-//! zone: a split by weights that cannot even foretell the whole is no better than the plain one.
+//! a window's power will be before it learns from it, and only while the larger one was nearer, on the whole and in most
+//! windows, do its weights split the zone: a split by weights that cannot even foretell the whole is no better than the plain one.
 //!
 //! Windows that teach nothing are left out: shorter than 50 ms, much longer than usual (a gap), with rows that are not
 //! known any more, with CPU time of another time than the energy's (the first after a silent probe, and all of its
@@ -28,6 +28,11 @@ const BELIEVED: u32 = 30;
 /// the power.
 const BETTER: f64 = 0.95;
 const BETTER_BY: f64 = 0.005;
+/// It has to have been nearer in so many of the newest windows, too: one jump of the load that happened to suit it makes
+/// up a sum of squares, and is one window of some thirty.
+const NEARER: f64 = 0.6;
+/// What is left of a window's word in that after the next one.
+const WORD_KEPT: f64 = 0.97;
 /// Wild windows in a row after which they are the rule.
 const WILD: u32 = 5;
 /// No clock is faster, in GHz (the fastest sold reach 6.2). Cycles and time are read one after the other, so of a run of
@@ -109,6 +114,8 @@ pub(crate) struct Learner {
     plain: Regression,
     all_errors: Errors,
     plain_errors: Errors,
+    /// In which part of the newest windows the larger regression was nearer.
+    nearer: f64,
     /// How long windows usually are, in seconds.
     usual: f64,
     wild: u32,
@@ -191,6 +198,8 @@ impl Learner {
             let [of_all, of_plain] = errors;
             self.all_errors.add(of_all, watts);
             self.plain_errors.add(of_plain, watts);
+            let word = if of_all.abs() < of_plain.abs() { 1.0 } else { 0.0 };
+            self.nearer = self.nearer * WORD_KEPT + word * (1.0 - WORD_KEPT);
         }
         self.all.learn(&all, watts);
         self.plain.learn(&plain, watts);
@@ -202,7 +211,7 @@ impl Learner {
 
     fn is_better(&self) -> bool {
         let (all, plain) = (self.all_errors.relative(), self.plain_errors.relative());
-        self.is_believed() && all < BETTER * plain && all < plain - BETTER_BY
+        self.is_believed() && all < BETTER * plain && all < plain - BETTER_BY && self.nearer > NEARER
     }
 
     /// How well both foretell, once they are believed.

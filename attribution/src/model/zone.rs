@@ -160,6 +160,8 @@ pub enum FloorOrigin {
     Measured,
     /// Windows of different load, none of them quiet, followed down to none.
     Extrapolated,
+    /// Windows of one load, and what servers usually draw at rest of what they draw at such a load.
+    Typical,
     /// As measured by an earlier run on this machine.
     Restored,
 }
@@ -171,6 +173,7 @@ impl FloorOrigin {
         match self {
             Self::None => "none",
             Self::BusyRatio => "busy_ratio",
+            Self::Typical => "typical",
             Self::Fixed => "fixed",
             Self::Model => "model",
             Self::Measured => "measured",

@@ -49,8 +49,8 @@
 //! pays idle energy where `attribution.idle.share` is `reserved`; `null` where nothing is known.
 //!
 //! `floor_origin` says how `floor_uw` came about: `measured` in windows in which nearly nobody ran, `extrapolated` from
-//! windows of different load, `restored` from an earlier run, `fixed` watts of the configuration, or a `model`'s own. Where there
-//! is no floor it says what takes its place: the idle share of time (`busy_ratio`), or nothing (`none`).
+//! windows of different load, `typical` of one load and what published servers draw at rest of theirs, `restored` from an
+//! earlier run, `fixed` watts of the configuration, or a `model`'s own. Where there is no floor it says what takes its place: the idle share of time (`busy_ratio`), or nothing (`none`).
 //! `floor_error_permille` is the expected relative error of a learned floor.
 //!
 //! `counted` names the events that this machine counts beside CPU time, and `events` of every ledger has exactly these

@@ -28,4 +28,5 @@ pub mod scenarios;
 pub mod score;
 pub mod table;
 pub mod tasks;
+pub mod vary;
 pub mod verdict;

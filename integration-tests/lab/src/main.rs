@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `lab [--docs FOLDER] [SCENARIO...]`: runs scenarios (all where none is named) and prints what every rule makes of them;
-//! with `--docs` writes `lab.md` and `lab.svg` there. Fails when a promise is broken, not when an aim is missed.
+//! `lab [--docs FOLDER] [--vary N] [SCENARIO...]`: runs scenarios (all where none is named) and prints what every rule makes
+//! of them; with `--docs` writes `lab.md` and `lab.svg` there, with `--vary` runs them on N other machines and prints medians.
+//! Fails when a promise is broken, not when an aim is missed.
 
 #![allow(clippy::print_stdout, reason = "a program that prints tables")]
 
 use lab::page::{page, verdict, worst};
 use lab::plot::draw;
 use lab::table::{Judged, grid, percent, signed};
+use lab::vary::varied;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +18,10 @@ fn main() -> io::Result<ExitCode> {
     let docs = arguments
         .next_if(|first| first == "--docs")
         .and_then(|_| arguments.next());
+    let machines = arguments
+        .next_if(|first| first == "--vary")
+        .and_then(|_| arguments.next())
+        .and_then(|count| count.parse().ok());
     let wanted: Vec<String> = arguments.collect();
     let scenarios = lab::scenarios::all();
     let known = |name: &String| scenarios.iter().any(|scenario| scenario.name == name);
@@ -26,11 +32,14 @@ fn main() -> io::Result<ExitCode> {
             names.join(", ")
         )));
     }
+    let mut scenarios = scenarios;
+    scenarios.retain(|it| wanted.is_empty() || wanted.iter().any(|name| name == it.name));
+    if let Some(machines) = machines {
+        println!("{}", varied(&scenarios, machines)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut judged = Vec::new();
-    for scenario in scenarios
-        .iter()
-        .filter(|it| wanted.is_empty() || wanted.iter().any(|name| name == it.name))
-    {
+    for scenario in &scenarios {
         judged.push(Judged::new(lab::run::run(scenario)?));
     }
     print(&judged);

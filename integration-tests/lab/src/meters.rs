@@ -92,6 +92,11 @@ impl Rapl {
         self.idle
     }
 
+    /// Draws so many watts at rest, from the beginning.
+    pub const fn rest_at(&mut self, watts: f64) {
+        self.idle = watts;
+    }
+
     /// `joules` above the floor were used since it was last told, until `now`.
     pub fn draw(&mut self, now: Nanos, joules: f64) {
         let Some((then, total)) = self.knots.back().copied() else {

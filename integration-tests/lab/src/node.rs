@@ -159,6 +159,19 @@ impl Node {
         self.await_burst(ThreadId(self.threads.len() - 1));
     }
 
+    /// Becomes another machine, on which everybody works differently. Before any time has passed.
+    pub fn vary(&mut self, machine: Machine, work: impl Fn(Work) -> Work, rng: Rng) {
+        for socket in &mut self.sockets {
+            socket.package.rest_at(machine.package_idle);
+            socket.dram.rest_at(machine.dram_idle);
+        }
+        for thread in &mut self.threads {
+            thread.work = work(thread.work);
+        }
+        self.machine = machine;
+        self.rng = rng;
+    }
+
     /// Fixes the frequency of a core (`core` counts through all sockets), as a user-space governor does.
     pub fn pin_frequency(&mut self, core: usize, ghz: f64) {
         let cores = self.machine.cores;

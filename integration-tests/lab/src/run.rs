@@ -4,6 +4,7 @@
 
 use crate::bill::{Bill, Parts, minus};
 use crate::ledgers::True;
+use crate::node::Node;
 use crate::rules::Rule;
 use crate::rules::kepler_current::KeplerCurrent;
 use crate::rules::kepler_ebpf::KeplerEbpf;
@@ -48,7 +49,14 @@ const SETTLED: Nanos = 970 * MS;
 /// # Errors
 /// The file system's, which holds the simulated counters.
 pub fn run(scenario: &Scenario) -> io::Result<Run> {
-    let mut node = (scenario.build)();
+    run_on((scenario.build)(), scenario)
+}
+
+/// Runs it on `node`, which it has built.
+///
+/// # Errors
+/// The file system's, which holds the simulated counters.
+pub fn run_on(mut node: Node, scenario: &Scenario) -> io::Result<Run> {
     let mut rules: Vec<Box<dyn Rule>> = vec![
         Box::new(Ours::new(&mut node, scenario.timing)?),
         Box::new(KeplerEbpf::new(&node)),

@@ -60,15 +60,17 @@ fn a_reset_costs_the_interval_of_one_counter_and_is_no_spike() {
 }
 
 /// Error in percent that our rule may have: what was measured and a tenth more. Whoever makes it better lowers it.
-const BOUNDS: [(&str, f64); 10] = [
-    ("cpu-and-memory", 8.3),
-    ("smt-pairs", 5.9),
-    ("frequencies", 6.1),
+const BOUNDS: [(&str, f64); 12] = [
+    ("cpu-and-memory", 8.2),
+    ("sleepers", 1.3),
+    ("ended-pod", 2.5),
+    ("smt-pairs", 5.8),
+    ("frequencies", 4.3),
     ("two-sockets", 0.8),
-    ("short-lived", 8.0),
+    ("short-lived", 7.7),
     ("staircase", 0.6),
     ("late", 4.2),
-    ("busy-loop", 2.7),
+    ("busy-loop", 3.0),
     ("full-node", 5.1),
     ("gpu", 0.4),
 ];
@@ -82,6 +84,18 @@ fn bills_are_as_near_to_the_truth_as_they_were() {
 }
 
 #[test]
+fn learned_weights_are_not_used_where_loads_that_began_together_taught_nothing() {
+    for name in ["cpu-and-memory", "vectors"] {
+        let run = ran(name);
+        let [learned, plain] = [ours::LEARNED, ours::OURS].map(|rule| scored(&run, rule).error);
+        assert!(
+            learned < plain + 0.5,
+            "{name}: {learned:.2} % beside {plain:.2} %"
+        );
+    }
+}
+
+#[test]
 fn a_third_of_the_others_error_where_time_and_place_decide() {
     for name in [
         "two-sockets",
@@ -89,6 +103,7 @@ fn a_third_of_the_others_error_where_time_and_place_decide() {
         "short-lived",
         "ended-pod",
         "staircase",
+        "sleepers",
     ] {
         let run = ran(name);
         let others = [kepler_ebpf::SAMPLED, kepler_current::SAMPLED];

@@ -8,9 +8,9 @@
 //! day at full load takes nothing away from what is known about rest. Only what nobody has seen for [`OLD`] is no more than
 //! a prior, used where nothing newer says anything.
 
-use super::fit::{self, Estimate, Point, median};
+use super::fit::{self, Estimate, Point, Slope, median, slope_within};
 use super::saved::{LearnedPoint, Trust};
-use crate::model::Microwatts;
+use crate::model::{FloorOrigin, Microwatts};
 use std::time::Duration;
 
 /// Lower edges of the bins in millionths of busy share. Fine at the bottom, where the floor is: one busy thread of a
@@ -56,6 +56,7 @@ struct Medians {
     /// Standard error of the power, milliwatts.
     error: u32,
     samples: u32,
+    slope: Option<Slope>,
 }
 
 /// See the module's head.
@@ -121,6 +122,7 @@ impl Envelope {
                 milliwatts,
                 error,
                 samples: point.samples,
+                slope: None,
             };
             if let Some(bin) = self.bin(point.busy_ppm) {
                 bin.restored = Some((medians, age.saturating_sub(now)));
@@ -149,10 +151,12 @@ impl Envelope {
                     error: f64::from(medians.error) / 1e3,
                     age,
                     restored,
+                    slope: medians.slope,
                 })
                 .collect()
         };
-        self.estimate = fit::floor(&points(false)).or_else(|| fit::floor(&points(true)));
+        let newer = fit::floor(&points(false)).filter(|found| found.origin != FloorOrigin::Typical);
+        self.estimate = newer.or_else(|| fit::floor(&points(true)));
     }
 }
 
@@ -193,6 +197,8 @@ fn medians(samples: &[Sample]) -> Option<Medians> {
         .iter()
         .map(|sample| f64::from(sample.milliwatts))
         .collect();
+    let pairs = busy.iter().zip(&powers);
+    let pairs: Vec<(f64, f64)> = pairs.map(|(busy, power)| (busy / 1e6, power / 1e3)).collect();
     let power = median(&mut powers)?;
     let mut distances: Vec<f64> = powers.iter().map(|one| (one - power).abs()).collect();
     let count = u32::try_from(samples.len()).ok()?;
@@ -203,6 +209,7 @@ fn medians(samples: &[Sample]) -> Option<Medians> {
         milliwatts: whole(power),
         error: whole(error),
         samples: count,
+        slope: slope_within(&pairs),
     })
 }
 

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From points of power against busy share to the power at no busy share: pure arithmetic over plain values.
 //!
-//! Each point is a median, so wild samples are out before anything is fitted here. Two cases:
+//! Each point is a median, so wild samples are out before anything is fitted here. Three cases:
 //!
-//! - **There are quiet windows** ([`NEAR`]). The floor is what they drew less what their remaining work costs: a line
-//!   through the points, in which those near rest count for nearly everything. Power curves are steep at the bottom
-//!   (the first core wakes its whole socket) and bend upward at the top (turbo), and a line over everything would be
-//!   wrong at both ends.
-//! - **There are none.** A line through the lowest points ([`LOW`]) is followed down to no work: weighted Theil-Sen, which
-//!   needs many of the points to be wrong before it is. Only the lowest, because published curves of servers bend upward at the
-//!   top: from 40 % of load up, over 498 of them, this line misses their power at idle by 19 % in the median, one over all points
-//!   by 28 %, and the lowest power seen, taken for the floor, by 101 %. A square or a root of the load does worse than
-//!   a line (67 %, 167 %), also where it fits better: what a curve does below the lowest point is not seen, and the
-//!   error says so. Without enough spread, with too much scatter, or where the line would be below nothing, there is
-//!   no answer: a wrong floor is worse than none.
+//! - **There are quiet windows** ([`NEAR`]). The floor is what they drew less what their remaining work costs. Windows of
+//!   one bin waver, and where their power wavers with their work ([`slope_within`]) that says what it costs: the first
+//!   thread that is awake wakes its socket, so a third of a percent of CPU time may draw a tenth of the power, and work that
+//!   is always there is told from rest by nothing else. Where they are all alike, as far as noise lets see, a line through
+//!   the points, in which those near rest count for nearly everything. Power curves are steep at the bottom and bend upward
+//!   at the top (turbo), and a line over everything would be wrong at both ends.
+//! - **There are none, but different loads.** A line through the lowest points ([`LOW`]) is followed down to no work:
+//!   weighted Theil-Sen, which needs many of the points to be wrong before it is. Only the lowest, because published curves
+//!   of servers bend upward at the top: from 40 % of load up, over 498 of them, this line misses their power at idle by 19 %
+//!   in the median, one over all points by 28 %, and the lowest power seen, taken for the floor, by 101 %. A square or a
+//!   root of the load does worse than a line (67 %, 167 %), also where it fits better: what a curve does below the lowest
+//!   point is not seen, and the error says so.
+//! - **Neither**: not enough spread, too much scatter, or a line that would be below nothing. Then the same published
+//!   servers say how much less they draw at rest than at the load of the lowest point ([`TYPICAL`]). That is a guess about
+//!   this machine, and nearer than energy times idle share of time.
 
 use crate::model::FloorOrigin;
 use std::time::Duration;
@@ -42,6 +46,20 @@ const AROUND_REST: f64 = 0.02;
 const UNSEEN_SLOPE: f64 = 3.0;
 /// Points that are not as far apart as this, or as they are from rest, tell no slope, but noise.
 const LEAST_SPREAD: f64 = 0.005;
+/// Power at each tenth of load over that at rest: medians of 498 published servers (SPECpower_ssj2008). Half of them are
+/// within 16 to 27 % of it, and energy times idle share misses by 19 to 100 %.
+pub(super) const TYPICAL: [f64; 11] = [1.0, 1.44, 1.63, 1.82, 2.01, 2.23, 2.47, 2.76, 3.05, 3.36, 3.67];
+/// Three of four published servers are within so much of it.
+const TYPICAL_ERROR: f64 = 0.4;
+/// Samples that tell a slope among themselves.
+const SLOPE_ENOUGH: usize = 16;
+/// Standard errors from which a slope is no coincidence.
+const SURE: f64 = 3.0;
+/// ...and what a coincidence of that kind may be wrong by, as a part of the power: of a noisy meter many slopes are told in
+/// a week, and one of them is none.
+const DOUBTFUL: f64 = 0.02;
+/// Work that is nearly none is not most of what is drawn.
+const MOST_WORK: f64 = 0.5;
 
 /// What was seen at one busy share.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +74,16 @@ pub(super) struct Point {
     pub(super) age: Duration,
     /// Whether it was learned by an earlier run.
     pub(super) restored: bool,
+    /// How power rose with work among its samples, where that can be told from noise.
+    pub(super) slope: Option<Slope>,
+}
+
+/// Watts for all CPUs busy, as a straight line has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slope {
+    pub(super) watts: f64,
+    /// Standard error.
+    pub(super) error: f64,
 }
 
 /// A floor and how it came about.
@@ -74,11 +102,17 @@ pub(super) fn floor(points: &[Point]) -> Option<Estimate> {
     let quiet = points.iter().take_while(|point| point.busy <= NEAR);
     let newest_quiet = quiet.min_by_key(|point| point.age);
     let (watts, error, origin) = if let Some(newest) = newest_quiet {
-        let (watts, error) = corrected(points, base.busy, newest.age)?;
+        let local = from_rest_itself(points, base.busy, newest.age);
+        let (watts, error) = local.or_else(|| corrected(points, base.busy, newest.age))?;
         (watts, error, FloorOrigin::Measured)
     } else {
-        let (watts, error) = followed_down(base, points)?;
-        (watts, error, FloorOrigin::Extrapolated)
+        match followed_down(base, points) {
+            Some((watts, error)) => (watts, error, FloorOrigin::Extrapolated),
+            None => {
+                let (watts, error) = typical(base);
+                (watts, error, FloorOrigin::Typical)
+            }
+        }
     };
     // A place that drew less, and not longer ago, proves that rest draws no more. One from longer ago proves
     // nothing: the machine may have been colder.
@@ -88,12 +122,61 @@ pub(super) fn floor(points: &[Point]) -> Option<Estimate> {
     Some(Estimate {
         watts: watts.min(lowest).max(0.0),
         error,
-        origin: if rests_on.restored {
+        origin: if rests_on.restored && origin != FloorOrigin::Typical {
             FloorOrigin::Restored
         } else {
             origin
         },
     })
+}
+
+/// Power at no work by what the windows around rest tell among themselves. `None` where they are all alike, as far as noise
+/// lets see.
+fn from_rest_itself(points: &[Point], lowest: f64, newest: Duration) -> Option<(f64, f64)> {
+    let around = points
+        .iter()
+        .take_while(|point| point.busy <= (2.0 * lowest).min(NEAR));
+    let found = around.filter_map(|point| {
+        let slope = point.slope?;
+        let work = slope.watts * point.busy;
+        // What bends in between is not seen: a quarter of what is taken off is doubtful.
+        let error = point.error.hypot(slope.error * point.busy) + work / 4.0;
+        let later = point.age.saturating_sub(newest).as_secs_f64() / COUNTS_HALF;
+        let is_sure = slope.error * point.busy <= point.watts * DOUBTFUL && work <= point.watts * MOST_WORK;
+        (is_sure && later <= 1.0).then_some((point.watts - work, error))
+    });
+    found.min_by(|(_, one), (_, other)| one.total_cmp(other))
+}
+
+/// How power rises with work among samples of nearly the same: (busy share, watts). `None` where noise could say the same.
+pub(super) fn slope_within(samples: &[(f64, f64)]) -> Option<Slope> {
+    if samples.len() < SLOPE_ENOUGH {
+        return None;
+    }
+    let mut slopes = slopes(samples);
+    let watts = weighted_median(&mut slopes)?;
+    let mut rests: Vec<f64> = samples.iter().map(|(busy, power)| power - watts * busy).collect();
+    let rest = median(&mut rests)?;
+    let mut off: Vec<f64> = rests.iter().map(|one| (one - rest).abs()).collect();
+    let deviation = median(&mut off)? * 1.48 * 1.25;
+    let centre = mean(samples.iter().map(|(busy, _)| *busy))?;
+    let width: f64 = samples.iter().map(|(busy, _)| (busy - centre).powi(2)).sum();
+    let error = deviation / width.sqrt();
+    (watts > SURE * error).then_some(Slope { watts, error })
+}
+
+/// Slopes of all pairs, each as heavy as it is long.
+fn slopes(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+    for (index, one) in points.iter().enumerate() {
+        for other in points.iter().skip(index + 1) {
+            let length = other.0 - one.0;
+            if length.abs() > 0.0 {
+                slopes.push(((other.1 - one.1) / length, length.abs()));
+            }
+        }
+    }
+    slopes
 }
 
 /// Power at no work by a weighted line through the points around rest. The surest, newest and quietest count most: of a
@@ -152,6 +235,21 @@ fn followed_down(base: &Point, points: &[Point]) -> Option<(f64, f64)> {
     believed.then_some((watts, scatter + unseen))
 }
 
+/// Power at no work as far below `base` as published servers have it.
+fn typical(base: &Point) -> (f64, f64) {
+    let tenths = TYPICAL.iter().zip(TYPICAL.iter().skip(1)).zip(0_u32..);
+    let ratio = tenths.fold(1.0, |ratio, ((low, high), tenth)| {
+        let part = (base.busy * 10.0 - f64::from(tenth)).clamp(0.0, 1.0);
+        if part > 0.0 {
+            low + (high - low) * part
+        } else {
+            ratio
+        }
+    });
+    let watts = base.watts / ratio;
+    (watts, watts * TYPICAL_ERROR)
+}
+
 /// Weighted Theil-Sen: the median slope of all pairs, each as heavy as it is long, and the median intercept, with its
 /// error by scatter. `None` where the points are too few or too near to each other.
 fn line(points: &[Point]) -> Option<(f64, f64)> {
@@ -160,16 +258,8 @@ fn line(points: &[Point]) -> Option<(f64, f64)> {
     if points.len() < ENOUGH || spread < SPREAD || lowest > spread * REACH {
         return None;
     }
-    let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
-    for (index, one) in points.iter().enumerate() {
-        for other in points.iter().skip(index + 1) {
-            let length = other.busy - one.busy;
-            if length > 0.0 {
-                slopes.push(((other.watts - one.watts) / length, length));
-            }
-        }
-    }
-    let slope = weighted_median(&mut slopes)?;
+    let places: Vec<(f64, f64)> = points.iter().map(|point| (point.busy, point.watts)).collect();
+    let slope = weighted_median(&mut slopes(&places))?;
     let rest = |point: &Point| point.watts - slope * point.busy;
     let watts = median(&mut points.iter().map(rest).collect::<Vec<_>>())?;
     let residual = mean(points.iter().map(|point| (rest(point) - watts).abs()))?;
@@ -217,6 +307,7 @@ mod tests {
             error: 0.05,
             age: Duration::ZERO,
             restored: false,
+            slope: None,
         };
         busy.iter().map(point).collect()
     }
@@ -256,6 +347,79 @@ mod tests {
         );
     }
 
+    /// Samples around a busy share of 0.3 %, `watts` per busy machine on top of 20 W, with noise of `noise` W at most.
+    fn wavering(count: u32, watts: f64, noise: f64) -> Vec<(f64, f64)> {
+        let sample = |index: u32| {
+            let busy = 0.003 + 0.000_02 * (f64::from(index * 7 % 11) - 5.0);
+            let off = (f64::from(index * 5 % 13) - 6.0) / 6.0;
+            (busy, watts.mul_add(busy, 20.0) + noise * off)
+        };
+        (0..count).map(sample).collect()
+    }
+
+    #[test]
+    fn samples_of_one_load_tell_a_slope_where_noise_does_not_hide_it() {
+        let slope = slope_within(&wavering(32, 600.0, 0.01)).expect("a slope");
+        assert!(
+            (slope.watts - 600.0).abs() < 4.0 * slope.error && slope.error < 60.0,
+            "{slope:?}"
+        );
+        assert_eq!(
+            slope_within(&wavering(32, 600.0, 0.2)),
+            None,
+            "noise says the same"
+        );
+        assert_eq!(slope_within(&wavering(32, 0.0, 0.01)), None);
+        assert_eq!(
+            slope_within(&wavering(32, -600.0, 0.01)),
+            None,
+            "work costs no less than nothing"
+        );
+        assert_eq!(slope_within(&wavering(15, 600.0, 0.01)), None, "too few");
+        assert_eq!(
+            slope_within(&[(0.003, 20.0); 32]),
+            None,
+            "of one place there is no slope"
+        );
+        let mut torn = wavering(32, 600.0, 0.01);
+        for (sample, watts) in torn.iter_mut().zip([0.0, 400.0, 35.0]) {
+            sample.1 = watts;
+        }
+        let found = slope_within(&torn).expect("a slope");
+        assert!((found.watts - slope.watts).abs() < 4.0 * slope.error, "{found:?}");
+    }
+
+    #[test]
+    fn around_rest_the_slope_among_windows_of_one_load_says_what_their_work_costs() {
+        let at = |busy, watts: f64, slope| Point {
+            slope: Some(Slope {
+                watts: slope,
+                error: 10.0,
+            }),
+            ..points(&[busy], |_| watts).remove(0)
+        };
+        let floor_of = |points: &[Point]| floor(points).expect("a floor").watts;
+        assert!((floor_of(&[at(0.003, 22.0, 600.0)]) - 20.2).abs() < 1e-9);
+        // On top of a line that is flatter further up.
+        let mut all = vec![at(0.003, 22.0, 600.0)];
+        all.extend(points(&[0.3, 0.6, 0.9], |busy| 30.0 + 60.0 * busy));
+        assert!((floor_of(&all) - 20.2).abs() < 1e-9);
+        // A slope that may be wrong by more than a few percent of the power is left alone.
+        let doubtful = Slope {
+            watts: 600.0,
+            error: 190.0,
+        };
+        let doubtful = Point {
+            slope: Some(doubtful),
+            ..at(0.003, 22.0, 0.0)
+        };
+        assert!(floor_of(&[doubtful]) > 21.0);
+        // Most of what is drawn at a load of 3 % is not its work; and a slope at 3 % is not that at a tenth of it.
+        assert!(floor_of(&[at(0.03, 22.0, 600.0)]) > 21.0);
+        let far = [points(&[0.003], |_| 22.0), vec![at(0.03, 30.0, 300.0)]].concat();
+        assert!(floor_of(&far) > 21.0, "{}", floor_of(&far));
+    }
+
     #[test]
     fn without_quiet_windows_the_lowest_points_are_followed_down() {
         let busy: Vec<f64> = (8..20).map(|step| f64::from(step) * 0.05).collect();
@@ -284,10 +448,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_carry_down_is_no_floor() {
+    fn what_does_not_carry_down_is_what_servers_usually_have() {
         let line = |busy: f64| 20.0 + 80.0 * busy;
-        let refused = |busy: &[f64], power: &dyn Fn(f64) -> f64| floor(&points(busy, power)).is_none();
-        assert!(refused(&[], &line));
+        assert_eq!(floor(&[]), None);
+        let refused = |busy: &[f64], power: &dyn Fn(f64) -> f64| {
+            floor(&points(busy, power)).expect("a floor").origin == FloorOrigin::Typical
+        };
         assert!(refused(&[1.0], &line), "one point");
         assert!(refused(&[0.6, 0.8, 1.0], &line), "three points");
         assert!(refused(&[0.1, 0.13, 0.16, 0.19], &line), "no spread");
@@ -298,6 +464,19 @@ mod tests {
         assert!(refused(&[0.4, 0.5, 0.6, 0.7, 0.8], &|busy| {
             50.0 + 25.0 * (busy * 31.0).sin()
         }));
+    }
+
+    #[test]
+    fn of_one_load_the_floor_is_as_far_below_as_published_servers_have_it() {
+        let of = |busy| floor(&points(&[busy], |_| 100.0)).expect("a floor");
+        for (busy, ratio) in [(0.1, 1.44), (0.45, 2.12), (0.5, 2.23), (1.0, 3.67)] {
+            assert!(
+                (of(busy).watts - 100.0 / ratio).abs() < 1e-9,
+                "{busy}: {:?}",
+                of(busy)
+            );
+            assert!((of(busy).error - 40.0 / ratio).abs() < 1e-9);
+        }
     }
 
     #[test]

@@ -151,9 +151,12 @@ impl Floor {
         }
     }
 
-    fn measured(&self) -> InForce {
+    fn measured(&self, component: Component) -> InForce {
+        // Published are curves of whole servers, whose packages make them.
+        let has_curve = matches!(component, Component::Package | Component::Platform);
+        let said = |estimate: &Estimate| has_curve || estimate.origin != FloorOrigin::Typical;
         let found = match &self.0 {
-            Kind::Envelope(envelope) => envelope.estimate().map(in_force),
+            Kind::Envelope(envelope) => envelope.estimate().filter(said).map(in_force),
             Kind::AtRest(rest) => rest.floor().map(|power| InForce {
                 power: Some(power),
                 origin: FloorOrigin::Measured,
@@ -169,7 +172,7 @@ impl Floor {
     /// The floor in force for a component under `policy`.
     pub(crate) fn in_force(&self, policy: &FloorPolicy, component: Component) -> InForce {
         match policy {
-            FloorPolicy::Measured => self.measured(),
+            FloorPolicy::Measured => self.measured(component),
             FloorPolicy::BusyRatio => InForce {
                 origin: FloorOrigin::BusyRatio,
                 ..InForce::default()

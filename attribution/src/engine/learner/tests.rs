@@ -104,6 +104,23 @@ fn weights_that_foretell_no_better_than_the_plain_feature_are_not_used() {
 }
 
 #[test]
+fn weights_that_one_jump_of_the_load_suited_are_not_used() {
+    let (mut learner, mut dice, mut used) = (Learner::default(), Dice(1), 0);
+    // Rest, and then a load that stays: power only wavers, and nothing tells why.
+    for tick in 0..200_u64 {
+        let (spin, stream) = if tick < 40 { (0, 1) } else { (50, 50) };
+        let watts = if tick < 40 { 0.2 } else { 12.5 } + float(dice.roll()) / 1e3;
+        let weights = window(
+            &mut learner,
+            paid(watts, SECOND, Feature::CpuCycles),
+            &pair(spin, stream),
+        );
+        used += u32::from(weights.is_some());
+    }
+    assert_eq!(used, 0);
+}
+
+#[test]
 fn nothing_is_believed_before_there_were_enough_windows() {
     let (learner, weights) = taught(5.0, 20);
     assert_eq!((weights, learner.fit()), (None, None));

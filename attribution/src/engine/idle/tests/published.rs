@@ -35,6 +35,7 @@ fn floor_of(curve: &Curve, lowest: usize) -> Option<f64> {
             error: curve[tenth] / 100.0,
             age: Duration::ZERO,
             restored: false,
+            slope: None,
         })
         .collect();
     fit::floor(&points).map(|found| found.watts)
@@ -66,5 +67,31 @@ fn of_published_servers_the_floor_is_found_to_a_quarter_in_the_median_without_se
         assert!(answered * 3 > curves.len() * 2, "from {lowest}: {answered}");
         assert!(ours <= allowed, "from {lowest}: {ours}");
         assert!(ours * 1.5 < lowest_power, "from {lowest}: {ours} {lowest_power}");
+    }
+}
+
+#[test]
+fn what_servers_typically_have_is_the_median_of_the_published_ones_and_nearer_than_the_busy_share() {
+    let Some(curves) = curves() else {
+        eprintln!("skipped: the environment variable SHARED names no folder with data/specpower_ssj2008.csv");
+        return;
+    };
+    for (tenth, typical) in fit::TYPICAL.iter().enumerate() {
+        let of = |curve: &Curve| curve[tenth] / curve[0];
+        let mut ratios: Vec<f64> = curves.iter().map(of).collect();
+        let median = fit::median(&mut ratios).expect("ratios");
+        assert!((median - typical).abs() < 0.02, "{tenth}0 %: {median}");
+        let miss = |share: f64| -> f64 {
+            let mut misses: Vec<f64> = curves
+                .iter()
+                .map(|curve| (of(curve) * share - 1.0).abs())
+                .collect();
+            fit::median(&mut misses).expect("misses")
+        };
+        let by_busy_share = miss(1.0 - tenth as f64 / 10.0);
+        assert!(
+            miss(1.0 / typical) <= by_busy_share + 0.02,
+            "{tenth}0 %: {by_busy_share}"
+        );
     }
 }
