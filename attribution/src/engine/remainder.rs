@@ -7,10 +7,9 @@
 //! theirs is met by their last power, for as long as their last interval was, and beyond that it waits for them. Each
 //! total is taken as a difference to what was taken before, so a guess that was wrong is put right by the next one.
 //!
-//! It is never negative. What the others counted beyond the platform is carried, and taken out of what comes next. One
-//! platform counts: of several zones, the one that showed the most power when it was chosen, because the one that holds the
-//! others draws most, and adding up would count what is nested twice. A model's platform is no meter, and a remainder that
-//! a model's figure was taken out of is itself an estimate and carries the model's name.
+//! It is never negative. What the others counted beyond the platform is carried, and taken out of what comes in the next
+//! hour ([`Shortfall`]). A model's platform is no meter, and a remainder that a model's figure was taken out of is itself
+//! an estimate and carries the model's name.
 
 use super::zones::ZoneState;
 use crate::model::{
@@ -87,9 +86,53 @@ pub(crate) struct Remainder {
     zone: Option<usize>,
     /// The platform's total and moment that were taken last.
     taken: Option<(u64, MonotonicNanos)>,
-    /// The remainder so far, and what the others counted beyond the platform since.
+    /// The remainder so far.
     total: u64,
-    short: u64,
+    short: Shortfall,
+}
+
+/// How long a shortfall is carried: as long as is known who ran. Guesses are put right by the next readings, and a meter
+/// that is slow to follow within minutes; what stands for longer is a platform meter that reads less than its parts, and
+/// taking all of that out of what it says later would keep the remainder at zero for as long as it has been wrong.
+const CARRIED: Duration = Duration::from_secs(3_600);
+/// A shortfall is carried to this precision, which makes it sixty-one entries at most.
+const PRECISION: Duration = Duration::from_secs(60);
+
+/// What the others counted beyond the platform, by when that was, oldest first.
+#[derive(Debug, Default)]
+struct Shortfall(VecDeque<(MonotonicNanos, u64)>);
+
+impl Shortfall {
+    /// Takes what is carried at `at` out of `left`; returns what remains of it. The newest first: that is the likeliest to have
+    /// been a guess, and the oldest will be forgotten soon.
+    fn make_good(&mut self, left: u64, at: MonotonicNanos) -> u64 {
+        while self
+            .0
+            .front()
+            .is_some_and(|(since, _)| at.since(*since) > CARRIED)
+        {
+            self.0.pop_front();
+        }
+        let mut left = left;
+        while let Some((_, newest)) = self.0.back_mut() {
+            let paid = left.min(*newest);
+            left -= paid;
+            *newest -= paid;
+            if *newest > 0 {
+                break;
+            }
+            self.0.pop_back();
+        }
+        left
+    }
+
+    /// Carries so much more.
+    fn add(&mut self, micro: u64, at: MonotonicNanos) {
+        match self.0.back_mut() {
+            Some((since, newest)) if at.since(*since) < PRECISION => *newest = newest.saturating_add(micro),
+            _ => self.0.push_back((at, micro)),
+        }
+    }
 }
 
 /// What the others had used since the last time.
@@ -128,7 +171,7 @@ impl Remainder {
         let used = self.taken.map_or(0, |(total, _)| latest.0.saturating_sub(total));
         let since = self.taken.replace(latest);
         let rest = if since.is_some() {
-            self.rest(used, others.used)
+            self.rest(used, others.used, latest.1)
         } else {
             0
         };
@@ -137,11 +180,14 @@ impl Remainder {
     }
 
     /// What is left of `used` for the remainder, and what is carried.
-    fn rest(&mut self, used: u64, others: i128) -> u64 {
-        let balance = i128::from(used) - others - i128::from(self.short);
+    fn rest(&mut self, used: u64, others: i128, at: MonotonicNanos) -> u64 {
+        let balance = i128::from(used) - others;
         let positive = |balance: i128| u64::try_from(balance.max(0)).unwrap_or(u64::MAX);
-        self.short = positive(-balance);
-        positive(balance)
+        let left = self.short.make_good(positive(balance), at);
+        if balance < 0 {
+            self.short.add(positive(-balance), at);
+        }
+        left
     }
 
     /// Chooses the platform, again when the one that was chosen has been away for long.
@@ -175,7 +221,7 @@ impl Remainder {
         {
             self.platform = Some(index);
             // What another meter said, or was short of, says nothing about this one.
-            (self.taken, self.short) = (None, 0);
+            (self.taken, self.short) = (None, Shortfall::default());
         }
     }
 
@@ -290,6 +336,25 @@ mod tests {
         assert_eq!(zone.total_at(at(3), at(1_000)), Some(1_000 - 64));
     }
 
+    #[test]
+    fn a_shortfall_of_hours_is_forgotten_an_hour_after_it_ends_and_takes_no_room() {
+        let mut remainder = Remainder::default();
+        let mut windows = (0_u64..).map(|window| at(window * 10_000));
+        for now in windows.by_ref().take(6 * 3_600 / 10) {
+            assert_eq!(remainder.rest(600, 700, now), 0);
+        }
+        assert!((60..=61).contains(&remainder.short.0.len()));
+        // A tenth of it is left from now on: after t seconds there are 3,600 - t of shortfall, and t / 10 are made good.
+        let rests: Vec<u64> = windows
+            .take(360)
+            .map(|now| remainder.rest(710, 700, now))
+            .collect();
+        let forgotten = rests.iter().position(|rest| *rest > 0).expect("it is forgotten");
+        assert!((321..=333).contains(&forgotten), "{forgotten} windows");
+        let after = rests.get(forgotten + 1..).expect("more windows");
+        assert!(after.iter().all(|rest| *rest == 10), "{after:?}");
+    }
+
     proptest! {
         #[test]
         fn a_shortfall_is_carried_and_the_remainder_is_the_most_that_was_ever_left(
@@ -297,12 +362,12 @@ mod tests {
         ) {
             let mut remainder = Remainder::default();
             let (mut total, mut left, mut most) = (0, 0_i128, 0_i128);
-            for (used, others) in steps {
-                total += remainder.rest(used, others);
+            for ((used, others), minute) in steps.into_iter().zip(0..) {
+                total += remainder.rest(used, others, at(minute * 60_000));
                 left += i128::from(used) - others;
                 most = most.max(left);
                 prop_assert_eq!(i128::from(total), most);
-                prop_assert_eq!(i128::from(remainder.short), most - left);
+                prop_assert_eq!(i128::from(remainder.short.0.iter().map(|(_, micro)| micro).sum::<u64>()), most - left);
             }
         }
     }
