@@ -120,6 +120,12 @@ impl ZoneState {
         }
     }
 
+    /// Everything is paid and nobody is waited for: its next payment begins at its next reading.
+    pub(crate) fn rebase(&mut self) {
+        self.carry = Carry::default();
+        self.paid = None;
+    }
+
     /// Whether no meter counts it.
     pub(crate) const fn is_derived(&self) -> bool {
         self.derived
