@@ -114,8 +114,7 @@ pub struct Engine {
     window: Window,
     zones: Vec<ZoneState>,
     remainder: Remainder,
-    /// What an earlier run had learned about zones that have not answered yet.
-    restored: Vec<(LearnedZone, Trust)>,
+    restored: idle::Waiting,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
@@ -201,7 +200,7 @@ impl Engine {
             window: Window::default(),
             zones: Vec::new(),
             remainder: Remainder::default(),
-            restored: Vec::new(),
+            restored: idle::Waiting::default(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
@@ -359,6 +358,7 @@ impl Engine {
     /// `None` when no window is open.
     pub fn pay(&mut self, now: MonotonicNanos) -> Option<Paid> {
         let window = self.window.close(now)?;
+        self.restored.pass(now);
         let usage = if self.waits_for_owners() {
             None
         } else {
