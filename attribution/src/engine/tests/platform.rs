@@ -527,3 +527,39 @@ fn what_an_estimate_was_taken_out_of_is_an_estimate_and_a_modelled_platform_has_
     assert_eq!(run(estimated, counted), Some((MODEL, unsure, 200)));
     assert_eq!(run(counted, estimated), None);
 }
+
+/// In the window in which siblings are believed the package was split by the usual weight, and so is the rest.
+#[test]
+fn what_siblings_weigh_is_the_same_for_all_zones_of_a_window() {
+    let split = SplitRules {
+        smt: SmtRule::Learned,
+        other: OtherRule::CpuTime,
+        ..SplitRules::default()
+    };
+    let mut rack = Rack::new(Settings { split, ..settings() });
+    let (mut platform, mut before) = (0, [0; 2]);
+    for window in 0..200_u64 {
+        let (alone, beside) = (window * 61 % 97 * 10 * MS, window * 53 % 97 * 10 * MS);
+        rack.node.run(1, 10, 0, alone);
+        rack.node.run(2, 11, 0, beside);
+        rack.node.happen(2, 11, 0, Event::SmtOverlap, beside);
+        // 10 W alone, 7 W beside a sibling, and as much beside the package.
+        let used = alone / 100 + beside * 7 / 1_000;
+        rack.node.spend(0, used);
+        platform += 2 * used;
+        let now = 1_000 * (rack.node.tick + 1);
+        rack.platform(platform, now);
+        let snapshot = rack.window(true);
+        let bills = [zone(Component::Package, 0), other("rack")].map(|zone| bill(&snapshot, "a", &zone).0);
+        let [package, rest] = [bills[0] - before[0], bills[1] - before[1]];
+        assert!(
+            package.abs_diff(rest) <= 1 || window == 0,
+            "window {window}: {package} and {rest}"
+        );
+        before = bills;
+        if snapshot.smt_weight != Some(Permille(575)) {
+            return;
+        }
+    }
+    panic!("nothing was learned");
+}
