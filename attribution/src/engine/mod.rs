@@ -19,6 +19,7 @@ mod idle_share;
 mod learner;
 mod ledger;
 mod levels;
+mod meters;
 mod processes;
 mod regression;
 mod remainder;
@@ -113,6 +114,8 @@ pub struct Engine {
     facts: Arc<NodeFacts>,
     window: Window,
     zones: Vec<ZoneState>,
+    /// Readings of zones that there was no room for.
+    refused: u64,
     remainder: Remainder,
     restored: idle::Waiting,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
@@ -199,6 +202,7 @@ impl Engine {
             facts,
             window: Window::default(),
             zones: Vec::new(),
+            refused: 0,
             remainder: Remainder::default(),
             restored: idle::Waiting::default(),
             sources: Vec::new(),
@@ -285,7 +289,7 @@ impl Engine {
         if !self.window.report(&report.reporter, report.tick) {
             return;
         }
-        zones::enter(&mut self.zones, source, &report.body);
+        self.refused += meters::enter(&mut self.zones, source, &report.body);
         self.hand_out_restored();
         if let Some((account, last)) = self
             .sources
