@@ -150,7 +150,8 @@ fn keep_newest<T>(known: &mut Option<Arc<T>>, newest: Option<&Arc<T>>) {
     }
 }
 
-fn owner_of<'a>(account: &Account, identity: &'a Identity) -> Option<&'a Arc<CgroupOwner>> {
+/// Who an account belongs to by what `identity` says.
+pub(crate) fn owner_of<'a>(account: &Account, identity: &'a Identity) -> Option<&'a Arc<CgroupOwner>> {
     match account.kind {
         TaskKind::User => identity.owner(account.task, account.cgroup),
         // Kernel threads belong to nobody, whatever cgroup they are in; but some work for one machine, which has them as well.

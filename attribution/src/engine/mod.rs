@@ -19,6 +19,7 @@ mod idle_share;
 mod learner;
 mod ledger;
 mod levels;
+mod meters;
 mod processes;
 mod regression;
 mod remainder;
@@ -113,9 +114,10 @@ pub struct Engine {
     facts: Arc<NodeFacts>,
     window: Window,
     zones: Vec<ZoneState>,
+    /// Readings of zones that there was no room for.
+    refused: u64,
     remainder: Remainder,
-    /// What an earlier run had learned about zones that have not answered yet.
-    restored: Vec<(LearnedZone, Trust)>,
+    restored: idle::Waiting,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
     accounts: Accounts,
     levels: Levels,
@@ -200,8 +202,9 @@ impl Engine {
             facts,
             window: Window::default(),
             zones: Vec::new(),
+            refused: 0,
             remainder: Remainder::default(),
-            restored: Vec::new(),
+            restored: idle::Waiting::default(),
             sources: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
@@ -286,7 +289,7 @@ impl Engine {
         if !self.window.report(&report.reporter, report.tick) {
             return;
         }
-        zones::enter(&mut self.zones, source, &report.body);
+        self.refused += meters::enter(&mut self.zones, source, &report.body);
         self.hand_out_restored();
         if let Some((account, last)) = self
             .sources
@@ -359,6 +362,7 @@ impl Engine {
     /// `None` when no window is open.
     pub fn pay(&mut self, now: MonotonicNanos) -> Option<Paid> {
         let window = self.window.close(now)?;
+        self.restored.pass(now);
         let usage = if self.waits_for_owners() {
             None
         } else {

@@ -7,10 +7,14 @@
 //! theirs is met by their last power, for as long as their last interval was, and beyond that it waits for them. Each
 //! total is taken as a difference to what was taken before, so a guess that was wrong is put right by the next one.
 //!
-//! It is never negative. What the others counted beyond the platform is carried, and taken out of what comes next. One
-//! platform counts: of several zones, the one that showed the most power when it was chosen, because the one that holds the
-//! others draws most, and adding up would count what is nested twice. A model's platform is no meter, and a remainder that
-//! a model's figure was taken out of is itself an estimate and carries the model's name.
+//! One platform counts, because adding up would count what is nested twice: of several meters the one that draws most,
+//! for it holds the others. They are compared when one of them comes (or comes back), and when the one that counts is no
+//! meter any more or has been silent for long, and not at every window, in which two meters of one thing would take
+//! turns. Each platform has a remainder of its own, with its own total and floor; those that do not count stand still.
+//!
+//! It is never negative. What the others counted beyond the platform is carried, and taken out of what comes in the next
+//! hour ([`Shortfall`]). A model's platform is no meter, and a remainder that a model's figure was taken out of is itself
+//! an estimate and carries the model's name.
 
 use super::zones::ZoneState;
 use crate::model::{
@@ -83,13 +87,57 @@ fn on_the_way(from: (MonotonicNanos, u64), to: (MonotonicNanos, u64), at: Monoto
 pub(crate) struct Remainder {
     /// Position of the platform that counts.
     platform: Option<usize>,
-    /// Position of the zone that is derived.
-    zone: Option<usize>,
+    /// Platform meters that answered the last time.
+    meters: usize,
+    /// Positions of the zones that are derived, each after that of its platform: one for each platform that ever counted.
+    derived: Vec<(usize, usize)>,
     /// The platform's total and moment that were taken last.
     taken: Option<(u64, MonotonicNanos)>,
-    /// The remainder so far, and what the others counted beyond the platform since.
-    total: u64,
-    short: u64,
+    short: Shortfall,
+}
+
+/// How long a shortfall is carried: as long as is known who ran. Guesses are put right by the next readings, and a meter
+/// that is slow to follow within minutes; what stands for longer is a platform meter that reads less than its parts, and
+/// taking all of that out of what it says later would keep the remainder at zero for as long as it has been wrong.
+const CARRIED: Duration = Duration::from_secs(3_600);
+/// A shortfall is carried to this precision, which makes it sixty-one entries at most.
+const PRECISION: Duration = Duration::from_secs(60);
+
+/// What the others counted beyond the platform, by when that was, oldest first.
+#[derive(Debug, Default)]
+struct Shortfall(VecDeque<(MonotonicNanos, u64)>);
+
+impl Shortfall {
+    /// Takes what is carried at `at` out of `left`; returns what remains of it. The newest first: that is the likeliest to have
+    /// been a guess, and the oldest will be forgotten soon.
+    fn make_good(&mut self, left: u64, at: MonotonicNanos) -> u64 {
+        while self
+            .0
+            .front()
+            .is_some_and(|(since, _)| at.since(*since) > CARRIED)
+        {
+            self.0.pop_front();
+        }
+        let mut left = left;
+        while let Some((_, newest)) = self.0.back_mut() {
+            let paid = left.min(*newest);
+            left -= paid;
+            *newest -= paid;
+            if *newest > 0 {
+                break;
+            }
+            self.0.pop_back();
+        }
+        left
+    }
+
+    /// Carries so much more.
+    fn add(&mut self, micro: u64, at: MonotonicNanos) {
+        match self.0.back_mut() {
+            Some((since, newest)) if at.since(*since) < PRECISION => *newest = newest.saturating_add(micro),
+            _ => self.0.push_back((at, micro)),
+        }
+    }
 }
 
 /// What the others had used since the last time.
@@ -112,13 +160,11 @@ impl Remainder {
             return;
         }
         self.choose(zones, now);
+        self.mark(zones);
         let Some(platform) = self.platform.and_then(|index| zones.get(index)) else {
             return;
         };
-        let (latest, up) = (platform.latest(), platform.account.up);
-        if let Some(zone) = self.zone.and_then(|index| zones.get_mut(index)) {
-            zone.account.up = up;
-        }
+        let latest = platform.latest();
         if self.taken.is_some_and(|(_, at)| at >= latest.1) {
             return;
         }
@@ -128,62 +174,82 @@ impl Remainder {
         let used = self.taken.map_or(0, |(total, _)| latest.0.saturating_sub(total));
         let since = self.taken.replace(latest);
         let rest = if since.is_some() {
-            self.rest(used, others.used)
+            self.rest(used, others.used, latest.1)
         } else {
             0
         };
-        self.total = self.total.saturating_add(rest);
         self.publish(zones, others, rest, latest.1);
     }
 
-    /// What is left of `used` for the remainder, and what is carried.
-    fn rest(&mut self, used: u64, others: i128) -> u64 {
-        let balance = i128::from(used) - others - i128::from(self.short);
-        let positive = |balance: i128| u64::try_from(balance.max(0)).unwrap_or(u64::MAX);
-        self.short = positive(-balance);
-        positive(balance)
+    /// Marks the derived zones as their platforms stand. One whose platform does not count stands still.
+    fn mark(&self, zones: &mut [ZoneState]) {
+        for (platform, derived) in &self.derived {
+            let counts = self.platform == Some(*platform);
+            let up = counts && zones.get(*platform).is_some_and(|zone| zone.account.up);
+            if let Some(zone) = zones.get_mut(*derived) {
+                zone.account.up = up;
+                if !counts {
+                    zone.rebase();
+                }
+            }
+        }
     }
 
-    /// Chooses the platform, again when the one that was chosen has been away for long.
-    fn choose(&mut self, zones: &[ZoneState], now: MonotonicNanos) {
-        let answers = |zone: &ZoneState| now.since(zone.latest().1) < FORGOTTEN;
-        let chosen = self.platform.and_then(|index| zones.get(index));
-        if chosen.is_some_and(answers) {
-            return;
+    /// What is left of `used` for the remainder, and what is carried.
+    fn rest(&mut self, used: u64, others: i128, at: MonotonicNanos) -> u64 {
+        let balance = i128::from(used) - others;
+        let positive = |balance: i128| u64::try_from(balance.max(0)).unwrap_or(u64::MAX);
+        let left = self.short.make_good(positive(balance), at);
+        if balance < 0 {
+            self.short.add(positive(-balance), at);
         }
+        left
+    }
+
+    /// Chooses the platform: see the module's head. A model's never counts; while none does that is a meter, none.
+    fn choose(&mut self, zones: &[ZoneState], now: MonotonicNanos) {
         let is_meter = |zone: &ZoneState| {
             zone.account.zone.component == Component::Platform
                 && !matches!(zone.account.provenance, Provenance::Estimated { .. })
         };
-        let candidates = zones.iter().enumerate();
-        let mut candidates = candidates.filter(|(_, zone)| is_meter(zone) && answers(zone));
-        let best = match (candidates.next(), candidates.next()) {
-            (Some((index, _)), None) => Some(index),
-            (Some(first), Some(second)) => [first, second]
-                .into_iter()
-                .chain(candidates)
-                .try_fold((Microwatts::ZERO, first.0), |best, (index, zone)| {
-                    // Whoever has not shown any power yet may be the one.
-                    let power = zone.account.power?;
-                    Some(if power > best.0 { (power, index) } else { best })
-                })
-                .map(|(_, index)| index),
-            _ => None,
+        let answers = |zone: &ZoneState| is_meter(zone) && now.since(zone.latest().1) < FORGOTTEN;
+        let is =
+            |which: &dyn Fn(&ZoneState) -> bool| self.platform.filter(|at| zones.get(*at).is_some_and(which));
+        let (chosen, heard) = (is(&is_meter), is(&answers));
+        let meters = || zones.iter().enumerate().filter(|(_, zone)| answers(zone));
+        let count = meters().count();
+        if heard.is_some() && count <= self.meters {
+            self.meters = count;
+            return;
+        }
+        let best = if count == 1 {
+            meters().next().map(|(index, _)| index)
+        } else {
+            most_power(meters(), chosen)
         };
-        if let Some(index) = best
-            && self.platform != Some(index)
-        {
-            self.platform = Some(index);
+        if best.is_some() {
+            self.meters = count;
+        }
+        // Silent or not, it is paid to the end unless there is another one.
+        let best = best.or(chosen);
+        if self.platform != best {
+            self.platform = best;
             // What another meter said, or was short of, says nothing about this one.
-            (self.taken, self.short) = (None, 0);
+            (self.taken, self.short) = (None, Shortfall::default());
         }
     }
 
     /// Tells the derived zone its total as if a meter had.
     fn publish(&mut self, zones: &mut Vec<ZoneState>, others: Others, rest: u64, at: MonotonicNanos) {
-        let Some(platform) = self.platform.and_then(|index| zones.get(index)) else {
+        let counts = self.platform.and_then(|index| Some((index, zones.get(index)?)));
+        let Some((index, platform)) = counts else {
             return;
         };
+        let mut derived = self.derived.iter().filter(|(of, _)| *of == index);
+        let zone = derived.next().map(|(_, zone)| *zone);
+        let before = zone
+            .and_then(|zone| zones.get(zone))
+            .map_or(0, |zone| zone.latest().0);
         let estimated = |source| {
             let error = others.unsure.checked_div(u128::from(rest)).unwrap_or(1_000);
             let relative_error_p90 = Permille(u32::try_from(error).unwrap_or(u32::MAX));
@@ -198,21 +264,36 @@ impl Remainder {
                 component: Component::Other,
                 place: platform.account.zone.place.clone(),
             },
-            total: Microjoules::from_micro(self.total),
+            total: Microjoules::from_micro(before.saturating_add(rest)),
             idle: None,
             provenance,
             at,
             device: None,
         };
-        if let Some(zone) = self.zone.and_then(|index| zones.get_mut(index)) {
+        if let Some(zone) = zone.and_then(|zone| zones.get_mut(zone)) {
             zone.take(&reading);
             zone.account.source = source;
-            zone.account.zone = reading.zone;
         } else {
-            self.zone = Some(zones.len());
+            self.derived.push((index, zones.len()));
             zones.push(ZoneState::derived(source, &reading));
         }
     }
+}
+
+/// Who of several draws most; of equals the one that counts already, or the first. `None` while one of them has not shown any
+/// power yet: it may be the one.
+fn most_power<'a>(
+    meters: impl Iterator<Item = (usize, &'a ZoneState)>,
+    chosen: Option<usize>,
+) -> Option<usize> {
+    let mut best: Option<(Microwatts, bool, usize)> = None;
+    for (index, zone) in meters {
+        let candidate = (zone.account.power?, chosen == Some(index), index);
+        if best.is_none_or(|best| (candidate.0, candidate.1) > (best.0, best.1)) {
+            best = Some(candidate);
+        }
+    }
+    best.map(|(_, _, index)| index)
 }
 
 /// What all that is taken out of the platform has used by `at`; `None` while one of them has to be waited for.
@@ -290,6 +371,25 @@ mod tests {
         assert_eq!(zone.total_at(at(3), at(1_000)), Some(1_000 - 64));
     }
 
+    #[test]
+    fn a_shortfall_of_hours_is_forgotten_an_hour_after_it_ends_and_takes_no_room() {
+        let mut remainder = Remainder::default();
+        let mut windows = (0_u64..).map(|window| at(window * 10_000));
+        for now in windows.by_ref().take(6 * 3_600 / 10) {
+            assert_eq!(remainder.rest(600, 700, now), 0);
+        }
+        assert!((60..=61).contains(&remainder.short.0.len()));
+        // A tenth of it is left from now on: after t seconds there are 3,600 - t of shortfall, and t / 10 are made good.
+        let rests: Vec<u64> = windows
+            .take(360)
+            .map(|now| remainder.rest(710, 700, now))
+            .collect();
+        let forgotten = rests.iter().position(|rest| *rest > 0).expect("it is forgotten");
+        assert!((321..=333).contains(&forgotten), "{forgotten} windows");
+        let after = rests.get(forgotten + 1..).expect("more windows");
+        assert!(after.iter().all(|rest| *rest == 10), "{after:?}");
+    }
+
     proptest! {
         #[test]
         fn a_shortfall_is_carried_and_the_remainder_is_the_most_that_was_ever_left(
@@ -297,12 +397,12 @@ mod tests {
         ) {
             let mut remainder = Remainder::default();
             let (mut total, mut left, mut most) = (0, 0_i128, 0_i128);
-            for (used, others) in steps {
-                total += remainder.rest(used, others);
+            for ((used, others), minute) in steps.into_iter().zip(0..) {
+                total += remainder.rest(used, others, at(minute * 60_000));
                 left += i128::from(used) - others;
                 most = most.max(left);
                 prop_assert_eq!(i128::from(total), most);
-                prop_assert_eq!(i128::from(remainder.short), most - left);
+                prop_assert_eq!(i128::from(remainder.short.0.iter().map(|(_, micro)| micro).sum::<u64>()), most - left);
             }
         }
     }

@@ -17,7 +17,7 @@
 
 use super::Bill;
 use super::accounts::{Account, AccountId, Accounts, Delta};
-use super::levels::Rows;
+use super::levels::{Rows, owner_of};
 use super::processes::Processes;
 use super::share::{Scratch, largest_remainder};
 use crate::model::{CgroupOwner, Component, Identity, Microjoules, PackageTime, Reservation, Tenant};
@@ -91,7 +91,8 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    /// Takes over what `identity` says, and finds every account's tenant.
+    /// Takes over what `identity` says, and finds every account's tenant. Who is not known any more has none: while the probe
+    /// is silent nothing else says that somebody is gone.
     pub(super) fn renew(&mut self, identity: &Identity, accounts: &Accounts) {
         self.tenants.clear();
         self.by_name.clear();
@@ -119,6 +120,7 @@ impl Reserved {
                 _ => self.tenant_of(owner),
             };
             last = Some((owner, slot));
+            let slot = slot.filter(|_| owner_of(account, identity) == Some(owner));
             if let Some(place) = self.of_account.get_mut(id.place()) {
                 *place = slot;
             }

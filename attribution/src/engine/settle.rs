@@ -4,7 +4,7 @@
 use super::accounts::{Account, AccountId};
 use super::carry::Carry;
 use super::columns::paying;
-use super::feature::Weighing;
+use super::feature::{Smt, Weighing};
 use super::idle_share::{Idle, one_account_per_process};
 use super::reserved::Capacity;
 use super::rise::Rise;
@@ -67,6 +67,7 @@ impl Engine {
     pub(super) fn settle(&mut self, now: MonotonicNanos) {
         self.work.charges.clear();
         self.work.spent.begin(self.accounts.slots());
+        // Once for all stages: what packages teach in this window counts from the next one on.
         let smt = self.settings.split.smt(self.learned_smt());
         let Work { columns, deltas, .. } = &mut self.work;
         columns.fill(deltas, smt);
@@ -77,24 +78,30 @@ impl Engine {
             self.reserved
                 .begin(&self.accounts, &self.work.deltas, &self.processes, capacity);
         }
-        self.settle_stage(Stage::Component, tenants.as_ref(), now);
+        self.settle_stage(Stage::Component, smt, tenants.as_ref(), now);
         self.remainder.derive(&mut self.zones, now);
         // It makes a zone that no source reports, and such a one had a floor before a restart, too.
         self.hand_out_restored();
         for stage in [Stage::Other, Stage::Platform] {
             if self.zones.iter().any(|zone| zone.stage() == stage) {
                 self.work.sum_up(&self.zones);
-                self.settle_stage(stage, tenants.as_ref(), now);
+                self.settle_stage(stage, smt, tenants.as_ref(), now);
             }
         }
     }
 
-    fn settle_stage(&mut self, stage: Stage, tenants: Option<&Vec<AccountId>>, now: MonotonicNanos) {
+    fn settle_stage(
+        &mut self,
+        stage: Stage,
+        smt: Smt,
+        tenants: Option<&Vec<AccountId>>,
+        now: MonotonicNanos,
+    ) {
         let rule = self.settings.idle_share;
         let by = Weighing {
             rules: &self.settings.split,
             counted: self.counted,
-            smt: self.settings.split.smt(self.learned_smt()),
+            smt,
         };
         for (index, zone) in self.zones.iter_mut().enumerate() {
             if zone.stage() != stage {

@@ -3,10 +3,21 @@
 
 use super::{Engine, Paid};
 use crate::model::snapshot::Retired;
-use crate::model::{MonotonicNanos, Section, Snapshot};
+use crate::model::{LostEvents, MonotonicNanos, Section, Snapshot};
 use std::sync::Arc;
 
 impl Engine {
+    /// What probes lost, and what found no room here.
+    fn lost(&self) -> Vec<LostEvents> {
+        let refused = LostEvents {
+            probe: "attribution",
+            reason: "zone beyond the bound",
+            count: self.refused,
+        };
+        let ours = (self.refused > 0).then_some(refused);
+        self.lost.iter().copied().chain(ours).collect()
+    }
+
     /// Everything that is known at `now`, at the close of a window that was paid.
     #[must_use]
     pub fn snapshot(&self, paid: Paid, now: MonotonicNanos) -> Snapshot {
@@ -48,7 +59,7 @@ impl Engine {
                 .collect(),
             facts: Arc::clone(&self.facts),
             windows: self.window.counters(),
-            lost: self.lost.clone(),
+            lost: self.lost(),
             tallies: self.tallies.clone(),
             // Queues belong to the actors; whoever publishes the snapshot writes their counters in.
             dropped: Vec::new(),

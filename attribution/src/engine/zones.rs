@@ -15,8 +15,8 @@ use super::remainder::History;
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
 use crate::model::{
-    Component, Energy, Feature, FloorOrigin, Microjoules, MonotonicNanos, PackageId, PackageTime, Place,
-    SourceId, Zone, ZoneReading,
+    Component, Feature, FloorOrigin, Microjoules, MonotonicNanos, PackageId, PackageTime, Place, SourceId,
+    ZoneReading,
 };
 use std::time::Duration;
 
@@ -70,7 +70,8 @@ pub(crate) struct Due {
 }
 
 impl ZoneState {
-    fn new(source: SourceId, reading: &ZoneReading) -> Self {
+    /// A zone with its first reading.
+    pub(crate) fn new(source: SourceId, reading: &ZoneReading) -> Self {
         let device = device_of(reading);
         let mut history = History::default();
         history.push(reading.at, reading.total);
@@ -118,6 +119,12 @@ impl ZoneState {
             derived: true,
             ..Self::new(source, reading)
         }
+    }
+
+    /// Everything is paid and nobody is waited for: its next payment begins at its next reading.
+    pub(crate) fn rebase(&mut self) {
+        self.carry = Carry::default();
+        self.paid = None;
     }
 
     /// Whether no meter counts it.
@@ -343,7 +350,11 @@ impl ZoneState {
             Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),
             None => {
                 self.device = device_of(reading);
-                self.device.iter().for_each(|_| self.floor = Floor::of_a_device());
+                if self.device.is_some() {
+                    self.floor = Floor::of_a_device();
+                    // Who ran does not pay for a device.
+                    self.carry = Carry::default();
+                }
             }
         }
         self.latest = Reading {
@@ -365,26 +376,8 @@ impl ZoneState {
     }
 }
 
-/// Enters a source's report: zones that answer, zones that are new, zones that are down.
-pub(crate) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) {
-    let of_source = |state: &&mut ZoneState| state.account.source == source && !state.derived;
-    for state in zones.iter_mut().filter(of_source) {
-        state.account.up = false;
-    }
-    for reading in &energy.zones {
-        match zones.iter_mut().find(|state| is(state, source, &reading.zone)) {
-            Some(state) => state.take(reading),
-            None => zones.push(ZoneState::new(source, reading)),
-        }
-    }
-}
-
 /// A GPU is a device also where nothing tells who used it: then nobody by name pays for it.
 fn device_of(reading: &ZoneReading) -> Option<Device> {
     let is_device = reading.device.is_some() || reading.zone.component == Component::Gpu;
     is_device.then(|| Device::new(reading.device.as_ref()))
-}
-
-fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {
-    state.account.source == source && state.account.zone == *zone && !state.derived
 }

@@ -21,6 +21,7 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
+pub(super) use saved::Waiting;
 pub use saved::{LearnedPoint, LearnedZone, Trust};
 
 use crate::model::{Component, FloorOrigin, Microjoules, Microwatts, Permille};
@@ -73,6 +74,12 @@ impl BusyTime {
         u32::try_from(ppm).ok()
     }
 
+    /// Whether less than half of one CPU's time was work. One thread of a large node that never stops is a small part of all
+    /// time, and keeps its socket awake all the same.
+    fn is_rest(self) -> bool {
+        u128::from(self.busy) * u128::from(self.cpus) * 2 < self.all()
+    }
+
     /// Whether it is the CPUs' time of `elapsed`, within a third: usage and meters are not read at the same moment, least of
     /// all on a machine under load. After a late report one of them is half of the other or less; when CPUs came or
     /// went, and in a guest that much is stolen from, it is not either.
@@ -84,7 +91,15 @@ impl BusyTime {
 
 /// Learns and applies one zone's floor.
 #[derive(Debug, Default)]
-pub(crate) struct Floor(Kind);
+pub(crate) struct Floor {
+    kind: Kind,
+    /// Windows at rest so far, up to [`RESTED`].
+    rests: u32,
+}
+
+/// Windows at rest without which no floor is called measured, however quiet the others were: as many as make a bin of the
+/// envelope believed.
+const RESTED: u32 = 7;
 
 #[derive(Debug)]
 enum Kind {
@@ -118,13 +133,19 @@ const LONGEST: Duration = Duration::from_secs(600);
 impl Floor {
     /// The floor of a device.
     pub(crate) fn of_a_device() -> Self {
-        Self(Kind::AtRest(AtRest::default()))
+        Self {
+            kind: Kind::AtRest(AtRest::default()),
+            rests: 0,
+        }
     }
 
     /// Takes one interval's mean power into account.
     pub(crate) fn learn(&mut self, energy: Microjoules, elapsed: Duration, busy: BusyTime) {
         let fits = (SHORTEST..=LONGEST).contains(&elapsed) && busy.is_of(elapsed);
-        match &mut self.0 {
+        if fits && busy.is_rest() {
+            self.rests = RESTED.min(self.rests + 1);
+        }
+        match &mut self.kind {
             Kind::AtRest(rest) if fits => rest.learn(energy.mean_power(elapsed), busy),
             Kind::AtRest(_) => {}
             Kind::Envelope(envelope) => {
@@ -138,7 +159,7 @@ impl Floor {
 
     /// What was learned, to be saved.
     pub(crate) fn save(&self) -> Vec<LearnedPoint> {
-        match &self.0 {
+        match &self.kind {
             Kind::Envelope(envelope) => envelope.save(),
             Kind::AtRest(_) => Vec::new(),
         }
@@ -146,7 +167,7 @@ impl Floor {
 
     /// Takes what an earlier run had saved.
     pub(crate) fn restore(&mut self, points: &[LearnedPoint], trust: Trust) {
-        if let Kind::Envelope(envelope) = &mut self.0 {
+        if let Kind::Envelope(envelope) = &mut self.kind {
             envelope.restore(points, trust);
         }
     }
@@ -155,8 +176,17 @@ impl Floor {
         // Published are curves of whole servers, whose packages make them.
         let has_curve = matches!(component, Component::Package | Component::Platform);
         let said = |estimate: &Estimate| has_curve || estimate.origin != FloorOrigin::Typical;
-        let found = match &self.0 {
-            Kind::Envelope(envelope) => envelope.estimate().filter(said).map(in_force),
+        let found = match &self.kind {
+            Kind::Envelope(envelope) => {
+                let found = envelope.estimate().filter(said).map(in_force);
+                found.map(|floor| match floor.origin {
+                    FloorOrigin::Measured if self.rests < RESTED => InForce {
+                        origin: FloorOrigin::Extrapolated,
+                        ..floor
+                    },
+                    _ => floor,
+                })
+            }
             Kind::AtRest(rest) => rest.floor().map(|power| InForce {
                 power: Some(power),
                 origin: FloorOrigin::Measured,

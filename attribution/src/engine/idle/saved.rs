@@ -5,7 +5,7 @@
 
 use crate::engine::Engine;
 use crate::engine::zones::ZoneState;
-use crate::model::Microwatts;
+use crate::model::{Microwatts, MonotonicNanos};
 use std::time::Duration;
 
 /// What was learned about one zone.
@@ -43,6 +43,24 @@ pub enum Trust {
     Prior,
 }
 
+/// What an earlier run had learned about zones that have not answered yet. It grows older while it waits.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Waiting {
+    zones: Vec<(LearnedZone, Trust)>,
+    since: Option<MonotonicNanos>,
+}
+
+impl Waiting {
+    /// Lets time pass until `now`.
+    pub(in crate::engine) fn pass(&mut self, now: MonotonicNanos) {
+        let passed = self.since.map_or(Duration::ZERO, |since| now.since(since));
+        self.since = Some(now);
+        for point in self.zones.iter_mut().flat_map(|(zone, _)| &mut zone.points) {
+            point.age = point.age.saturating_add(passed);
+        }
+    }
+}
+
 impl Engine {
     /// What was learned so far about every zone, to be saved. What was restored and belongs to a meter that has not
     /// answered yet is in it.
@@ -56,13 +74,14 @@ impl Engine {
                 points,
             })
         });
-        let waiting = self.restored.iter().map(|(waiting, _)| waiting.clone());
+        let waiting = self.restored.zones.iter().map(|(waiting, _)| waiting.clone());
         zones.chain(waiting).collect()
     }
 
     /// Gives back what an earlier run on this machine had learned. Each zone takes its own when its meter first answers.
     pub fn restore_floors(&mut self, learned: Vec<LearnedZone>, trust: Trust) {
         self.restored
+            .zones
             .extend(learned.into_iter().map(|zone| (zone, trust)));
         self.hand_out_restored();
     }
@@ -70,7 +89,7 @@ impl Engine {
     /// Gives zones that have answered what waits for them.
     pub(in crate::engine) fn hand_out_restored(&mut self) {
         let zones = &mut self.zones;
-        self.restored.retain(|(learned, trust)| {
+        self.restored.zones.retain(|(learned, trust)| {
             let is = |zone: &&mut ZoneState| {
                 zone.account.source.0 == learned.source && zone.account.zone.to_string() == learned.zone
             };

@@ -395,3 +395,75 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_ran_before_a_zone_became_a_device_does_not_wait_for_its_bill() {
+    let mut node = Node::new(settings());
+    node.run(1, 10, 0, 1_000);
+    node.window();
+    node.run(1, 10, 0, 1_000);
+    let late = |node: &mut Node, device: Option<DeviceUse>| {
+        node.open();
+        let (usage, identity, mut energy) = (
+            node.usage_report(),
+            node.identity_report(),
+            node.energy_report(device.is_none().then_some(0)),
+        );
+        if let Some(reading) = energy.body.zones.first_mut().filter(|_| device.is_some()) {
+            reading.device = device;
+        }
+        node.engine.on_usage(usage);
+        node.engine.on_identity(identity);
+        node.engine.on_energy(METER, energy);
+        node.close()
+    };
+    late(&mut node, None);
+    node.end(1);
+    late(&mut node, None);
+    late(&mut node, None);
+    assert_eq!(node.engine.held().accounts, 1, "its zone is late");
+    node.spend(0, 500);
+    for _ in 0..4 {
+        late(&mut node, Some(DeviceUse::default()));
+    }
+    assert_eq!(node.engine.held().accounts, 0);
+    let snapshot = late(&mut node, Some(DeviceUse::default()));
+    assert_eq!(snapshot.zones[0].unattributed.as_micro(), 500);
+}
+
+#[test]
+fn zones_are_bounded_and_what_finds_no_room_is_counted() {
+    let mut node = Node::new(settings());
+    let room = meters::MOST - node.zones.len();
+    node.engine.expect_source(GPUS);
+    for (first, lost) in [(0, 0), (room, 3), (room, 6)] {
+        let named = |number: usize| Zone {
+            component: Component::Gpu,
+            place: Place::Named(Arc::from(format!("GPU-{number}"))),
+        };
+        node.open();
+        let now = node.now();
+        let numbers = if first == 0 { 0..room } else { first..first + 3 };
+        let zones = numbers.map(|number| ZoneReading {
+            zone: named(number),
+            total: Microjoules::ZERO,
+            idle: None,
+            provenance: Provenance::Counted,
+            at: now,
+            device: None,
+        });
+        let body = Energy {
+            zones: zones.collect(),
+            errors: Vec::new(),
+        };
+        let (energy, usage) = (node.energy_report(None), node.usage_report());
+        node.engine.on_energy(METER, energy);
+        node.engine.on_usage(usage);
+        let report = node.report(GPUS.0, body);
+        node.engine.on_energy(GPUS, report);
+        let snapshot = node.close();
+        assert!(snapshot.zones.len() <= meters::MOST + 1);
+        let counted: u64 = snapshot.lost.iter().map(|lost| lost.count).sum();
+        assert_eq!(counted, lost);
+    }
+}

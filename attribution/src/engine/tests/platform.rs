@@ -13,6 +13,7 @@ struct Rack {
     node: Node,
     /// Of each reading: zone, total, moment in milliseconds.
     bmc: Vec<(Zone, u64, u64)>,
+    provenance: Provenance,
 }
 
 fn bmc(name: &str) -> Zone {
@@ -48,6 +49,7 @@ impl Rack {
         let mut rack = Self {
             node,
             bmc: vec![(bmc("rack"), 0, 1_000)],
+            provenance: Provenance::Integrated,
         };
         rack.window(true);
         rack
@@ -72,10 +74,10 @@ impl Rack {
         self.node.engine.on_energy(METER, energy);
         if heard {
             let at = |millis| MonotonicNanos::from_nanos(millis * MS);
-            let zones = self
-                .bmc
-                .iter()
-                .map(|(zone, total, millis)| reading(zone, *total, at(*millis)));
+            let zones = self.bmc.iter().map(|(zone, total, millis)| ZoneReading {
+                provenance: self.provenance,
+                ..reading(zone, *total, at(*millis))
+            });
             let body = Energy {
                 zones: zones.collect(),
                 errors: Vec::new(),
@@ -353,6 +355,109 @@ fn what_one_platform_was_short_of_is_not_taken_out_of_another() {
     assert_eq!(joules(&snapshot, &other("sled")), 200);
 }
 
+/// Platforms that rose by so many microjoules in the last second, and the package by 400.
+fn seconds(rack: &mut Rack, count: u64, platforms: &[(&str, u64)]) -> Snapshot {
+    for (name, _) in platforms {
+        if !rack.bmc.iter().any(|(zone, ..)| *zone == bmc(name)) {
+            rack.bmc.push((bmc(name), 0, 0));
+        }
+    }
+    let mut last = Snapshot::default();
+    for _ in 0..count {
+        rack.node.spend(0, 400);
+        let now = 1_000 * (rack.node.tick + 1);
+        for (zone, total, millis) in &mut rack.bmc {
+            if let Some((_, rise)) = platforms.iter().find(|(name, _)| *zone == bmc(name)) {
+                *total += rise;
+                *millis = now;
+            }
+        }
+        last = rack.window(true);
+    }
+    last
+}
+
+#[test]
+fn a_platform_that_comes_later_counts_if_it_draws_more_and_each_has_a_rest_of_its_own() {
+    let mut rack = Rack::new(settings());
+    seconds(&mut rack, 5, &[("rack", 500)]);
+    // A second meter of the same, a little above and below by turns, and a part of it: none takes its place.
+    for turn in [600, 400, 600, 400] {
+        seconds(
+            &mut rack,
+            1,
+            &[("rack", 500), ("twin", 500 + turn - 600), ("part", 50)],
+        );
+    }
+    let twins = seconds(&mut rack, 20, &[("rack", 500), ("twin", 700), ("part", 50)]);
+    assert!(!twins.zones.iter().any(|zone| zone.zone == other("twin")));
+    let before = joules(&twins, &other("rack"));
+    // The one that holds them all.
+    let last = seconds(&mut rack, 5, &[("rack", 500), ("twin", 500), ("whole", 900)]);
+    // Its first window tells its power, its second begins its rest.
+    assert_eq!(joules(&last, &other("whole")), 3 * 500 - 500);
+    assert!(account(&last, &other("whole")).up && !account(&last, &other("rack")).up);
+    assert_eq!(joules(&last, &other("rack")), before + 200);
+    // It goes, and comes back.
+    rack.node.tick += 1_000;
+    let alone = seconds(&mut rack, 3, &[("rack", 500)]);
+    assert!(account(&alone, &other("rack")).up);
+    let back = seconds(&mut rack, 3, &[("rack", 500), ("whole", 900)]);
+    assert!(account(&back, &other("whole")).up);
+    assert!(joules(&back, &other("rack")) >= joules(&alone, &other("rack")));
+    assert!(joules(&back, &other("whole")) > joules(&last, &other("whole")));
+}
+
+#[test]
+fn a_platform_that_was_silent_for_long_and_is_the_only_one_is_paid_to_the_end() {
+    let mut rack = Rack::new(settings());
+    seconds(&mut rack, 3, &[("rack", 500)]);
+    rack.node.tick += 1_000;
+    seconds(&mut rack, 2, &[]);
+    let last = seconds(&mut rack, 1, &[("rack", 10_000)]);
+    // 2 seconds of 100 after the first reading, 10,000 less the three windows' packages.
+    assert_eq!(joules(&last, &other("rack")), 3 * 100 + 10_000 - 3 * 400);
+}
+
+#[test]
+fn a_platform_that_became_a_models_figure_does_not_count_any_more() {
+    let mut rack = Rack::new(settings());
+    seconds(&mut rack, 5, &[("rack", 500)]);
+    rack.provenance = Provenance::Estimated {
+        relative_error_p90: Permille(200),
+    };
+    let before = joules(&seconds(&mut rack, 1, &[("rack", 500)]), &other("rack"));
+    let modelled = seconds(&mut rack, 5, &[("rack", 500)]);
+    assert_eq!(joules(&modelled, &other("rack")), before);
+    assert!(!account(&modelled, &other("rack")).up);
+    rack.provenance = Provenance::Integrated;
+    let again = seconds(&mut rack, 5, &[("rack", 500)]);
+    assert_eq!(joules(&again, &other("rack")), before + 4 * 100);
+}
+
+#[test]
+fn each_platforms_rest_has_a_floor_of_its_own() {
+    let mut rack = Rack::new(Settings {
+        floor: FloorPolicy::Measured,
+        ..settings()
+    });
+    let first = seconds(&mut rack, 30, &[("rack", 500)]);
+    assert!(account(&first, &other("rack")).floor.is_some());
+    rack.node.tick += 1_000;
+    let second = seconds(&mut rack, 3, &[("sled", 4_000_000)]);
+    assert_eq!(
+        account(&second, &other("sled")).floor,
+        None,
+        "nothing is known of it"
+    );
+    let learned = rack.node.engine.learned_floors();
+    let zones: Vec<_> = learned.iter().map(|zone| zone.zone.as_str()).collect();
+    assert!(
+        zones.contains(&"other/rack") && !zones.contains(&"other/sled"),
+        "{zones:?}"
+    );
+}
+
 #[test]
 fn what_an_estimate_was_taken_out_of_is_an_estimate_and_a_modelled_platform_has_no_rest() {
     let run = |dram, platform| {
@@ -421,4 +526,40 @@ fn what_an_estimate_was_taken_out_of_is_an_estimate_and_a_modelled_platform_has_
     };
     assert_eq!(run(estimated, counted), Some((MODEL, unsure, 200)));
     assert_eq!(run(counted, estimated), None);
+}
+
+/// In the window in which siblings are believed the package was split by the usual weight, and so is the rest.
+#[test]
+fn what_siblings_weigh_is_the_same_for_all_zones_of_a_window() {
+    let split = SplitRules {
+        smt: SmtRule::Learned,
+        other: OtherRule::CpuTime,
+        ..SplitRules::default()
+    };
+    let mut rack = Rack::new(Settings { split, ..settings() });
+    let (mut platform, mut before) = (0, [0; 2]);
+    for window in 0..200_u64 {
+        let (alone, beside) = (window * 61 % 97 * 10 * MS, window * 53 % 97 * 10 * MS);
+        rack.node.run(1, 10, 0, alone);
+        rack.node.run(2, 11, 0, beside);
+        rack.node.happen(2, 11, 0, Event::SmtOverlap, beside);
+        // 10 W alone, 7 W beside a sibling, and as much beside the package.
+        let used = alone / 100 + beside * 7 / 1_000;
+        rack.node.spend(0, used);
+        platform += 2 * used;
+        let now = 1_000 * (rack.node.tick + 1);
+        rack.platform(platform, now);
+        let snapshot = rack.window(true);
+        let bills = [zone(Component::Package, 0), other("rack")].map(|zone| bill(&snapshot, "a", &zone).0);
+        let [package, rest] = [bills[0] - before[0], bills[1] - before[1]];
+        assert!(
+            package.abs_diff(rest) <= 1 || window == 0,
+            "window {window}: {package} and {rest}"
+        );
+        before = bills;
+        if snapshot.smt_weight != Some(Permille(575)) {
+            return;
+        }
+    }
+    panic!("nothing was learned");
 }

@@ -152,3 +152,32 @@ fn a_reservation_that_is_withdrawn_while_the_probe_is_silent_is_not_paid_for() {
     assert_eq!(paid(&after), [[500], [1_000]]);
     assert_eq!(after.zones[0].unreserved_idle.as_micro(), 500);
 }
+
+#[test]
+fn who_is_not_known_any_more_pays_no_reservation_while_the_probe_is_silent() {
+    let mut node = Node::new(Settings {
+        floor: FloorPolicy::Fixed(vec![(Component::Package, Microwatts::from_watts(1_000_000))]),
+        ..settings()
+    });
+    for (id, (pid, cgroup)) in ["a", "b"].into_iter().zip([(1, 10), (2, 11)]) {
+        node.reserve(Tenant::Container(ContainerId::new(id)), 4_000, 0);
+        node.run(pid, cgroup, 0, 1_000_000);
+    }
+    node.window();
+    for _ in 0..4 {
+        unheard(&mut node);
+    }
+    // The reservation is told of still, but its cgroup is gone.
+    node.owners.cgroups.remove(&CgroupId(10));
+    node.spend(0, 1_000);
+    let after = unheard(&mut node);
+    assert_eq!(idle(container(&after, "a")), [0; 0]);
+    assert_eq!(idle(container(&after, "b")), [500]);
+    // Another container in its cgroup has no part in what was reserved for it.
+    let other = owner("/docker/c", Some("c"), None);
+    node.owners.cgroups.insert(CgroupId(10), other);
+    node.reserve(Tenant::Container(ContainerId::new("c")), 4_000, 0);
+    node.spend(0, 1_000);
+    let after = unheard(&mut node);
+    assert_eq!(idle(container(&after, "a")), [0; 0]);
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sources' reports become zones: those that answer, those that are new, those that are down.
+//!
+//! A zone that was heard of once stays, for its totals must not vanish. So there is a bound: a source that has other names
+//! for its meters after each of its restarts would fill the memory otherwise, in every row of every level.
+
+use super::zones::ZoneState;
+use crate::model::{Energy, SourceId, Zone};
+
+/// Zones at most: sixteen sockets of four zones and four hundred accelerators are half of it. Beyond, a zone that is new is
+/// refused and counted: it was in nobody's totals before and is in nobody's after. (Those that are derived come on top, at
+/// most one for each platform.)
+pub(super) const MOST: usize = 1_024;
+
+/// Enters a source's report; returns how many of its readings found no room.
+pub(super) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) -> u64 {
+    let mut refused = 0;
+    let of_source = |state: &&mut ZoneState| state.account.source == source && !state.is_derived();
+    for state in zones.iter_mut().filter(of_source) {
+        state.account.up = false;
+    }
+    for reading in &energy.zones {
+        let known = zones.iter_mut().find(|state| is(state, source, &reading.zone));
+        if let Some(state) = known {
+            state.take(reading);
+        } else if zones.len() < MOST {
+            zones.push(ZoneState::new(source, reading));
+        } else {
+            refused += 1;
+        }
+    }
+    refused
+}
+
+fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {
+    state.account.source == source && state.account.zone == *zone && !state.is_derived()
+}
