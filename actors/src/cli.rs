@@ -5,6 +5,7 @@ use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
+use power_sources::estimator::EstimatorConfig;
 use probe_workloads::RuntimesConfig;
 use probe_workloads::pods::KubernetesConfig;
 use serde_json::Value;
@@ -200,6 +201,7 @@ pub fn schema() -> Schema {
             move |section| check(section).map_err(|error| format!("{:#}", anyhow::Error::from(error))),
         );
     }
+    schema.section::<EstimatorConfig>("estimator");
     schema.section::<RuntimesConfig>("workloads.runtimes");
     schema.section::<Split>("attribution");
     schema.section::<Smt>("attribution.smt");

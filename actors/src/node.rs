@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The estimator for what is left to it.
-pub fn estimator(machine: &Machine, components: &[Component]) -> Option<Estimator> {
+pub fn estimator(machine: &Machine, config: &EstimatorConfig, components: &[Component]) -> Option<Estimator> {
     let described = describe(machine);
-    (!components.is_empty()).then(|| Estimator::new(&described, &EstimatorConfig::default(), components))
+    (!components.is_empty()).then(|| Estimator::new(&described, config, components))
 }
 
 /// The machine in the estimator's words.

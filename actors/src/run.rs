@@ -146,7 +146,7 @@ pub(crate) fn parts(
     let roots = Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")?;
     let usage = accountants::usage(&probes, root.tick.0, machine, &roots)?;
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
-    let estimator = node::estimator(machine, &chosen.estimated);
+    let estimator = node::estimator(machine, &loaded.section("estimator")?, &chosen.estimated);
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
     let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
     let facts = node::facts(

@@ -27,27 +27,11 @@
 //! ordinary ones use more; the load is the benchmark's, not exactly the busy share of the CPUs; GPUs are not
 //! known to the model.
 
+use super::MachineDescription;
+use super::parts::{Busy, Errors, MILLION, MachinePower, Parts, Power};
 use attribution::model::{Microwatts, Permille};
 
-/// Parts per million.
-const MILLION: u128 = 1_000_000;
 const GIB: u128 = 1 << 30;
-
-/// How busy something is, in parts per million.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Busy(u32);
-
-impl Busy {
-    /// `busy` out of `available`; all of it at most, and nothing of nothing.
-    pub(super) fn share(busy: u128, available: u128) -> Self {
-        let ppm = busy
-            .saturating_mul(MILLION)
-            .checked_div(available)
-            .unwrap_or(0)
-            .min(MILLION);
-        Self(u32::try_from(ppm).unwrap_or(1_000_000))
-    }
-}
 
 /// One socket with its share of the machine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,22 +40,6 @@ pub(super) struct Socket {
     pub(super) threads: u32,
     /// Memory that belongs to it.
     pub(super) memory_bytes: u64,
-}
-
-/// Power of one socket and what hangs on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Parts {
-    pub(super) package: Microwatts,
-    pub(super) dram: Microwatts,
-    /// Supply losses, fans, board, network, disks.
-    pub(super) rest: Microwatts,
-}
-
-/// Idle power (at busy 0), and what is above it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Power {
-    pub(super) idle: Parts,
-    pub(super) dynamic: Parts,
 }
 
 /// What power grows with, beside memory.
@@ -194,9 +162,9 @@ fn shape(busy: Busy) -> u32 {
     const STEP: u32 = 100_000;
     let mut from = 0;
     for (low, high) in SHAPE.iter().zip(SHAPE.iter().skip(1)) {
-        if busy.0 <= from + STEP {
+        if busy.ppm() <= from + STEP {
             // At most 1000 x 100 000: below 2^32.
-            return low * 1_000 + (high - low) * (busy.0 - from) / 100;
+            return low * 1_000 + (high - low) * (busy.ppm() - from) / 100;
         }
         from += STEP;
     }
@@ -212,4 +180,63 @@ fn split(microwatts: u128, package_permille: u64, dram_permille: u64) -> Parts {
         dram: watts(dram),
         rest: watts(microwatts.saturating_sub(package + dram)),
     }
+}
+
+/// A fitted form for the sockets of one machine.
+pub(super) struct Fitted {
+    model: &'static PowerModel,
+    sockets: Vec<Socket>,
+    detail: String,
+}
+
+impl Fitted {
+    pub(super) fn new(machine: &MachineDescription) -> Self {
+        let model = if machine.guest { &GUEST } else { &PHYSICAL };
+        let sockets = machine.sockets();
+        let all: u64 = sockets.values().map(|threads| u64::from(*threads)).sum();
+        let name = [&machine.vendor, &machine.model_name].map(|part| part.as_deref().unwrap_or("unknown"));
+        Self {
+            model,
+            detail: format!(
+                "built-in {} model for {} threads in {} packages, {} MiB ({})",
+                model.name,
+                all,
+                sockets.len(),
+                machine.memory_bytes >> 20,
+                name.join(" ")
+            ),
+            sockets: sockets
+                .values()
+                .map(|threads| Socket {
+                    threads: *threads,
+                    memory_bytes: share(machine.memory_bytes, *threads, all),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl MachinePower for Fitted {
+    fn power(&self, socket: usize, busy: Busy) -> Power {
+        let socket = self.sockets.get(socket);
+        socket.map_or_else(Power::default, |socket| self.model.power(*socket, busy))
+    }
+
+    fn errors(&self) -> Errors {
+        Errors {
+            package: self.model.package_error,
+            dram: self.model.dram_error,
+            platform: self.model.platform_error,
+        }
+    }
+
+    fn detail(&self) -> String {
+        self.detail.clone()
+    }
+}
+
+/// `whole x part / all`, rounded down.
+fn share(whole: u64, part: u32, all: u64) -> u64 {
+    let product = u128::from(whole) * u128::from(part);
+    u64::try_from(product / u128::from(all.max(1))).unwrap_or(whole)
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The model against the program that fitted it, and the estimator against its promises.
 
-use super::model::Power;
+use super::model::{GUEST, PHYSICAL, Socket};
+use super::parts::{Parts, Power};
 use super::*;
 use proptest::prelude::*;
 
@@ -299,9 +300,36 @@ fn only_what_is_wanted_and_can_be_estimated_is_answered() {
 }
 
 #[test]
-fn the_section_has_no_keys_and_says_so() {
-    assert_eq!(config(&default_section()).unwrap(), EstimatorConfig::default());
-    assert!(config(&serde_json::json!({ "watts": 1 })).is_err());
+fn what_is_said_of_a_machine_has_a_range_and_nothing_said_is_the_default() {
+    let read = |section: serde_json::Value| {
+        serde_json::from_value::<EstimatorConfig>(section).map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        read(serde_json::to_value(EstimatorConfig::default()).unwrap()).unwrap(),
+        EstimatorConfig::default()
+    );
+    assert!(read(serde_json::json!({ "watts": 1 })).is_err());
+    for (key, good, bad, words) in [
+        ("year", 2019, 19, "a whole number from 1990 to 2100"),
+        ("chips", 2, 257, "a whole number from 1 to 256"),
+        ("cores", 64, 65_537, "a whole number from 1 to 65536"),
+        ("threads", 128, -1, "a whole number from 1 to 65536"),
+        ("base_mhz", 2_450, 99, "a whole number from 100 to 10000"),
+    ] {
+        let of = |value: i64| read(serde_json::json!({ "machine": { key: value } }));
+        assert!(of(good).is_ok() && of(0).is_ok(), "{key}");
+        let error = of(bad).unwrap_err();
+        assert!(error.contains(words), "{key}: {error}");
+    }
+    for (key, good, bad, words) in [
+        ("tdp_watts_per_chip", 280.5, 0.5, "a number from 1 to 5000"),
+        ("memory_gib", 0.5, -1.0, "a number from 0 to 1048576"),
+    ] {
+        let of = |value: f64| read(serde_json::json!({ "machine": { key: value } }));
+        assert!(of(good).is_ok() && of(0.0).is_ok(), "{key}");
+        let error = of(bad).unwrap_err();
+        assert!(error.contains(words), "{key}: {error}");
+    }
 }
 
 #[test]
