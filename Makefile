@@ -128,5 +128,5 @@ bench-workloads: setup-build ## Cost of knowing who is who, and that it stays bo
 	@deploy/mount-kernel-filesystems.sh
 	$(CARGO) bench --locked -q -p probe-workloads --bench resolve
 
-train: ## Fit the built-in model again from SPECpower data (SHARED=folder)
-	python3 power-sources/train/fit_builtin.py "$(SHARED)/data/specpower_ssj2008.csv"
+train: setup-build ## Train the built-in model on published results (SHARED=FOLDER); writes it and docs/estimator-report.md
+	$(CARGO) run --locked -q -p power-sources --example train -- "$(abspath $(SHARED))"

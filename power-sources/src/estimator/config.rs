@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The section `[estimator]`: owns its keys, their ranges and what they mean together.
 
-use super::MachineDescription;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -43,13 +42,6 @@ pub struct MachineConfig {
     /// Memory of the machine.
     #[serde(deserialize_with = "number::<_, 0, 1_048_576>")]
     pub memory_gib: f64,
-}
-
-impl MachineConfig {
-    /// The machine that was found, with what is said over it.
-    pub(super) fn over(&self, found: &MachineDescription) -> MachineDescription {
-        found.clone()
-    }
 }
 
 /// A whole number from `LOW` to `HIGH`, or 0.

@@ -9,13 +9,24 @@
 //! apart; the platform is the sum of all of them. So package + DRAM can never exceed the platform, to the
 //! microjoule.
 
+mod builtin;
+mod complete;
 mod config;
-mod model;
+mod generations;
+mod machine;
+mod names;
 mod parts;
+pub mod platform;
+mod predict;
 #[cfg(test)]
 mod tests;
 
+pub use complete::{Spec, complete};
 pub use config::{EstimatorConfig, MachineConfig};
+pub use generations::{Generation, Made, Signature, Vendor};
+pub use machine::{Given, MachineDescription};
+pub use names::canonical;
+pub use predict::{Prediction, predict};
 
 use crate::errors::ErrorLedger;
 use crate::integrate::Integrator;
@@ -23,9 +34,9 @@ use attribution::model::{
     Component, CpuNanos, Energy, ErrorReason, Microjoules, Microwatts, MonotonicNanos, PackageId,
     PackageTime, Permille, Place, Provenance, SourceId, Zone, ZoneReading,
 };
-use model::Fitted;
+use builtin::Builtin;
 use parts::{Busy, MachinePower, Power};
-use std::collections::BTreeMap;
+use platform::PlatformModel;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,39 +48,6 @@ pub const SOURCE: SourceId = SourceId("trained_power_model");
 pub const COMPONENTS: &[Component] = &[Component::Package, Component::Dram, Component::Platform];
 /// The place (`package` label) of the platform estimate: no meter's name, as it is none.
 const PLATFORM_PLACE: &str = "estimator";
-
-/// What the model needs to know of the machine; everything a daemon can find out by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MachineDescription {
-    /// Online hardware threads, or vCPUs of a guest. Used when `packages` is empty; everything is then
-    /// package 0.
-    pub threads: u32,
-    /// Packages with their hardware threads, as the kernel numbers them.
-    pub packages: Vec<(PackageId, u32)>,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// Whether this is a virtual machine: it then pays a share of a host instead of a machine of its own.
-    pub guest: bool,
-    /// CPU vendor, for people.
-    pub vendor: Option<String>,
-    /// CPU model name, for people.
-    pub model_name: Option<String>,
-}
-
-impl MachineDescription {
-    /// Packages with at least one thread each; never empty.
-    fn sockets(&self) -> BTreeMap<PackageId, u32> {
-        let mut sockets = BTreeMap::new();
-        for (package, threads) in &self.packages {
-            let sum = sockets.entry(*package).or_insert(0_u32);
-            *sum = sum.saturating_add((*threads).max(1));
-        }
-        if sockets.is_empty() {
-            sockets.insert(PackageId(0), self.threads.max(1));
-        }
-        sockets
-    }
-}
 
 /// Idle and dynamic energy of one part of a socket.
 struct Account {
@@ -181,8 +159,7 @@ impl Estimator {
     /// For this machine and the wanted components; those that it cannot estimate are left out.
     #[must_use]
     pub fn new(machine: &MachineDescription, config: &EstimatorConfig, wanted: &[Component]) -> Self {
-        let machine = config.machine.over(machine);
-        let model = Box::new(Fitted::new(&machine));
+        let model = Box::new(Builtin::new(machine, &config.machine, PlatformModel::builtin()));
         let accounts = machine.sockets().into_keys().map(|package| SocketAccount {
             package,
             package_energy: Account::new(),
