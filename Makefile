@@ -121,8 +121,9 @@ bench-probes: setup-build setup-objects setup-bench ## Cost and exactness of the
 bench-attribution: setup-build ## Cost of paying one window, and its allocations
 	$(CARGO) bench --locked -q -p attribution --bench window
 
-bench-sources: setup-build ## Cost of one reading of each power source
+bench-sources: setup-build ## Cost of one reading of each power source, and of one estimate
 	$(CARGO) bench --locked -q -p power-sources --bench read
+	$(CARGO) bench --locked -q -p power-sources --bench estimate
 
 bench-workloads: setup-build ## Cost of knowing who is who, and that it stays bounded
 	@deploy/mount-kernel-filesystems.sh

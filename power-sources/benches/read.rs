@@ -12,8 +12,7 @@
     reason = "a program that prints a table"
 )]
 
-use attribution::model::{Component, CpuNanos, Microwatts, MonotonicNanos, PackageId, PackageTime};
-use power_sources::estimator::{COMPONENTS, Estimator, EstimatorConfig, Given, MachineDescription, predict};
+use attribution::model::{Component, MonotonicNanos};
 use power_sources::{ALL, Ask, Opened, PowerSource};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -135,58 +134,13 @@ fn main() {
             }
         }
     }
-    estimator();
-}
-
-/// The estimator, which is no source: an answer for two busy sockets, and one question about a machine.
-fn estimator() {
-    let machine = MachineDescription {
-        packages: vec![(PackageId(0), 128), (PackageId(1), 128)],
-        memory_bytes: 512 << 30,
-        model_name: Some("AMD EPYC 7763 64-Core Processor".to_owned()),
-        ..MachineDescription::default()
-    };
-    let mut estimator = Estimator::new(&machine, &EstimatorConfig::default(), COMPONENTS);
-    let mut zones = 0;
-    let costs = (0..READS).map(|tick| {
-        let busy = CpuNanos::from_nanos(64_000_000_000 * tick);
-        let row = |package| PackageTime {
-            package: PackageId(package),
-            cpus: 128,
-            busy,
-            idle: CpuNanos::ZERO,
-        };
-        let rows = [row(0), row(1)];
-        let before = time(ClockId::ThreadCPUTime);
-        let energy = estimator.observe(MonotonicNanos::from_nanos(1_000_000_000 * (tick + 1)), &rows);
-        let cost = time(ClockId::ThreadCPUTime) - before;
-        zones = energy.zones.len();
-        cost
-    });
-    tell("estimator", "2 sockets, a tick", costs.collect(), zones);
-    let given = Given {
-        cpu: Some("AMD EPYC 7763".to_owned()),
-        chips: Some(2),
-        ..Given::default()
-    };
-    let costs = (0..READS).map(|_| {
-        let before = time(ClockId::ThreadCPUTime);
-        assert!(predict(&given, 0.5).platform > Microwatts::ZERO);
-        time(ClockId::ThreadCPUTime) - before
-    });
-    tell(
-        "estimator",
-        "a machine that is described, completed and asked",
-        costs.collect(),
-        1,
-    );
 }
 
 /// Reads again and again, one second of the meter's time apart.
 fn measure(case: &Case, mut source: Box<dyn PowerSource>) {
     let mut zones = 0;
     let start = clock();
-    let costs = (0..READS)
+    let mut costs: Vec<u64> = (0..READS)
         .map(|tick| {
             let now = start.after(Duration::from_secs(tick));
             let before = time(ClockId::ThreadCPUTime);
@@ -196,13 +150,10 @@ fn measure(case: &Case, mut source: Box<dyn PowerSource>) {
             cost
         })
         .collect();
-    tell(case.source, case.what, costs, zones);
-}
-
-fn tell(source: &str, what: &str, mut costs: Vec<u64>, zones: usize) {
     costs.sort_unstable();
     let micros = |nanos: u64| format!("{}.{}", nanos / 1_000, nanos % 1_000 / 100);
     let (median, most) = (costs[costs.len() / 2], costs[costs.len() * 99 / 100]);
+    let (source, what) = (case.source, case.what);
     println!(
         "| {source} | {what} | {zones} | {} | {} |",
         micros(median),

@@ -3,8 +3,6 @@
 
 #![expect(
     clippy::tests_outside_test_module,
-    clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "this whole crate is tests"
 )]

@@ -18,6 +18,10 @@ const GENERATION: f64 = 0.5;
 
 const SOURCE: &str = "published SPECpower_ssj2008 results (spec.org, power_ssj2008), as collected by green-coding-solutions/spec-power-model";
 
+/// Positions in [`TERMS`].
+const TDP: usize = 1;
+const MEMORY: usize = 4;
+
 /// A model without weights that knows these CPUs.
 pub(super) fn blank<'a>(results: impl Iterator<Item = &'a Published> + Clone) -> PlatformModel {
     let none = Doubt {
@@ -94,16 +98,19 @@ pub(super) fn fit<'a>(results: impl IntoIterator<Item = &'a Published>) -> Resul
         .map(|column| if column == 0 { 0.0 } else { PENALTY })
         .collect();
     for output in 0..OUTPUTS {
-        // The last one is what the TDP is guessed with.
+        // The last one is what the TDP is guessed with: from the CPU alone, and not from the memory beside it.
         let guess = output == OUTPUTS - 1;
         let x: Vec<Vec<f64>> = rows
             .iter()
             .zip(&specs)
             .map(|(row, spec)| {
-                let terms = row
-                    .iter()
-                    .enumerate()
-                    .map(|(term, value)| if guess && term == 1 { 0.0 } else { *value });
+                let terms = row.iter().enumerate().map(|(term, value)| {
+                    if guess && [TDP, MEMORY].contains(&term) {
+                        0.0
+                    } else {
+                        *value
+                    }
+                });
                 let own = spec.generation.map(|of| of.name);
                 let generations = names
                     .iter()

@@ -46,7 +46,10 @@ pub(super) fn write(results: &[Published], cases: &Cases) -> String {
             &cases.generation_new,
         ),
         ("the model, neither", &cases.both),
-        ("the model, nothing known of the CPU but its cores and threads", &cases.cpu_unknown),
+        (
+            "the model, nothing known of the CPU but its cores and threads",
+            &cases.cpu_unknown,
+        ),
         (
             "a straight line between the model's own idle and full",
             &ends(&cases.known),

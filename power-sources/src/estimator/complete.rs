@@ -75,11 +75,11 @@ pub fn complete(given: &Given, model: &PlatformModel) -> Spec {
         threads,
         base_mhz: given
             .base_mhz
-            .or(listed.map(|cpu| cpu.base_mhz))
+            .or_else(|| listed.map(|cpu| cpu.base_mhz))
             .unwrap_or(usual_mhz)
             .clamp(100, 10_000),
         memory_gib: believable(given.memory_gib).unwrap_or_else(|| f64::from(cores) * GIB_PER_CORE),
-        tdp_watts_per_chip: believable(given.tdp_watts_per_chip).or(listed.and_then(KnownCpu::tdp)),
+        tdp_watts_per_chip: believable(given.tdp_watts_per_chip).or_else(|| listed.and_then(KnownCpu::tdp)),
     }
 }
 

@@ -133,7 +133,9 @@ impl Given {
             Some((generation, made)) => (Some(generation), Some(named.made.unwrap_or(made))),
             None => (
                 named.generation,
-                named.made.or(named.generation.map(|generation| generation.made)),
+                named
+                    .made
+                    .or_else(|| named.generation.map(|generation| generation.made)),
             ),
         }
     }

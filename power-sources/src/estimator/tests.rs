@@ -127,13 +127,26 @@ fn predictions_are_those_of_the_file_by_other_arithmetic() {
                 (671_229, 495_586, 120_821),
             ],
         ),
+        // No machine of that generation was in the fit: its TDP is that of a usual chip, for half of the cores.
+        (
+            Given {
+                cores: Some(24),
+                ..named("Intel(R) Xeon(R) Platinum 8480+", Some(1), Some(96.0))
+            },
+            [
+                (62_726, 28_227, 12_545),
+                (106_575, 63_306, 18_816),
+                (136_195, 87_002, 23_052),
+                (238_150, 168_566, 37_632),
+            ],
+        ),
         (
             Given::default(),
             [
-                (73_575, 33_109, 14_715),
-                (151_617, 95_542, 28_368),
-                (197_411, 132_178, 36_379),
-                (364_493, 265_843, 65_609),
+                (72_699, 32_714, 14_540),
+                (149_987, 94_545, 28_060),
+                (195_068, 130_610, 35_945),
+                (359_276, 261_976, 64_670),
             ],
         ),
     ] {
@@ -307,6 +320,35 @@ fn a_guest_pays_its_threads_of_the_host_that_it_is_assumed_to_have() {
 }
 
 #[test]
+fn a_guest_with_more_memory_than_clouds_sell_is_on_no_such_host() {
+    let watts = |gib| milliwatts(&guest_of_milan(2, gib), 1_000);
+    assert_eq!(watts(16), watts(64));
+    assert!(watts(16) > watts(4));
+}
+
+#[test]
+fn how_wrong_it_may_be_goes_by_what_is_known() {
+    let model = PlatformModel::builtin();
+    let doubt = |cpu: Option<&str>, tdp: Option<f64>| {
+        let given = Given {
+            cpu: cpu.map(str::to_owned),
+            tdp_watts_per_chip: tdp,
+            ..Given::default()
+        };
+        model.curve(&complete(&given, model)).doubt
+    };
+    let doubts = &model.doubts;
+    let (seen, new) = (Some("AMD EPYC-Milan Processor"), Some("AMD EPYC-Genoa Processor"));
+    assert_eq!(doubt(seen, Some(200.0)), doubts.known);
+    assert_eq!(doubt(seen, None), doubts.tdp_guessed);
+    assert_eq!(doubt(new, Some(200.0)), doubts.generation_new);
+    assert_eq!(doubt(new, None), doubts.both);
+    assert_eq!(doubt(None, Some(200.0)), doubts.cpu_unknown);
+    // A CPU of the list tells its TDP.
+    assert_eq!(doubt(Some("AMD EPYC 7763"), None), doubts.known);
+}
+
+#[test]
 fn the_configuration_gives_the_host_of_a_guest() {
     let said = MachineConfig {
         cpu: "Intel Xeon Platinum 8380".to_owned(),
@@ -338,13 +380,19 @@ fn the_configuration_speaks_louder_than_the_machine() {
     let found = MachineDescription {
         tdp: Some(Microwatts::from_watts(100)),
         base_mhz: Some(2_000),
+        signature: Some(Signature::X86 {
+            vendor: Vendor::Amd,
+            family: 23,
+            model: 0x31,
+            stepping: 0,
+        }),
         ..machine(false, 1, 16, 64)
     };
     let detail =
         |said: MachineConfig| Estimator::new(&found, &EstimatorConfig { machine: said }, COMPONENTS).detail();
     let nothing = detail(MachineConfig::default());
     assert!(
-        nothing.contains("1 chips, 100 W TDP each, 8 cores, 16 threads, 2000 MHz, 64.0 GiB"),
+        nothing.contains("Zen 2: 1 chips, 100 W TDP each, 8 cores, 16 threads, 2000 MHz, 64.0 GiB"),
         "{nothing}"
     );
     let all = detail(MachineConfig {
