@@ -121,12 +121,13 @@ bench-probes: setup-build setup-objects setup-bench ## Cost and exactness of the
 bench-attribution: setup-build ## Cost of paying one window, and its allocations
 	$(CARGO) bench --locked -q -p attribution --bench window
 
-bench-sources: setup-build ## Cost of one reading of each power source
+bench-sources: setup-build ## Cost of one reading of each power source, and of one estimate
 	$(CARGO) bench --locked -q -p power-sources --bench read
+	$(CARGO) bench --locked -q -p power-sources --bench estimate
 
 bench-workloads: setup-build ## Cost of knowing who is who, and that it stays bounded
 	@deploy/mount-kernel-filesystems.sh
 	$(CARGO) bench --locked -q -p probe-workloads --bench resolve
 
-train: ## Fit the built-in model again from SPECpower data (SHARED=folder)
-	python3 power-sources/train/fit_builtin.py "$(SHARED)/data/specpower_ssj2008.csv"
+train: setup-build ## Train the built-in model on published results (SHARED=FOLDER); writes it and docs/estimator-report.md
+	$(CARGO) run --locked -q -p power-sources --example train -- "$(abspath $(SHARED))"

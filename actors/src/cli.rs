@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, and the way from it to a loaded configuration.
 
+use crate::estimate::EstimateOptions;
 use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
+use power_sources::estimator::EstimatorConfig;
 use probe_workloads::RuntimesConfig;
 use probe_workloads::pods::KubernetesConfig;
 use serde_json::Value;
@@ -35,8 +37,9 @@ Examples:
   kepler config show                            every setting with where it comes from
   kepler record --for 10m node.keplrec          what the reporters say, in a file
   kepler replay node.keplrec --set attribution.idle.share=usage
+  kepler estimate --cpu 'AMD EPYC 7763' --chips 2 --memory-gib 256 --busy 0,0.5,1
 
-Exit codes: 0 stopped when asked to; 1 could not start or not write, or `check` says no; 2 wrong usage or configuration;
+Exit codes: 0 stopped when asked to; 1 could not start or not write, `check` says no, or `estimate` was asked what it cannot answer; 2 wrong usage or configuration;
 70 a part of the daemon died, which is a bug.";
 
 /// Flags; stronger than the environment, which is stronger than the file.
@@ -124,6 +127,12 @@ pub enum Command {
     ///
     /// Settings are those of the recording, with `--set` over them; files and environment of this machine are not read.
     Replay(ReplayOptions),
+    /// Say what a machine draws, without a daemon: from flags, or from JSON lines on standard input.
+    ///
+    /// Each line is an object with vendor, cpu, year, chips, cores, threads, base_mhz, tdp_watts_per_chip, memory_gib (all optional) and busy
+    /// (0 to 1). Each answer is a line in the same place: platform_watts, p10, p90, package_watts, dram_watts; or error, and then the exit
+    /// code is 1.
+    Estimate(EstimateOptions),
     /// Look at the configuration.
     Config {
         /// What about it.
@@ -200,6 +209,7 @@ pub fn schema() -> Schema {
             move |section| check(section).map_err(|error| format!("{:#}", anyhow::Error::from(error))),
         );
     }
+    schema.section::<EstimatorConfig>("estimator");
     schema.section::<RuntimesConfig>("workloads.runtimes");
     schema.section::<Split>("attribution");
     schema.section::<Smt>("attribution.smt");

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 mod cpu_lines;
 pub mod driven;
+pub mod estimate;
 pub mod health;
 pub mod logging;
 pub mod messages;

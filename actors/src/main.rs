@@ -2,13 +2,14 @@
 //! The `kepler` command: owns exit codes and what is printed, nothing else.
 
 use actors::cli::{self, Cli, Command, ConfigAction, Options, RecordOptions, ReplayOptions};
+use actors::estimate::{self, EstimateOptions};
 use actors::recorder::{self, Names, Serve, Wanted};
 use actors::replay::{self, Every, Replay};
 use actors::settings::Log;
 use actors::{check, logging, run};
 use clap::Parser;
 use config::{Loaded, Problems};
-use std::io::Write;
+use std::io::{BufReader, BufWriter, Write};
 use std::process::ExitCode;
 
 /// Wrong configuration; clap exits with the same for wrong usage.
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
     if let Some(Command::Replay(wanted)) = &command {
         return replay(&options, wanted);
     }
+    if let Some(Command::Estimate(wanted)) = &command {
+        return estimate(wanted);
+    }
     let loaded = match cli::load(&options, std::env::vars_os().collect()) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
@@ -40,8 +44,8 @@ fn main() -> ExitCode {
             ExitCode::from(u8::from(!report.can_run()))
         }
         Some(Command::Record(wanted)) => record(&loaded, &wanted),
-        // A replay has gone its own way: it does not ask this machine for its configuration.
-        Some(Command::Run | Command::Replay(_)) | None => daemon(&loaded),
+        // A replay and an estimate have gone their own way: they do not ask this machine for its configuration.
+        Some(Command::Run | Command::Replay(_) | Command::Estimate(_)) | None => daemon(&loaded),
     }
 }
 
@@ -109,6 +113,26 @@ fn replay(options: &Options, wanted: &ReplayOptions) -> ExitCode {
         });
     match printed {
         Ok(text) => say(&text),
+        Err(error) => fail(&error),
+    }
+}
+
+fn estimate(wanted: &EstimateOptions) -> ExitCode {
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    let mut input = BufReader::new(std::io::stdin().lock());
+    match estimate::estimate(wanted, &mut input, &mut output) {
+        Ok(asked) if asked.refused > 0 => {
+            let words = format!(
+                "{} of {} questions have no answer",
+                asked.refused, asked.questions
+            );
+            drop(writeln!(
+                std::io::stderr(),
+                "kepler: {words}; each says why in its place"
+            ));
+            ExitCode::FAILURE
+        }
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }

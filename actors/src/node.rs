@@ -7,17 +7,27 @@ use crate::settings::State;
 use crate::shells::Resolve;
 use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
-use attribution::model::{Accounting, Component, Identity, NodeFacts, ProbeState, Tally, Usage};
-use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription};
+use attribution::model::{Accounting, Component, Identity, Microwatts, NodeFacts, ProbeState, Tally, Usage};
+use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription, Signature, Vendor};
 use probe_workloads::pods::{KubernetesConfig, PodsError};
-use probe_workloads::{DiskNames, Machine, PodNames, Quotas, Resolver, Roots, RuntimesConfig, VmNames};
+use probe_workloads::{
+    CpuSignature, DiskNames, Machine, PodNames, Quotas, Resolver, Roots, RuntimesConfig, VmNames,
+};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The estimator for what is left to it.
-pub fn estimator(machine: &Machine, components: &[Component]) -> Option<Estimator> {
-    let described = describe(machine);
-    (!components.is_empty()).then(|| Estimator::new(&described, &EstimatorConfig::default(), components))
+/// The estimator for what is left to it. `tdp` is what firmware says of a package.
+pub fn estimator(
+    machine: &Machine,
+    tdp: Option<Microwatts>,
+    config: &EstimatorConfig,
+    components: &[Component],
+) -> Option<Estimator> {
+    let described = MachineDescription {
+        tdp,
+        ..describe(machine)
+    };
+    (!components.is_empty()).then(|| Estimator::new(&described, config, components))
 }
 
 /// The machine in the estimator's words.
@@ -29,12 +39,38 @@ fn describe(machine: &Machine) -> MachineDescription {
             .iter()
             .map(|package| (package.package, package.threads))
             .collect(),
+        cores: machine.cores(),
         memory_bytes: machine.memory_bytes.unwrap_or(0),
         // Where nothing tells, this is taken for a machine of its own.
         guest: machine.hypervisor.unwrap_or(false),
         vendor: machine.vendor.clone(),
         model_name: machine.model_name.clone(),
+        signature: machine.signature.and_then(|signature| signed(signature, machine)),
+        base_mhz: machine.base_mhz,
+        tdp: None,
     }
+}
+
+/// The processor's numbers, where it is known whose they are.
+fn signed(signature: CpuSignature, machine: &Machine) -> Option<Signature> {
+    match signature {
+        CpuSignature::Arm { implementer, part } => Some(Signature::Arm { implementer, part }),
+        CpuSignature::X86 {
+            family,
+            model,
+            stepping,
+        } => Some(Signature::X86 {
+            vendor: Vendor::of(machine.vendor.as_deref()?)?,
+            family,
+            model,
+            stepping,
+        }),
+    }
+}
+
+/// The name of the processor's microarchitecture, such as `Zen 3`; `unknown` where it is.
+pub fn microarchitecture(machine: &Machine) -> &'static str {
+    describe(machine).microarchitecture().unwrap_or("unknown")
 }
 
 fn threads(machine: &Machine) -> u32 {
@@ -123,4 +159,52 @@ pub fn state(state: &State, machine: &Machine) -> Result<Option<Plan>, StateErro
 /// The node's own description, from `/proc` and `/sys`.
 pub fn machine() -> Machine {
     Machine::read(Path::new("/proc"), Path::new("/sys"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn processor(vendor: &str, name: &str, signature: CpuSignature) -> Machine {
+        Machine {
+            vendor: Some(vendor.to_owned()),
+            model_name: Some(name.to_owned()),
+            signature: Some(signature),
+            ..Machine::default()
+        }
+    }
+
+    #[test]
+    fn a_processor_whose_name_hides_its_model_is_named_by_its_numbers() {
+        let x86 = |family, model, stepping| CpuSignature::X86 {
+            family,
+            model,
+            stepping,
+        };
+        let arm = |implementer, part| CpuSignature::Arm { implementer, part };
+        for (vendor, name, signature, microarchitecture_of_it) in [
+            ("AuthenticAMD", "AMD EPYC Processor", x86(25, 1, 1), "Zen 3"),
+            (
+                "GenuineIntel",
+                "Intel(R) Xeon(R) Processor",
+                x86(6, 106, 6),
+                "Ice Lake",
+            ),
+            (
+                "ARM",
+                "implementer 0x41 part 0xd0c",
+                arm(0x41, 0xd0c),
+                "Neoverse N1",
+            ),
+            ("GenuineIntel", "Common KVM processor", x86(15, 6, 1), "unknown"),
+            ("RiscVCorp", "sifive", x86(6, 106, 6), "unknown"),
+        ] {
+            assert_eq!(
+                microarchitecture(&processor(vendor, name, signature)),
+                microarchitecture_of_it,
+                "{name}"
+            );
+        }
+        assert_eq!(microarchitecture(&Machine::default()), "unknown");
+    }
 }

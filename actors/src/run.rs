@@ -146,7 +146,12 @@ pub(crate) fn parts(
     let roots = Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")?;
     let usage = accountants::usage(&probes, root.tick.0, machine, &roots)?;
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
-    let estimator = node::estimator(machine, &chosen.estimated);
+    let estimator = node::estimator(
+        machine,
+        power_sources::rapl::thermal_design_power(&section(loaded, "rapl")),
+        &loaded.section("estimator")?,
+        &chosen.estimated,
+    );
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
     let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
     let facts = node::facts(
@@ -165,7 +170,10 @@ pub(crate) fn parts(
         estimator,
         rules: rules(loaded)?,
         facts: Arc::new(facts),
-        render: Arc::new(RenderSettings::new(&exporter, build_info())),
+        render: Arc::new(
+            RenderSettings::new(&exporter, build_info())
+                .with_cpu_architecture(node::microarchitecture(machine)),
+        ),
         memory: Memory::default(),
         listeners,
         tap: None,

@@ -59,6 +59,7 @@ mod text;
 
 pub use load::{ConfigFile, Flag, Layers};
 pub use loaded::{Effective, Loaded};
+pub use nearest::nearest;
 pub use problem::{Fault, Origin, Problem, Problems};
 pub use schema::{Schema, Section};
 pub use show::render_effective;

@@ -6,7 +6,8 @@ const LONGEST: usize = 128;
 
 /// The nearest of `known`, if it is near: one mistake in three characters, at least one, at most four. Swapped
 /// neighbours count as one mistake (optimal string alignment). The first of several equally near ones wins.
-pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = wanted.chars().count();
     if length > LONGEST {
         return None;

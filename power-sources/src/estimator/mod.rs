@@ -9,12 +9,24 @@
 //! apart; the platform is the sum of all of them. So package + DRAM can never exceed the platform, to the
 //! microjoule.
 
+mod builtin;
+mod complete;
 mod config;
-mod model;
+mod generations;
+mod machine;
+mod names;
+mod parts;
+pub mod platform;
+mod predict;
 #[cfg(test)]
 mod tests;
 
-pub use config::EstimatorConfig;
+pub use complete::{Spec, complete};
+pub use config::{EstimatorConfig, MachineConfig};
+pub use generations::{Generation, Made, Signature, Vendor};
+pub use machine::{Given, MachineDescription};
+pub use names::canonical;
+pub use predict::{Prediction, predict};
 
 use crate::errors::ErrorLedger;
 use crate::integrate::Integrator;
@@ -22,8 +34,9 @@ use attribution::model::{
     Component, CpuNanos, Energy, ErrorReason, Microjoules, Microwatts, MonotonicNanos, PackageId,
     PackageTime, Permille, Place, Provenance, SourceId, Zone, ZoneReading,
 };
-use model::{Busy, GUEST, PHYSICAL, Parts, PowerModel, Socket};
-use std::collections::BTreeMap;
+use builtin::Builtin;
+use parts::{Busy, MachinePower, Power};
+use platform::PlatformModel;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,39 +48,6 @@ pub const SOURCE: SourceId = SourceId("trained_power_model");
 pub const COMPONENTS: &[Component] = &[Component::Package, Component::Dram, Component::Platform];
 /// The place (`package` label) of the platform estimate: no meter's name, as it is none.
 const PLATFORM_PLACE: &str = "estimator";
-
-/// What the model needs to know of the machine; everything a daemon can find out by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MachineDescription {
-    /// Online hardware threads, or vCPUs of a guest. Used when `packages` is empty; everything is then
-    /// package 0.
-    pub threads: u32,
-    /// Packages with their hardware threads, as the kernel numbers them.
-    pub packages: Vec<(PackageId, u32)>,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// Whether this is a virtual machine: it then pays a share of a host instead of a machine of its own.
-    pub guest: bool,
-    /// CPU vendor, for people.
-    pub vendor: Option<String>,
-    /// CPU model name, for people.
-    pub model_name: Option<String>,
-}
-
-impl MachineDescription {
-    /// Packages with at least one thread each; never empty.
-    fn sockets(&self) -> BTreeMap<PackageId, u32> {
-        let mut sockets = BTreeMap::new();
-        for (package, threads) in &self.packages {
-            let sum = sockets.entry(*package).or_insert(0_u32);
-            *sum = sum.saturating_add((*threads).max(1));
-        }
-        if sockets.is_empty() {
-            sockets.insert(PackageId(0), self.threads.max(1));
-        }
-        sockets
-    }
-}
 
 /// Idle and dynamic energy of one part of a socket.
 struct Account {
@@ -117,7 +97,6 @@ impl std::iter::Sum for Estimate {
 /// One socket with what it was estimated to have used so far.
 struct SocketAccount {
     package: PackageId,
-    socket: Socket,
     package_energy: Account,
     dram_energy: Account,
     rest_energy: Account,
@@ -126,7 +105,12 @@ struct SocketAccount {
 
 impl SocketAccount {
     /// Bills the time since the last row of this package; `Err` says what was wrong with the row.
-    fn observe(&mut self, at: MonotonicNanos, row: &PackageTime, model: &PowerModel) -> Result<(), String> {
+    fn observe(
+        &mut self,
+        at: MonotonicNanos,
+        row: &PackageTime,
+        power: impl FnOnce(Busy) -> Power,
+    ) -> Result<(), String> {
         let Some((since, before)) = self.last else {
             self.last = Some((at, row.busy));
             return Ok(());
@@ -140,8 +124,7 @@ impl SocketAccount {
         // All CPUs for all of the time; the probe's idle time is not needed, and a probe may not have it.
         let available = u128::from(row.cpus.max(1)).saturating_mul(elapsed.as_nanos());
         let busy = Busy::share(u128::from(ran.unwrap_or_default().as_nanos()), available);
-        let power = model.power(self.socket, busy);
-        let (idle, dynamic): (Parts, Parts) = (power.idle, power.dynamic);
+        let Power { idle, dynamic } = power(busy);
         self.package_energy.bill(idle.package, dynamic.package, elapsed);
         self.dram_energy.bill(idle.dram, dynamic.dram, elapsed);
         self.rest_energy.bill(idle.rest, dynamic.rest, elapsed);
@@ -164,35 +147,26 @@ impl SocketAccount {
 
 /// Turns busy time into energy.
 pub struct Estimator {
-    model: &'static PowerModel,
-    /// One per package of the machine.
+    model: Box<dyn MachinePower>,
+    /// One per package of the machine, as the model counts them.
     sockets: Vec<SocketAccount>,
     wanted: Vec<Component>,
     platform: Place,
     errors: ErrorLedger,
-    described: String,
 }
 
 impl Estimator {
     /// For this machine and the wanted components; those that it cannot estimate are left out.
     #[must_use]
     pub fn new(machine: &MachineDescription, config: &EstimatorConfig, wanted: &[Component]) -> Self {
-        let EstimatorConfig {} = config;
-        let model = if machine.guest { &GUEST } else { &PHYSICAL };
-        let sockets = machine.sockets();
-        let all: u64 = sockets.values().map(|threads| u64::from(*threads)).sum();
-        let accounts = sockets.iter().map(|(package, threads)| SocketAccount {
-            package: *package,
-            socket: Socket {
-                threads: *threads,
-                memory_bytes: share(machine.memory_bytes, *threads, all),
-            },
+        let model = Box::new(Builtin::new(machine, &config.machine, PlatformModel::builtin()));
+        let accounts = machine.sockets().into_keys().map(|package| SocketAccount {
+            package,
             package_energy: Account::new(),
             dram_energy: Account::new(),
             rest_energy: Account::new(),
             last: None,
         });
-        let name = [&machine.vendor, &machine.model_name].map(|part| part.as_deref().unwrap_or("unknown"));
         Self {
             model,
             sockets: accounts.collect(),
@@ -203,14 +177,6 @@ impl Estimator {
                 .collect(),
             platform: Place::Named(Arc::from(PLATFORM_PLACE)),
             errors: ErrorLedger::default(),
-            described: format!(
-                "built-in {} model for {} threads in {} packages, {} MiB ({})",
-                model.name,
-                all,
-                sockets.len(),
-                machine.memory_bytes >> 20,
-                name.join(" ")
-            ),
         }
     }
 
@@ -229,7 +195,7 @@ impl Estimator {
     /// Which model for which machine, for people.
     #[must_use]
     pub fn detail(&self) -> String {
-        self.described.clone()
+        self.model.detail()
     }
 
     /// Takes the usage probe's package times, read at `at` (the end of its section), and answers with the
@@ -242,12 +208,13 @@ impl Estimator {
                 .sockets
                 .iter_mut()
                 .zip(&mut seen)
-                .find(|(socket, _)| socket.package == row.package);
+                .enumerate()
+                .find(|(_, (socket, _))| socket.package == row.package);
             let complaint = match known {
-                Some((socket, seen)) => {
+                Some((index, (socket, seen))) => {
                     *seen = true;
                     socket
-                        .observe(at, row, self.model)
+                        .observe(at, row, |busy| self.model.power(index, busy))
                         .err()
                         .map(|words| (ErrorReason::Reset, words))
                 }
@@ -277,6 +244,7 @@ impl Estimator {
     }
 
     fn readings(&self, seen: &[bool], at: MonotonicNanos) -> Vec<ZoneReading> {
+        let errors = self.model.errors();
         let answering = || {
             self.sockets
                 .iter()
@@ -304,43 +272,23 @@ impl Estimator {
                     tell(
                         Place::socket(socket.package),
                         socket.package_energy.total(),
-                        self.model.package_error,
+                        errors.package,
                     );
                 }),
                 Component::Dram => answering().for_each(|socket| {
                     tell(
                         Place::socket(socket.package),
                         socket.dram_energy.total(),
-                        self.model.dram_error,
+                        errors.dram,
                     );
                 }),
                 Component::Platform if answering().next().is_some() => {
                     let estimate = self.sockets.iter().map(SocketAccount::platform).sum();
-                    tell(self.platform.clone(), estimate, self.model.platform_error);
+                    tell(self.platform.clone(), estimate, errors.platform);
                 }
                 _ => {}
             }
         }
         readings
     }
-}
-
-/// `whole x part / all`, rounded down.
-fn share(whole: u64, part: u32, all: u64) -> u64 {
-    let product = u128::from(whole) * u128::from(part);
-    u64::try_from(product / u128::from(all.max(1))).unwrap_or(whole)
-}
-
-/// The section with every key at its default.
-#[must_use]
-pub fn default_section() -> serde_json::Value {
-    serde_json::to_value(EstimatorConfig::default()).unwrap_or_default()
-}
-
-/// Reads the section `sources.estimator`.
-///
-/// # Errors
-/// A section with keys that the estimator does not have.
-pub fn config(section: &serde_json::Value) -> Result<EstimatorConfig, crate::SourceOpenError> {
-    crate::section(NAME, section)
 }

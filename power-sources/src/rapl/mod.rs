@@ -50,6 +50,13 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
     crate::section::<RaplConfig>(NAME, section)?.check()
 }
 
+/// The thermal design power of a package as the tree below the section's `root` states it; `None` where nothing does. Reads no counter.
+#[must_use]
+pub fn thermal_design_power(section: &serde_json::Value) -> Option<Microwatts> {
+    let config: RaplConfig = crate::section(NAME, section).ok()?;
+    scan::thermal_design_power(&config.root)
+}
+
 /// Looks for RAPL and opens the zones of the wanted components.
 ///
 /// # Errors

@@ -326,6 +326,23 @@ fn turning_power(modulus: u64) -> Microwatts {
     Microwatts::from_micro(modulus / LONGEST)
 }
 
+/// The thermal design power of the first package that states one: the `max_power_uw` of its `long_term` constraint, which is what
+/// MSR_PKG_POWER_INFO calls "Thermal Spec Power".
+pub(super) fn thermal_design_power(root: &Path) -> Option<Microwatts> {
+    let packages = scan(root).ok()?.found;
+    packages
+        .iter()
+        .filter(|found| found.zone.component == Component::Package)
+        .flat_map(|found| (0..3).map(|index| (&found.dir, index)))
+        .filter(|(dir, index)| {
+            let name = small_file(&dir.join(format!("constraint_{index}_name")));
+            name.is_ok_and(|name| name.trim_ascii() == b"long_term")
+        })
+        .filter_map(|(dir, index)| number_file(&dir.join(format!("constraint_{index}_max_power_uw"))).ok())
+        .find(|microwatts| *microwatts > 0)
+        .map(Microwatts::from_micro)
+}
+
 /// The most that a zone is believed to use.
 ///
 /// The figure only has to tell a wrap from a reset, where a wrong step is of the order of the range (65 kJ

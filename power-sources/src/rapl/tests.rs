@@ -381,6 +381,26 @@ fn a_jump_that_no_socket_can_use_is_dropped_and_told() {
 }
 
 #[test]
+fn the_thermal_design_power_is_what_the_long_term_constraint_states() {
+    let tree = Tree::new();
+    let stated =
+        || thermal_design_power(&serde_json::json!({ "root": tree.root() })).map(Microwatts::as_micro);
+    assert_eq!(stated(), None);
+    tree.zone("intel-rapl:0", "psys", INTEL, 0);
+    tree.set("intel-rapl:0", "constraint_0_name", b"long_term\n");
+    tree.set("intel-rapl:0", "constraint_0_max_power_uw", b"900000000\n");
+    tree.zone("intel-rapl:1", "package-0", INTEL, 0);
+    tree.set("intel-rapl:1", "constraint_0_name", b"peak_power\n");
+    tree.set("intel-rapl:1", "constraint_0_max_power_uw", b"400000000\n");
+    tree.set("intel-rapl:1", "constraint_1_name", b"long_term\n");
+    tree.set("intel-rapl:1", "constraint_1_max_power_uw", b"0\n");
+    assert_eq!(stated(), None);
+    tree.zone("intel-rapl:2", "package-1", INTEL, 0);
+    tree.set("intel-rapl:2", "constraint_0_max_power_uw", b"205000000\n");
+    assert_eq!(stated(), Some(205_000_000));
+}
+
+#[test]
 fn the_highest_plausible_power_comes_from_the_zone_or_from_the_section() {
     let tree = Tree::new();
     tree.zone("intel-rapl:0", "package-0", INTEL, 0);

@@ -23,7 +23,7 @@ pub mod vms;
 pub use cpus::CpuBook;
 pub use error::WorkloadError;
 pub use fallback::ProcReader;
-pub use machine::Machine;
+pub use machine::{CpuSignature, Machine};
 pub use pods::PodNames;
 pub use reserved::Quotas;
 pub use resolver::{Namer, Resolver, Tallies};

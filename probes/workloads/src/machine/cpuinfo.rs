@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `/proc/cpuinfo`: names and the hypervisor flag. Its layout differs by architecture; topology is not taken from it.
+//! `/proc/cpuinfo`: names, signature and the hypervisor flag. Its layout differs by architecture; topology is not taken from it.
+
+use super::CpuSignature;
 
 /// What the first processor's block says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct CpuInfo {
     pub(super) vendor: Option<String>,
     pub(super) model_name: Option<String>,
+    pub(super) signature: Option<CpuSignature>,
     /// Clock that the model name gives after `@`, in MHz.
     pub(super) nominal_mhz: Option<u32>,
     /// Whether the x86 flag is set; `None` where there is no such line.
@@ -29,8 +32,24 @@ impl CpuInfo {
             Some(format!("implementer {implementer} part {part}"))
         };
         let model_name = field("model name").map(str::to_owned).or_else(arm_part);
+        let decimal = |name: &str| field(name)?.parse().ok();
+        let hexadecimal = |name: &str| u32::from_str_radix(field(name)?.strip_prefix("0x")?, 16).ok();
+        let of_x86 = || {
+            Some(CpuSignature::X86 {
+                family: decimal("cpu family")?,
+                model: decimal("model")?,
+                stepping: decimal("stepping")?,
+            })
+        };
+        let of_arm = || {
+            Some(CpuSignature::Arm {
+                implementer: hexadecimal("CPU implementer")?,
+                part: hexadecimal("CPU part")?,
+            })
+        };
         Self {
             vendor: vendor.map(str::to_owned),
+            signature: of_x86().or_else(of_arm),
             nominal_mhz: model_name.as_deref().and_then(clock_in_name),
             model_name,
             hypervisor: field("flags")
@@ -84,6 +103,29 @@ mod tests {
     }
 
     #[test]
+    fn the_signature_of_x86_is_whole_or_not_there() {
+        let signature = |text: &str| CpuInfo::parse(text.as_bytes()).signature;
+        let whole = "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC Processor\nstepping\t: 1\n";
+        let (family, model, stepping) = (25, 1, 1);
+        assert_eq!(
+            signature(whole),
+            Some(CpuSignature::X86 {
+                family,
+                model,
+                stepping
+            })
+        );
+        assert_eq!(
+            signature("cpu family : 25\nmodel name : AMD EPYC Processor\nstepping : unknown\n"),
+            None
+        );
+        assert_eq!(
+            signature("cpu family : 25\nmodel : 1\nstepping : unknown\n"),
+            None
+        );
+    }
+
+    #[test]
     fn the_hypervisor_flag_is_a_word_not_a_part_of_one() {
         let flag = |flags: &str| CpuInfo::parse(format!("flags\t: {flags}\n").as_bytes()).hypervisor;
         assert_eq!(flag("fpu hypervisor lahf_lm"), Some(true));
@@ -97,6 +139,8 @@ mod tests {
             CpuInfo::parse(b"processor\t: 0\nFeatures\t: fp\nCPU implementer\t: 0xc0\nCPU part\t: 0xac3\n");
         assert_eq!(info.vendor.as_deref(), Some("Ampere"));
         assert_eq!(info.model_name.as_deref(), Some("implementer 0xc0 part 0xac3"));
+        let (implementer, part) = (0xc0, 0xac3);
+        assert_eq!(info.signature, Some(CpuSignature::Arm { implementer, part }));
         assert_eq!(info.hypervisor, None);
     }
 }

@@ -33,6 +33,8 @@ pub struct Machine {
     pub vendor: Option<String>,
     /// The processor's name; on arm64 implementer and part.
     pub model_name: Option<String>,
+    /// What the processor says of itself in numbers, which no hypervisor paints over.
+    pub signature: Option<CpuSignature>,
     /// Memory in bytes (`MemTotal`: without what firmware and kernel keep).
     pub memory_bytes: Option<u64>,
     /// Whether a hypervisor runs us; `None` where nothing tells.
@@ -45,6 +47,16 @@ pub struct Machine {
     pub boot_id: Option<String>,
     /// What could not be read, each with its file.
     pub notes: Vec<String>,
+}
+
+/// A processor's own numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of /proc/cpuinfo")]
+pub enum CpuSignature {
+    /// CPUID of x86, with extended family and model.
+    X86 { family: u32, model: u32, stepping: u32 },
+    /// MIDR_EL1 of arm64.
+    Arm { implementer: u32, part: u32 },
 }
 
 /// A CPU package (socket).
@@ -90,6 +102,7 @@ impl Machine {
             hypervisor: hypervisor(sys, &cpuinfo),
             vendor: cpuinfo.vendor,
             model_name: cpuinfo.model_name,
+            signature: cpuinfo.signature,
             architecture: std::env::consts::ARCH,
             kernel_release: text(&proc.join("sys/kernel/osrelease"), &mut notes),
             boot_id: text(&proc.join("sys/kernel/random/boot_id"), &mut notes),
