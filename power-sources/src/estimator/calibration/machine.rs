@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which machine a model is of, and whether another one is of its kind.
 
+use crate::estimator::{MachineDescription, Signature, canonical};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -74,7 +75,7 @@ impl Described {
                 is_guest,
             })
         };
-        let names = [&self.cpu, &other.cpu].map(|name| name.as_deref().map(same_words));
+        let names = [&self.cpu, &other.cpu].map(|name| name.as_deref().map(spelling));
         if let [Some(one), Some(two)] = names
             && one != two
         {
@@ -94,12 +95,37 @@ impl Described {
     }
 }
 
-/// A name without what spaces and letters' case say.
-fn same_words(name: &str) -> String {
-    name.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .to_lowercase()
+/// A name in one spelling; where nothing in it tells a model, without what spaces and letters' case say.
+fn spelling(name: &str) -> String {
+    let model = canonical(name);
+    if model.is_empty() {
+        return name
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
+    }
+    model
+}
+
+impl From<&MachineDescription> for Described {
+    fn from(machine: &MachineDescription) -> Self {
+        let (family, model) = match machine.signature {
+            Some(Signature::X86 { family, model, .. }) => (Some(family), Some(model)),
+            _ => (None, None),
+        };
+        Self {
+            vendor: machine.vendor.clone(),
+            cpu: machine.model_name.clone(),
+            family,
+            model,
+            chips: u32::try_from(machine.sockets().len()).unwrap_or(u32::MAX),
+            cores: (machine.cores > 0).then_some(machine.cores),
+            threads: machine.all_threads(),
+            base_mhz: machine.base_mhz,
+            memory_gib: machine.gib(),
+        }
+    }
 }
 
 impl fmt::Display for Described {
