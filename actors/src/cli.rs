@@ -38,6 +38,7 @@ Examples:
   kepler record --for 10m node.keplrec          what the reporters say, in a file
   kepler replay node.keplrec --set attribution.idle.share=usage
   kepler estimate --cpu 'AMD EPYC 7763' --chips 2 --memory-gib 256 --busy 0,0.5,1
+  kepler calibrate --stress --out model.json    a model of this machine, for others of its kind without a meter
 
 Exit codes: 0 stopped when asked to; 1 could not start or not write, `check` says no, or `estimate` was asked what it cannot answer; 2 wrong usage or configuration;
 70 a part of the daemon died, which is a bug.";
@@ -91,6 +92,13 @@ impl Options {
         named.chain(set).collect()
     }
 
+    /// A flag that was given and would do nothing where a recording is calibrated, which is read as it is.
+    #[must_use]
+    pub fn not_for_a_recording(&self) -> Option<&'static str> {
+        let set = (!self.set.is_empty()).then_some("--set");
+        self.not_for_a_replay().or(set)
+    }
+
     /// A flag that was given and would do nothing in a replay, which has no ticker, serves nothing and writes no log.
     #[must_use]
     pub fn not_for_a_replay(&self) -> Option<&'static str> {
@@ -133,6 +141,13 @@ pub enum Command {
     /// (0 to 1). Each answer is a line in the same place: platform_watts, p10, p90, package_watts, dram_watts; or error, and then the exit
     /// code is 1.
     Estimate(EstimateOptions),
+    /// Watch load and watts of this machine, and write a model of it for machines of its kind that have no meter. SIGINT and
+    /// SIGTERM end the watch in order, and what was seen until then is used.
+    ///
+    /// Prints how wrong the model is, by level of load, on blocks of time that it has not seen. It is as good as the load is
+    /// like that of the machines which it is for.
+    #[command(after_help = CALIBRATE_EXAMPLES)]
+    Calibrate(CalibrateOptions),
     /// Look at the configuration.
     Config {
         /// What about it.
@@ -171,6 +186,37 @@ pub struct ReplayOptions {
     /// Print the snapshot of every Nth window as a line of JSON, and no summary.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub every: Option<u64>,
+}
+
+const CALIBRATE_EXAMPLES: &str = "\
+Examples:
+  kepler calibrate --for 2h                     beside whatever works on this machine
+  kepler calibrate --stress                     makes the load itself: 13 levels, 3 times, some 7 minutes with a counter like RAPL
+  kepler calibrate --stress --set sources.cpu= --set sources.dram=    the platform alone; with a BMC that speaks once a minute 3 hours
+  kepler calibrate --from node.keplrec --cpu \"AMD EPYC 7763\"         out of a recording
+
+Exit codes: 0 the model is written; 1 no meter, too little seen, or nothing can be written; 2 wrong usage or configuration;
+70 a part of the daemon died, which is a bug (a model of what was seen before is written).";
+
+/// How to calibrate.
+#[derive(Debug, Args)]
+pub struct CalibrateOptions {
+    /// The model's file, which must not be there yet.
+    #[arg(long, value_name = "FILE", default_value = "model.json")]
+    pub out: PathBuf,
+    /// Stop after this time; without it after 10m, and with --stress when every level was walked.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "from")]
+    pub lasts: Option<Duration>,
+    /// Make the load: one thread of the lowest priority a CPU works for 0 to 100 percent of the time. Nothing else of the
+    /// machine is changed.
+    #[arg(long, conflicts_with = "from")]
+    pub stress: bool,
+    /// Take load and watts out of a recording of `kepler record` instead of this machine.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// The processor's name on the machine that was recorded: the model is refused where another one is.
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub cpu: Option<String>,
 }
 
 /// What about the configuration.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accountants;
+pub mod calibrate;
 pub mod check;
 pub mod choice;
 pub mod cli;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The `kepler` command: owns exit codes and what is printed, nothing else.
 
-use actors::cli::{self, Cli, Command, ConfigAction, Options, RecordOptions, ReplayOptions};
+use actors::calibrate::{self, Calibrated, Load};
+use actors::cli::{
+    self, CalibrateOptions, Cli, Command, ConfigAction, Options, RecordOptions, ReplayOptions,
+};
 use actors::estimate::{self, EstimateOptions};
 use actors::recorder::{self, Names, Serve, Wanted};
 use actors::replay::{self, Every, Replay};
@@ -10,6 +13,7 @@ use actors::{check, logging, run};
 use clap::Parser;
 use config::{Loaded, Problems};
 use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Wrong configuration; clap exits with the same for wrong usage.
@@ -32,6 +36,11 @@ fn main() -> ExitCode {
     if let Some(Command::Estimate(wanted)) = &command {
         return estimate(wanted);
     }
+    if let Some(Command::Calibrate(wanted)) = &command
+        && let Some(file) = &wanted.from
+    {
+        return calibrate_recording(&options, wanted, file);
+    }
     let loaded = match cli::load(&options, std::env::vars_os().collect()) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
@@ -44,6 +53,7 @@ fn main() -> ExitCode {
             ExitCode::from(u8::from(!report.can_run()))
         }
         Some(Command::Record(wanted)) => record(&loaded, &wanted),
+        Some(Command::Calibrate(wanted)) => calibrate(&loaded, &wanted),
         // A replay and an estimate have gone their own way: they do not ask this machine for its configuration.
         Some(Command::Run | Command::Replay(_) | Command::Estimate(_)) | None => daemon(&loaded),
     }
@@ -135,6 +145,34 @@ fn estimate(wanted: &EstimateOptions) -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn calibrate(loaded: &Loaded, options: &CalibrateOptions) -> ExitCode {
+    let wanted = calibrate::Wanted {
+        out: &options.out,
+        lasts: options.lasts,
+        load: if options.stress { Load::Walked } else { Load::Found },
+    };
+    let calibrated = start_log(loaded).and_then(|()| calibrate::live(loaded, &wanted));
+    calibrated.map_or_else(|error| fail(&error), |calibrated| say_calibrated(&calibrated))
+}
+
+fn calibrate_recording(options: &Options, wanted: &CalibrateOptions, file: &Path) -> ExitCode {
+    if let Some(flag) = options.not_for_a_recording() {
+        return usage(&format!(
+            "{flag}: --from takes load and watts as they were recorded, and nothing of this machine's settings"
+        ));
+    }
+    let calibrated = calibrate::recorded(file, &wanted.out, wanted.cpu.as_deref());
+    calibrated.map_or_else(|error| fail(&error), |calibrated| say_calibrated(&calibrated))
+}
+
+fn say_calibrated(calibrated: &Calibrated) -> ExitCode {
+    for remark in &calibrated.remarks {
+        drop(writeln!(std::io::stderr(), "kepler: {remark}"));
+    }
+    say(&calibrated.to_string());
+    ExitCode::from(calibrated.outcome.code())
 }
 
 fn start_log(loaded: &Loaded) -> anyhow::Result<()> {

@@ -31,7 +31,7 @@ pub fn estimator(
 }
 
 /// The machine in the estimator's words.
-fn describe(machine: &Machine) -> MachineDescription {
+pub fn describe(machine: &Machine) -> MachineDescription {
     MachineDescription {
         threads: threads(machine),
         packages: machine

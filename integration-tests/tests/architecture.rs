@@ -39,11 +39,12 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that only one room may name.
-const CONFINED: [(&str, &str); 13] = [
+const CONFINED: [(&str, &str); 14] = [
     ("actix", "actors"),
     ("crossbeam-channel", "actors"),
     ("aya", "probe-ebpf"),
     ("figment", "config"),
+    ("indicatif", "actors"),
     ("ipmi-rs", "power-sources"),
     ("k8s-openapi", "probe-workloads"),
     ("kube", "probe-workloads"),

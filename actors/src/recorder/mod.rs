@@ -8,6 +8,7 @@ mod tap;
 mod writer;
 
 pub use tap::Tap;
+pub(crate) use tap::WAITING;
 pub use writer::{Names, RecordError, Recording, Written};
 
 use crate::node;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Entries that may wait for the writer. A window has some eight, so a disk may stand still for eight windows; each
 /// holds one usage report, 1.5 MB at ten thousand processes.
-pub(super) const WAITING: usize = 64;
+pub(crate) const WAITING: usize = 64;
 
 /// The way to the recorder's thread.
 pub struct Tap {
@@ -23,7 +23,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    pub(super) const fn new(to: Sender<Entry>, drops: Drops, missing: Arc<AtomicU64>) -> Self {
+    pub(crate) const fn new(to: Sender<Entry>, drops: Drops, missing: Arc<AtomicU64>) -> Self {
         Self {
             to,
             drops,

@@ -10,6 +10,7 @@
 //! microjoule.
 
 mod builtin;
+pub mod calibration;
 mod complete;
 mod config;
 mod generations;
