@@ -68,12 +68,13 @@ test-guest: setup-build setup-meters ## The daemon beside the kernel's own drive
 	integration-tests/guest/meters/run.sh $(GUESTS)
 	$(CARGO) run --locked -q -p integration-tests --bin meters .cache/guest/results $(if $(GUESTS),,docs/guest.md)
 
-setup-vms: setup-test
+setup-vms: setup-test setup-guest
 	@deploy/install-packages.sh vms
 
-test-vms: setup-build setup-vms ## Real virtual machines, libvirt's among them, as root
+test-vms: setup-build setup-vms ## Real virtual machines, libvirt's among them, and one fed by its host (QEMU, 9p, virtiofs), as root
 	@deploy/mount-kernel-filesystems.sh
-	$(CARGO) nextest run -p integration-tests --locked --no-fail-fast --success-output final --failure-output final --test vms
+	integration-tests/guest/share/prepare.sh
+	SHARE_GUEST="$(CURDIR)/.cache/share" $(CARGO) nextest run -p integration-tests --locked --no-fail-fast --success-output final --failure-output final --test vms --test passthrough
 
 setup-containers:
 	@deploy/install-packages.sh containers

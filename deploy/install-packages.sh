@@ -13,7 +13,7 @@ containers) wanted="dockerd:docker.io docker:docker.io containerd:containerd pod
 guest) wanted="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio strip:binutils taskset:util-linux" ;;
 # Kernels, their headers and drivers are only downloaded and unpacked, by the script that boots them.
 meters) wanted="make:make gcc:gcc iasl:acpica-tools xz:xz-utils python3:python3" ;;
-vms) wanted="virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu-run:libvirt-daemon-driver-qemu" ;;
+vms) wanted="xz:xz-utils virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu-run:libvirt-daemon-driver-qemu" ;;
 # Go and Kubernetes' sources are only downloaded and unpacked, by the script that builds them.
 kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:containernetworking-plugins runc:runc kubectl:kubernetes-client
     busybox:busybox-static rsync:rsync make:make gcc:gcc dpkg-source:dpkg-dev strip:binutils jq:jq openssl:openssl curl:curl

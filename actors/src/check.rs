@@ -14,9 +14,11 @@ use attribution::engine::FloorPolicy;
 use attribution::model::{Accounting, ProbeState, Selection};
 use config::Loaded;
 use exporter::ExporterConfig;
+use exporter::passthrough::PassthroughConfig;
 use probe_ebpf::preflight::{self, Preflight};
 use probe_workloads::cgroup::Mode;
 use probe_workloads::{Machine, PodNames, Roots};
+use rustix::fs::{Access, access};
 use std::fmt;
 use std::path::Path;
 
@@ -116,6 +118,7 @@ pub fn inspect(loaded: &Loaded) -> Report {
     of_pods(&mut report, loaded);
     of_sources(&mut report, loaded);
     of_state(&mut report, loaded, &machine);
+    of_guests(&mut report, loaded);
     of_addresses(&mut report, loaded);
     report
 }
@@ -320,6 +323,21 @@ fn of_state(report: &mut Report, loaded: &Loaded, machine: &Machine) {
         Err(error) => (Verdict::No, error.to_string()),
     };
     report.say("state", "idle floor", verdict, detail);
+}
+
+fn of_guests(report: &mut Report, loaded: &Loaded) {
+    let config = loaded
+        .section::<PassthroughConfig>("vm_passthrough")
+        .unwrap_or_default();
+    let Some(dir) = config.wanted() else {
+        return;
+    };
+    let made = dir.ancestors().find(|folder| folder.exists());
+    let (verdict, detail) = match access(made.unwrap_or(&dir), Access::WRITE_OK) {
+        Ok(()) => (Verdict::Yes, dir.display().to_string()),
+        Err(error) => (Verdict::No, format!("{}: {error}", dir.display())),
+    };
+    report.say("guests", "fed by us", verdict, detail);
 }
 
 fn of_addresses(report: &mut Report, loaded: &Loaded) {

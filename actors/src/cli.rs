@@ -6,6 +6,7 @@ use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
+use exporter::passthrough::PassthroughConfig;
 use power_sources::estimator::EstimatorConfig;
 use probe_workloads::RuntimesConfig;
 use probe_workloads::pods::KubernetesConfig;
@@ -261,6 +262,7 @@ pub fn schema() -> Schema {
     schema.section::<Smt>("attribution.smt");
     schema.section::<Idle>("attribution.idle").open("floor");
     schema.section::<ExporterConfig>("exporter");
+    schema.section::<PassthroughConfig>("vm_passthrough");
     // What a pod's manifest and Kubernetes itself put into a container's environment.
     schema
         .section::<KubernetesConfig>("kubernetes")

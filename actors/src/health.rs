@@ -93,9 +93,13 @@ pub enum Queue {
     State,
     /// Channel to the thread that writes a recording.
     Recorder,
+    /// Mailbox of the actor that feeds guests.
+    Passthrough,
+    /// Channel to the thread that writes their folders.
+    PassthroughWriter,
 }
 
-const QUEUES: [(Queue, &str); 11] = [
+const QUEUES: [(Queue, &str); 13] = [
     (Queue::Attribution, "attribution"),
     (Queue::Usage, "usage"),
     (Queue::UsageReader, "usage-reader"),
@@ -107,6 +111,8 @@ const QUEUES: [(Queue, &str); 11] = [
     (Queue::Exporter, "exporter"),
     (Queue::State, "state"),
     (Queue::Recorder, "recorder"),
+    (Queue::Passthrough, "vm-passthrough"),
+    (Queue::PassthroughWriter, "vm-passthrough-writer"),
 ];
 
 /// Counts what found a queue full.
@@ -164,6 +170,6 @@ mod tests {
             (0..=index).for_each(|_| drops.count(*queue));
         }
         let counts: Vec<u64> = drops.totals().into_iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=11).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=13).collect::<Vec<u64>>());
     }
 }

@@ -14,8 +14,8 @@ use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{EnergyReady, Publish, Stop, Tick, UsageReady};
 use crate::recorder::Tap;
 use crate::shells::{
-    AttributionShell, Courier, EstimatorShell, ExporterShell, PayTo, Resolve, ResolverShell, Saver,
-    SourceShell, Ticker, UsageReader, UsageShell,
+    AttributionShell, Courier, EstimatorShell, ExporterShell, PassthroughShell, PayTo, Resolve,
+    ResolverShell, Saver, SourceShell, Ticker, UsageReader, UsageShell,
 };
 use crate::state::{Keeper, Memory};
 use crate::worker::{Inbox, Worker};
@@ -24,6 +24,7 @@ use anyhow::Context as _;
 use attribution::engine::{Engine, LearnedZone, RESOLVER, Settings, Trust, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
 use attribution::recording::Entry;
+use exporter::passthrough::Writer;
 use exporter::{Page, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub listeners: Vec<std::net::TcpListener>,
     /// Who hears what the attribution is asked, where it is recorded.
     pub tap: Option<Tap>,
+    /// Feeds guests, where that is asked for.
+    pub passthrough: Option<Writer>,
 }
 
 /// A running pipeline.
@@ -114,7 +117,14 @@ impl Pipeline {
         let exporter = ExporterShell::start_in_arbiter(&builder.arbiter, move |_| {
             ExporterShell::new(page_sender, render, lifeline)
         });
-        let publish = Courier::<Publish>::new(&exporter, Queue::Exporter, &builder.drops);
+        let mut published = vec![Courier::<Publish>::new(
+            &exporter,
+            Queue::Exporter,
+            &builder.drops,
+        )];
+        if let Some(writer) = parts.passthrough.take() {
+            published.push(builder.passthrough(writer)?);
+        }
 
         let memory = std::mem::take(&mut parts.memory);
         let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
@@ -130,7 +140,7 @@ impl Pipeline {
             vitals.lifeline("attribution"),
         );
         let attribution = AttributionShell::start_in_arbiter(&builder.arbiter, move |_| {
-            AttributionShell::new(engine, clock, drops, publish, saver, lifeline)
+            AttributionShell::new(engine, clock, drops, published, saver, lifeline)
         });
 
         // The attribution hears a tick before any producer, so that the window is open when the first report comes.
@@ -235,6 +245,18 @@ impl Builder {
             ResolverShell::start_in_arbiter(&self.arbiter, move |_| ResolverShell::new(reader, lifeline));
         self.shells.push(shell.clone().recipient());
         Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
+    }
+
+    fn passthrough(&mut self, writer: Writer) -> anyhow::Result<Courier<Publish>> {
+        let work = PassthroughShell::work(writer, Arc::clone(&self.clock));
+        let (thread, inbox) = Worker::new(Queue::PassthroughWriter, &self.drops);
+        self.reader("vm-passthrough", inbox, work)?;
+        let lifeline = self.vitals.lifeline("vm-passthrough");
+        let shell = PassthroughShell::start_in_arbiter(&self.arbiter, move |_| {
+            PassthroughShell::new(thread, lifeline)
+        });
+        self.shells.push(shell.clone().recipient());
+        Ok(Courier::new(&shell, Queue::Passthrough, &self.drops))
     }
 
     fn saver(&self, mut keeper: Keeper) -> anyhow::Result<(Saver, JoinHandle<()>)> {
@@ -430,6 +452,7 @@ mod tests {
             memory: Memory::default(),
             listeners: Vec::new(),
             tap: None,
+            passthrough: None,
         }
     }
 

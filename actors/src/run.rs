@@ -14,6 +14,7 @@ use anyhow::Context;
 use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
+use exporter::passthrough::{PassthroughConfig, Writer};
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
 use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::net::TcpListener;
@@ -53,6 +54,7 @@ pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
         if !parts.meters.is_empty() {
             parts.memory = memory(loaded, &machine)?;
         }
+        parts.passthrough = passthrough(loaded, &parts.render)?;
         announce(&parts);
         Ok(parts)
     })
@@ -177,6 +179,7 @@ pub(crate) fn parts(
         memory: Memory::default(),
         listeners,
         tap: None,
+        passthrough: None,
     })
 }
 
@@ -188,6 +191,13 @@ fn memory(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Memory> {
         FloorPolicy::Measured => Memory::open(node::state(&root.state, machine), clock::unix_seconds()),
         FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
     })
+}
+
+/// Who feeds guests, where that is asked for. The daemon's alone, too: a recording beside it would count twice.
+fn passthrough(loaded: &Loaded, render: &RenderSettings) -> anyhow::Result<Option<Writer>> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let config: PassthroughConfig = loaded.section("vm_passthrough")?;
+    Ok(Writer::new(&config, exporter.ended.keep.into(), render))
 }
 
 /// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.

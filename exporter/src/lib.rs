@@ -3,7 +3,7 @@
 //!
 //! The crate owns how figures look and how they are fetched. It refuses to compute any: a figure that is not in the
 //! snapshot is not exported, and the only arithmetic here is adding up what shares a label set. It keeps no state
-//! between snapshots but its own scrape counters.
+//! between snapshots but its own scrape counters, and where the counters stand that guests read (`passthrough`).
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod http;
 mod json;
 mod observer;
 mod page;
+pub mod passthrough;
 #[cfg(test)]
 mod sample;
 mod text;

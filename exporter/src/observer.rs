@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changes with every scrape: our own process, and the scrapes themselves.
+//! What changes with every scrape: our own process, the scrapes themselves, and what the feeding of guests counts.
 //!
 //! Reads `/proc/self` at scrape time, below a root that is an argument. The prometheus crate's own process collector is
 //! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
 //! cannot be read costs its own metrics.
 
+use crate::passthrough::Health;
 use crate::text::writer::{Decimal, Family, Kind, Labels};
 use prometheus::{Histogram, HistogramOpts, Registry, TextEncoder};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Upper bounds of the scrape histogram in seconds. A scrape of a page that is already rendered takes microseconds, a
@@ -24,6 +25,7 @@ pub(crate) struct Observer {
     start_time: OnceLock<Option<Decimal>>,
     registry: Registry,
     duration: Histogram,
+    passthrough: Arc<Health>,
 }
 
 impl Observer {
@@ -44,7 +46,13 @@ impl Observer {
             start_time: OnceLock::new(),
             registry,
             duration,
+            passthrough: Arc::default(),
         }
+    }
+
+    /// What the feeding of guests counts into.
+    pub(crate) fn passthrough(&self) -> Arc<Health> {
+        Arc::clone(&self.passthrough)
     }
 
     /// A scrape was answered.
@@ -62,6 +70,7 @@ impl Observer {
             "Size of the newest page as text, without the lines that are added at each scrape.",
             Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX)),
         );
+        self.passthrough.write(&mut out);
         let scrapes = TextEncoder::new().encode_to_string(&self.registry.gather());
         out.push_str(&scrapes.unwrap_or_default());
         out

@@ -75,6 +75,28 @@ add_daemon() {
     strip -g "$root/usr/bin/kepler"
 }
 
+# add_module NAME..: Debian's of $tree or ours of $cache/modules into $root, and what they depend on. Those without a file are
+# built into the kernel.
+add_module() {
+    local name file place=$root/lib/modules/$release
+    mkdir -p "$place"
+    for name in "$@"; do
+        name=${name//-/_}
+        [[ -e $place/$name.ko ]] && continue
+        file=$(find "$cache/modules" "$tree/lib/modules" -name "${name//_/[-_]}.ko*" 2>/dev/null | head -n 1)
+        case $file in
+        *.xz) xz -dc "$file" >"$place/$name.ko" ;;
+        *.ko) cp "$file" "$place/$name.ko" && strip -g "$place/$name.ko" ;;
+        *) die "there is no module $name in $tree" ;;
+        esac
+        # shellcheck disable=SC2046 # Names of modules.
+        add_module $(grep -az '^depends=' "$place/$name.ko" | tr -d '\0' | sed 's/^depends=//' | tr , ' ')
+    done
+}
+
+# pack FILE: $root as an initramfs.
+pack() { (cd "$root" && find . -mindepth 1 | cpio -o -H newc --quiet | gzip -1) >"$1"; }
+
 # boot NAME VMLINUZ SECONDS OPTION..: until the guest has said everything, or for SECONDS. At most 2 CPUs: with four on
 # two cores, RCU stalls.
 # tsc=reliable: the emulated time stamp counters are the host's and agree, but a CPU that waits for its host thread makes a
@@ -85,7 +107,7 @@ boot() {
     rm -f "$cache/monitor"
     mkfifo "$cache/monitor"
     exec {monitor}<>"$cache/monitor"
-    (cd "$root" && find . -mindepth 1 | cpio -o -H newc --quiet | gzip -1) >"$cache/initramfs.gz"
+    pack "$cache/initramfs.gz"
     echo "$(basename "$vmlinuz"), host's load $(cut -d ' ' -f 1 /proc/loadavg) of $(nproc)" >"$results/$name.package"
     : >"$results/$name.log"
     qemu-system-x86_64 -accel tcg,thread=multi -m 1024 "$@" \

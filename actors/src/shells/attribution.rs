@@ -51,7 +51,7 @@ pub struct AttributionShell {
     engine: Driven,
     clock: Clock,
     drops: Drops,
-    exporter: Courier<Publish>,
+    told: Vec<Courier<Publish>>,
     usage: Option<Courier<Paid>>,
     deadline: Option<SpawnHandle>,
     saver: Option<Saver>,
@@ -59,13 +59,13 @@ pub struct AttributionShell {
 }
 
 impl AttributionShell {
-    /// A shell for an engine that knows its reporters.
+    /// A shell for an engine that knows its reporters. Everyone in `told` is told of each window that closes.
     #[must_use]
     pub fn new(
         engine: Driven,
         clock: Clock,
         drops: Drops,
-        exporter: Courier<Publish>,
+        told: Vec<Courier<Publish>>,
         saver: Option<Saver>,
         lifeline: Lifeline,
     ) -> Self {
@@ -73,7 +73,7 @@ impl AttributionShell {
             engine,
             clock,
             drops,
-            exporter,
+            told,
             usage: None,
             deadline: None,
             saver,
@@ -107,7 +107,10 @@ impl AttributionShell {
         if let (Some(usage), Some(tick)) = (&self.usage, closed.acked) {
             usage.send(Paid(tick));
         }
-        self.exporter.send(Publish(Arc::new(closed.snapshot)));
+        let snapshot = Arc::new(closed.snapshot);
+        for told in &self.told {
+            told.send(Publish(Arc::clone(&snapshot)));
+        }
     }
 }
 

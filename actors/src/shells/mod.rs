@@ -4,6 +4,7 @@
 mod attribution;
 mod estimator;
 mod exporter;
+mod passthrough;
 mod resolver;
 mod source;
 mod ticker;
@@ -14,6 +15,7 @@ mod virtual_time;
 pub use self::attribution::{AttributionShell, PayTo, Saver};
 pub use self::estimator::EstimatorShell;
 pub use self::exporter::ExporterShell;
+pub use self::passthrough::PassthroughShell;
 pub use self::resolver::{Resolve, ResolverShell};
 pub use self::source::SourceShell;
 pub use self::ticker::Ticker;

@@ -202,7 +202,7 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
             Driven::new(engine, None),
             Arc::clone(&clock),
             drops.clone(),
-            publish,
+            vec![publish],
             None,
             lifeline,
         )

@@ -43,24 +43,6 @@ build_modules() {
         >"$cache/modules.log" 2>&1 || die "the modules do not build:" "$(tail -n 20 "$cache/modules.log")"
 }
 
-# add_module NAME..: Debian's or ours, and what they depend on. Those without a file are built into the kernel.
-add_module() {
-    local name file place=$root/lib/modules/$release
-    mkdir -p "$place"
-    for name in "$@"; do
-        name=${name//-/_}
-        [[ -e $place/$name.ko ]] && continue
-        file=$(find "$cache/modules" "$tree/lib/modules" -name "${name//_/[-_]}.ko*" | head -n 1)
-        case $file in
-        *.xz) xz -dc "$file" >"$place/$name.ko" ;;
-        *.ko) cp "$file" "$place/$name.ko" && strip -g "$place/$name.ko" ;;
-        *) die "there is no module $name in $tree" ;;
-        esac
-        # shellcheck disable=SC2046 # Names of modules.
-        add_module $(grep -az '^depends=' "$place/$name.ko" | tr -d '\0' | sed 's/^depends=//' | tr , ' ')
-    done
-}
-
 make_initramfs() {
     new_root
     add_daemon

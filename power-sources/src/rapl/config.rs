@@ -46,7 +46,7 @@ impl Default for RaplConfig {
 
 impl MaxWatts {
     /// A machine that draws more than this has more than one RAPL zone per kind.
-    const HIGHEST: u32 = 100_000;
+    pub(super) const HIGHEST: u32 = 100_000;
 
     /// The configured figure, or `None` where the machine decides.
     #[must_use]

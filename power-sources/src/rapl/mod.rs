@@ -4,9 +4,12 @@
 //! Owns open counters and their totals. Reads only zones that were wanted, and refuses what would count a
 //! domain twice (see `scan.rs`). A zone that fails or vanishes costs only itself: it is looked for again, by
 //! name, with back-off.
+//!
+//! Zones that the host of a virtual machine writes (`shared.rs`) are read the same way and have another name: `host-share`.
 
 mod config;
 mod scan;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +19,18 @@ use crate::counted::{Counted, Outcome};
 use crate::errors::ErrorLedger;
 use crate::files::{Fault, OpenNumber};
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
-use attribution::model::{Component, Energy, ErrorReason, Microwatts, MonotonicNanos, SourceId};
+use attribution::model::{
+    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, ZoneReading,
+};
 use scan::{Found, Limits, Scan};
+use shared::{Shared, Shown};
 
 /// The name in the configuration.
 pub const NAME: &str = "rapl";
 /// The `source` label.
 pub const SOURCE: SourceId = SourceId("rapl-sysfs");
+/// The `source` label of a virtual machine's share of its host's meters or model.
+pub const HOST_SHARE: SourceId = SourceId("host-share");
 /// What RAPL has on some machine or other.
 pub const COMPONENTS: &[Component] = &[
     Component::Package,
@@ -70,11 +78,40 @@ pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     })
 }
 
+/// How a zone is read.
+#[derive(Debug)]
+enum Meter {
+    /// The kernel's file, which is kept open.
+    Kernel(OpenNumber),
+    /// The host's.
+    Host(Shared),
+}
+
+impl Meter {
+    fn open(found: &Found) -> Result<Self, Fault> {
+        match found.is_hosts {
+            true => Ok(Self::Host(Shared::new(found.dir.clone()))),
+            false => OpenNumber::open(found.dir.join("energy_uj")).map(Self::Kernel),
+        }
+    }
+
+    fn read(&mut self, now: MonotonicNanos) -> Result<Shown, Fault> {
+        match self {
+            Self::Kernel(file) => file.read().map(|raw| Shown {
+                raw,
+                provenance: Provenance::Counted,
+                at: now,
+            }),
+            Self::Host(shared) => shared.read(now),
+        }
+    }
+}
+
 /// One zone.
 struct Metered {
     found: Found,
     /// `None` while the zone is gone.
-    meter: Option<OpenNumber>,
+    meter: Option<Meter>,
     counted: Counted,
 }
 
@@ -90,19 +127,19 @@ impl Metered {
     }
 
     /// Opens the counter in the zone's folder and reads it.
-    fn attach(&mut self, config: &RaplConfig) -> Result<u64, Fault> {
+    fn attach(&mut self, config: &RaplConfig, now: MonotonicNanos) -> Result<Shown, Fault> {
         let limits = Limits::read(&self.found, config.max_watts.of(self.found.zone.component))?;
-        let meter = OpenNumber::open(self.found.dir.join("energy_uj"))?;
-        let raw = meter.read()?;
+        let mut meter = Meter::open(&self.found)?;
+        let shown = meter.read(now)?;
         self.counted.found_again(limits.modulus, limits.max_power);
         self.meter = Some(meter);
-        Ok(raw)
+        Ok(shown)
     }
 
     /// Reads the open counter. `None` when there is none, or when it is not time to try.
-    fn read(&mut self, now: MonotonicNanos) -> Option<Result<u64, Fault>> {
-        let meter = self.meter.as_ref().filter(|_| self.counted.is_due(now))?;
-        match meter.read() {
+    fn read(&mut self, now: MonotonicNanos) -> Option<Result<Shown, Fault>> {
+        let meter = self.meter.as_mut().filter(|_| self.counted.is_due(now))?;
+        match meter.read(now) {
             // Looked for at once: a file that was only replaced, or a driver that was reloaded, is no failure.
             Err(fault) if fault.reason == ErrorReason::Gone => {
                 self.meter = None;
@@ -122,7 +159,7 @@ impl Metered {
         now: MonotonicNanos,
         scanned: Option<&Result<Scan, Fault>>,
         config: &RaplConfig,
-    ) -> Option<Result<u64, Fault>> {
+    ) -> Option<Result<Shown, Fault>> {
         if !self.is_lost(now) {
             return None;
         }
@@ -143,18 +180,31 @@ impl Metered {
             }));
         };
         self.found.clone_from(here);
-        Some(self.attach(config))
+        Some(self.attach(config, now))
     }
 
     /// What the answer to a read means: a reading, a complaint, or both.
-    fn take(&mut self, answer: Result<u64, Fault>, now: MonotonicNanos) -> Outcome {
+    fn take(&mut self, answer: Result<Shown, Fault>, now: MonotonicNanos) -> Outcome {
         let place = self.found.dir.join("energy_uj");
-        self.counted.take(answer, now, &place.display())
+        let (at, provenance) = match &answer {
+            Ok(shown) => (shown.at, shown.provenance),
+            Err(_) => (now, Provenance::Counted),
+        };
+        let raw = answer.map(|shown| shown.raw);
+        let (reading, complaint) = self.counted.take(raw, at, &place.display());
+        (
+            reading.map(|reading| ZoneReading {
+                provenance,
+                ..reading
+            }),
+            complaint,
+        )
     }
 }
 
 struct Rapl {
     config: RaplConfig,
+    source: SourceId,
     /// Bounded by what a scan returns.
     zones: Vec<Metered>,
     errors: ErrorLedger,
@@ -178,13 +228,19 @@ impl Rapl {
                 .map_or_else(|| NO_ZONES.to_owned(), |fault| fault.words.clone());
             return Err(format!("{root}: {detail}"));
         }
+        // One of a host's is enough: none of its neighbours is then this machine's own.
+        let source = match scan.found.iter().any(|found| found.is_hosts) {
+            true => HOST_SHARE,
+            false => SOURCE,
+        };
         let mut rapl = Self {
             config,
+            source,
             zones: Vec::new(),
             errors: ErrorLedger::default(),
         };
         for fault in &scan.faults {
-            rapl.errors.note(SOURCE, None, fault.reason, &fault.words);
+            rapl.errors.note(source, None, fault.reason, &fault.words);
         }
         let (wanted, other): (Vec<_>, Vec<_>) = scan
             .found
@@ -201,10 +257,13 @@ impl Rapl {
         for found in wanted {
             let mut metered = Metered::new(found);
             // Only tried: there is no time to count it from.
-            if let Err(fault) = metered.attach(&rapl.config) {
+            if let Err(fault) = metered.attach(&rapl.config, MonotonicNanos::default()) {
                 rapl.errors
-                    .note(SOURCE, Some(&metered.found.zone), fault.reason, &fault.words);
+                    .note(source, Some(&metered.found.zone), fault.reason, &fault.words);
                 first_fault.get_or_insert(fault);
+            }
+            if let Some(Meter::Host(shared)) = &mut metered.meter {
+                shared.was_only_tried();
             }
             rapl.zones.push(metered);
         }
@@ -227,7 +286,7 @@ impl Rapl {
 
 impl PowerSource for Rapl {
     fn id(&self) -> SourceId {
-        SOURCE
+        self.source
     }
 
     fn components(&self) -> Vec<Component> {
@@ -262,7 +321,7 @@ impl PowerSource for Rapl {
             complaints.extend(complaint.map(|(reason, words)| (zone.found.zone.clone(), reason, words)));
         }
         for (zone, reason, words) in complaints {
-            self.errors.note(SOURCE, Some(&zone), reason, &words);
+            self.errors.note(self.source, Some(&zone), reason, &words);
         }
         Energy {
             zones,

@@ -13,6 +13,8 @@
 //!   the counter is the package's in all of them ("Fix the energy-pkg event for AMD CPUs"). The first stands for the package.
 //! - `core`: 0xc001029a is a counter of one core, and what is read is that of the zone's first CPU. It is left out.
 
+use super::config::MaxWatts;
+use super::shared::Shared;
 use crate::files::{Fault, number_file, small_file};
 use attribution::model::{Component, ErrorReason, Microwatts, PackageId, Place, Zone};
 use std::collections::btree_map::Entry as Slot;
@@ -34,6 +36,8 @@ pub(super) struct Found {
     pub(super) zone: Zone,
     /// Its folder.
     pub(super) dir: PathBuf,
+    /// Whether the host of this virtual machine writes it; see `shared.rs`.
+    pub(super) is_hosts: bool,
 }
 
 /// What a tree has.
@@ -156,7 +160,11 @@ pub(super) fn scan(root: &Path) -> Result<Scan, Fault> {
     }
     scan.found = zones
         .into_iter()
-        .map(|(zone, (_, dir))| Found { zone, dir })
+        .map(|(zone, (_, dir))| Found {
+            zone,
+            is_hosts: Shared::is_in(&dir),
+            dir,
+        })
         .collect();
     Ok(scan)
 }
@@ -172,6 +180,10 @@ fn identify(folder: &FolderName, dir: &Path, places: &BTreeMap<FolderName, Place
         )
     };
     let (component, place) = match ZoneName::parse(&bytes).ok_or_else(unknown)? {
+        // The host sums its sockets; ours are its invention, so all that runs here pays.
+        ZoneName::Package(_) if Shared::is_in(dir) => {
+            (Component::Package, Place::Named(Arc::from(super::HOST_SHARE.0)))
+        }
         ZoneName::Package(place) => (Component::Package, place),
         ZoneName::Psys(place) => (Component::Platform, place),
         ZoneName::Part(component) => {
@@ -298,6 +310,13 @@ impl Limits {
         let stated = (0..3)
             .filter_map(|index| number_file(&found.dir.join(format!("constraint_{index}_max_power_uw"))).ok())
             .max();
+        if found.is_hosts {
+            // Counts single microjoules, over all sockets of a host.
+            return Ok(Self {
+                modulus: range.saturating_add(1),
+                max_power: Microwatts::from_watts(u64::from(configured.unwrap_or(MaxWatts::HIGHEST))),
+            });
+        }
         let modulus = modulus(range);
         let most = max_power(found.zone.component, stated, configured);
         Ok(Self {

@@ -767,10 +767,10 @@ fn recorded(record: &str) -> Vec<(String, u64, u64, u64)> {
     };
     let mut rapl = Rapl::open(config.clone(), COMPONENTS).unwrap();
     assert_eq!(rapl.read(at(1)).errors, []);
-    let zone = |zone: &Metered| {
+    let zone = |zone: &mut Metered| {
         let limits = Limits::read(&zone.found, None).unwrap();
         let range = crate::files::number_file(&zone.found.dir.join("max_energy_range_uj")).unwrap();
-        let raw = zone.meter.as_ref().unwrap().read().unwrap();
+        let raw = zone.meter.as_mut().unwrap().read(at(2)).unwrap().raw;
         (
             zone.found.zone.to_string(),
             raw,
@@ -778,7 +778,7 @@ fn recorded(record: &str) -> Vec<(String, u64, u64, u64)> {
             limits.max_power.as_micro() / 1_000_000,
         )
     };
-    rapl.zones.iter().map(zone).collect()
+    rapl.zones.iter_mut().map(zone).collect()
 }
 
 fn rows<const N: usize>(expected: [(&str, u64, u64, u64); N]) -> Vec<(String, u64, u64, u64)> {
@@ -858,4 +858,113 @@ proptest! {
             }
         }
     }
+}
+
+// --- what the host of a virtual machine shares into it ---
+
+/// Highest value of a host's counter.
+const SHARED: &str = "9223372036854775807";
+
+fn shared() -> Tree {
+    let tree = Tree::new();
+    for (entry, name) in [("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "dram")] {
+        tree.zone(entry, name, SHARED, 1_000);
+        tree.set(entry, "provenance", b"counted\n");
+    }
+    tree
+}
+
+/// What the host writes at a moment of its own clock, which is set so that it need not be waited for.
+fn host_writes(tree: &Tree, entry: &str, microjoules: u64, second: u64) {
+    tree.energy(entry, microjoules);
+    let file = fs::File::open(tree.folder(entry).join("energy_uj")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(second))
+        .unwrap();
+}
+
+#[test]
+fn a_hosts_share_has_a_name_of_its_own_no_socket_and_the_hosts_word_for_what_it_is() {
+    let tree = shared();
+    let mut rapl = tree.open(NODE);
+    assert_eq!(rapl.id(), HOST_SHARE);
+    rapl.read(at(1_000));
+    tree.energy("intel-rapl:0", 3_000);
+    tree.energy("intel-rapl:0:0", 1_500);
+    tree.set("intel-rapl:0:0", "provenance", b"estimated 0.400\n");
+    let energy = rapl.read(at(1_001));
+    assert_eq!(
+        zones(&energy),
+        table([("package/host-share", 2_000), ("dram/host-share", 500)])
+    );
+    let words: Vec<_> = energy.zones.iter().map(|zone| zone.provenance).collect();
+    let estimated = Provenance::Estimated {
+        relative_error_p90: attribution::model::Permille(400),
+    };
+    assert_eq!(words, [Provenance::Counted, estimated]);
+    tree.set("intel-rapl:0:0", "provenance", b"guessed\n");
+    let energy = rapl.read(at(1_002));
+    assert_eq!(zones(&energy), table([("package/host-share", 2_000)]));
+    assert_eq!(
+        errors(&energy),
+        [("dram/host-share".to_owned(), ErrorReason::Parse, 1)]
+    );
+    assert_eq!(Tree::two_sockets().open(NODE).id(), SOURCE);
+}
+
+#[test]
+fn a_hosts_counter_turns_at_its_range_to_the_microjoule_and_any_host_is_believed() {
+    let tree = shared();
+    tree.energy("intel-rapl:0", i64::MAX as u64 - 4);
+    let mut rapl = tree.open(&[Component::Package]);
+    rapl.read(at(1));
+    host_writes(&tree, "intel-rapl:0", 5, 1);
+    let energy = rapl.read(at(2));
+    assert_eq!(zones(&energy), table([("package/host-share", 10)]));
+    // Eight sockets of 5 kW in all.
+    host_writes(&tree, "intel-rapl:0", 5_000_000_005, 2);
+    let energy = rapl.read(at(3));
+    assert_eq!(zones(&energy), table([("package/host-share", 5_000_000_010)]));
+    assert_eq!(errors(&energy), []);
+}
+
+#[test]
+fn a_host_that_writes_less_often_is_repeated_with_the_moment_at_which_it_was_new() {
+    let tree = shared();
+    let mut rapl = tree.open(&[Component::Package]);
+    let mut read = |second| {
+        let energy = rapl.read(at(second));
+        let zone = energy.zones.first().map(|zone| (zone.total.as_micro(), zone.at));
+        (zone, errors(&energy))
+    };
+    host_writes(&tree, "intel-rapl:0", 1_000, 1);
+    assert_eq!(read(500).0, Some((0, at(500))));
+    assert_eq!(read(501).0, Some((0, at(500))));
+    // New, and the same: a machine may have used nothing.
+    host_writes(&tree, "intel-rapl:0", 1_000, 2);
+    assert_eq!(read(502).0, Some((0, at(502))));
+    host_writes(&tree, "intel-rapl:0", 1_700, 3);
+    assert_eq!(read(503).0, Some((700, at(503))));
+    assert_eq!(read(682).0, Some((700, at(503))));
+    let (silent, complaints) = read(683);
+    assert_eq!(silent, None);
+    assert_eq!(
+        complaints,
+        [("package/host-share".to_owned(), ErrorReason::Timeout, 1)]
+    );
+    // What came in between is paid when the host writes again.
+    host_writes(&tree, "intel-rapl:0", 2_000, 4);
+    assert_eq!(read(700).0, Some((1_000, at(700))));
+}
+
+#[test]
+fn a_hosts_file_that_was_replaced_is_read_by_its_name() {
+    let tree = shared();
+    let mut rapl = tree.open(&[Component::Package]);
+    rapl.read(at(1));
+    let place = tree.folder("intel-rapl:0");
+    fs::hard_link(place.join("energy_uj"), place.join("held")).unwrap();
+    fs::write(place.join("other"), "1800\n").unwrap();
+    fs::rename(place.join("other"), place.join("energy_uj")).unwrap();
+    let energy = rapl.read(at(2));
+    assert_eq!(zones(&energy), table([("package/host-share", 800)]));
 }

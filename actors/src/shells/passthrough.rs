@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The actor that feeds guests: has each snapshot written into their folders, on a thread of its own, because files block.
+
+use crate::clock::Clock;
+use crate::health::Lifeline;
+use crate::messages::{Publish, Stop};
+use crate::worker::Worker;
+use actix::{Actor, ActorContext, Context, Handler};
+use attribution::model::Snapshot;
+use exporter::passthrough::Writer;
+use std::sync::Arc;
+
+/// See the module's head.
+pub struct PassthroughShell {
+    writer: Worker<Arc<Snapshot>>,
+    _lifeline: Lifeline,
+}
+
+impl PassthroughShell {
+    /// A shell for the writer's thread.
+    #[must_use]
+    pub const fn new(writer: Worker<Arc<Snapshot>>, lifeline: Lifeline) -> Self {
+        Self {
+            writer,
+            _lifeline: lifeline,
+        }
+    }
+
+    /// The work of that thread.
+    pub fn work(mut writer: Writer, clock: Clock) -> impl FnMut(Arc<Snapshot>) + Send {
+        move |snapshot| writer.write(&snapshot, clock())
+    }
+}
+
+impl Actor for PassthroughShell {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // One snapshot, and one more while the thread is busy: the newer one says all that the older one said.
+        ctx.set_mailbox_capacity(2);
+    }
+}
+
+impl Handler<Publish> for PassthroughShell {
+    type Result = ();
+
+    fn handle(&mut self, Publish(snapshot): Publish, _: &mut Self::Context) {
+        // One that finds the thread still writing is counted as dropped, and the next one pays for it.
+        self.writer.ask(snapshot);
+    }
+}
+
+impl Handler<Stop> for PassthroughShell {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Guests fed by their host: the daemon that writes a folder for a machine, and the daemon that reads it.
+//!
+//! The first test is both on one machine and a stand-in for the machine. The other boots a guest of Debian's kernel with the
+//! folder shared into it by 9p and by virtiofs, and another daemon inside; `make test-vms` prepares and runs it.
+
+#![expect(clippy::tests_outside_test_module, reason = "this whole crate is tests")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+use integration_tests::daemon::{Daemon, PATIENCE, pause};
+use integration_tests::figures::{charged, conserves, integer, rows};
+use integration_tests::tree::Powercap;
+use integration_tests::{has_command, is_root, promtext, say, skip};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A child that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn start(command: &mut Command) -> Killed {
+    Killed(command.stdin(Stdio::null()).spawn().expect("it starts"))
+}
+
+/// A UUID of this test's own.
+fn uuid(test: u8) -> String {
+    format!("{:08x}-8e0b-4b1a-9c53-1d2f3a4b5d{test:02x}", std::process::id())
+}
+
+/// Meters of 40 W and 4 W that go on until they are dropped, whatever the test waits for.
+struct Running {
+    tree: Arc<Powercap>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn new() -> Self {
+        let (tree, stop) = (
+            Arc::new(Powercap::new(1_000_000_000)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (meters, stopped) = (Arc::clone(&tree), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let begun = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                let micro = |watts: u128| u64::try_from(begun.elapsed().as_micros() * watts).expect("small");
+                meters.set("intel-rapl:0", 1_000_000_000 + micro(40));
+                meters.set("intel-rapl:0:0", 1_000_000_000 + micro(4));
+                pause();
+            }
+        });
+        Self {
+            tree,
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(std::thread::JoinHandle::join));
+    }
+}
+
+/// A host's daemon with these meters that feeds guests.
+fn host(meters: &Path, dir: &Path, more: &[&str]) -> Daemon {
+    let root = format!("sources.rapl.root={}", meters.display());
+    let dir = format!("vm_passthrough.dir={}", dir.display());
+    let mut arguments = vec![
+        "--set",
+        &root,
+        "--set",
+        &dir,
+        "--set",
+        "sources.platform=",
+        "--set",
+    ];
+    arguments.push("sources.cpu=rapl,estimator");
+    arguments.extend(more);
+    Daemon::start(&arguments)
+}
+
+/// What the machine was charged of package and memory.
+fn of_machine(snapshot: &Value, id: &str) -> Option<[u64; 2]> {
+    let row = rows(snapshot, "vms").iter().find(|row| row["id"] == id)?;
+    Some(["package", "dram"].map(|component| {
+        let zones = rows(snapshot, "zones").iter().enumerate();
+        zones
+            .filter(|(_, zone)| zone["component"] == component)
+            .map(|(index, _)| charged(row, index, "dynamic") + charged(row, index, "idle"))
+            .sum()
+    }))
+}
+
+/// All that the guest's daemon has paid of package and memory.
+fn paid(snapshot: &Value) -> [u64; 2] {
+    ["package", "dram"].map(|component| {
+        let zone = rows(snapshot, "zones")
+            .iter()
+            .find(|zone| zone["component"] == component);
+        zone.map_or(0, |zone| integer(zone, "dynamic_uj") + integer(zone, "idle_uj"))
+    })
+}
+
+fn counters(folder: &Path) -> Option<[u64; 2]> {
+    let read = |zone: &str| {
+        let text = fs::read_to_string(folder.join(zone).join("energy_uj")).ok()?;
+        text.trim_end().parse().ok()
+    };
+    Some([read("intel-rapl:0")?, read("intel-rapl:0:0")?])
+}
+
+/// Burns CPU under the name of a machine.
+fn machine(id: &str) -> Killed {
+    let mut command = Command::new("sh");
+    command.arg0("/usr/libexec/qemu-kvm").args([
+        "-c",
+        "while :; do :; done",
+        "-name",
+        "guest=web",
+        "-uuid",
+        id,
+    ]);
+    start(&mut command)
+}
+
+#[test]
+fn what_a_machine_is_charged_here_is_a_meter_to_a_daemon_that_reads_its_folder() {
+    let (folder, meters, id) = (TempDir::new().expect("a folder"), Running::new(), uuid(1));
+    let dir = folder.path().join("vms");
+    let more = ["--tick", "200ms"];
+    let daemon = host(meters.tree.root(), &dir, &more);
+    let _machine = machine(&id);
+    let of_guest = dir.join(&id);
+    daemon.wait_until("the machine's folder", |_| {
+        counters(&of_guest).filter(|[package, _]| *package > 0)
+    });
+    let root = format!("sources.rapl.root={}", of_guest.display());
+    let guest = Daemon::start(&["--tick", "200ms", "--set", &root, "--set", "sources.platform="]);
+    let seen = guest.wait_until("some joules", |snapshot| {
+        (paid(snapshot)[0] > 2_000_000 && paid(snapshot)[1] > 0).then(|| snapshot.clone())
+    });
+    conserves(&seen);
+    let zone = |component: &str| {
+        let zones = rows(&seen, "zones").iter();
+        zones
+            .filter(|zone| zone["component"] == component)
+            .map(|zone| {
+                (
+                    zone["source"].clone(),
+                    zone["place"].clone(),
+                    zone["provenance"].clone(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let share = || {
+        (
+            Value::from("host-share"),
+            Value::from("host-share"),
+            Value::from("counted"),
+        )
+    };
+    assert_eq!(zone("package"), [share()]);
+    assert_eq!(zone("dram"), [share()]);
+    drop(guest);
+    // The stop closes one window more, which is written, too.
+    let last = daemon.snapshot();
+    let text = daemon.get("/metrics").text();
+    assert_eq!(daemon.stop(), Some(0));
+    let (charged, stands) = (
+        of_machine(&last, &id).expect("a row"),
+        counters(&of_guest).expect("both"),
+    );
+    assert!(
+        stands[0] >= charged[0] && stands[1] >= charged[1],
+        "{stands:?} {charged:?}"
+    );
+    let samples = promtext::parse(&text);
+    let fed = promtext::of(&samples, "kepler_vm_passthrough_trees");
+    assert_eq!(fed.len(), 1);
+    // A new daemon goes on from there.
+    let again = host(meters.tree.root(), &dir, &more);
+    let on = again.wait_until("the counter going on", |_| {
+        counters(&of_guest).filter(|now| now[0] > stands[0])
+    });
+    let since = of_machine(&again.snapshot(), &id).expect("a row");
+    assert!(on[0] - stands[0] <= since[0], "{on:?} {stands:?} {since:?}");
+}
+
+#[test]
+fn an_estimate_feeds_nobody_unless_it_is_asked_for_and_is_one_in_the_guest_too() {
+    let (folder, id) = (TempDir::new().expect("a folder"), uuid(2));
+    let (refused, asked) = (folder.path().join("refused"), folder.path().join("asked"));
+    let nothing = folder.path().join("no-meters");
+    let _machine = machine(&id);
+    let daemon = host(&nothing, &refused, &["--tick", "200ms"]);
+    daemon.wait_until("the machine's row", |snapshot| {
+        of_machine(snapshot, &id).filter(|sum| sum[0] > 0)
+    });
+    let samples = daemon.get("/metrics").text();
+    let samples = promtext::parse(&samples);
+    let left_out = promtext::of(&samples, "kepler_vm_passthrough_refused");
+    let left_out = left_out
+        .iter()
+        .find(|sample| sample.label("component") == "package");
+    assert_eq!(left_out.map(|sample| sample.millionths()), Some(1_000_000));
+    assert!(!refused.join(&id).exists());
+    drop(daemon);
+    let more = ["--tick", "200ms", "--set", "vm_passthrough.estimates=true"];
+    let daemon = host(&nothing, &asked, &more);
+    daemon.wait_until("the machine's folder", |_| counters(&asked.join(&id)));
+    let root = format!("sources.rapl.root={}", asked.join(&id).display());
+    let guest = Daemon::start(&["--tick", "200ms", "--set", &root, "--set", "sources.platform="]);
+    let zone = guest.wait_until("the zone", |snapshot| {
+        let mut zones = rows(snapshot, "zones").iter();
+        zones.find(|zone| zone["component"] == "package").cloned()
+    });
+    assert_eq!(
+        (&zone["source"], &zone["provenance"]),
+        (&"host-share".into(), &"estimated".into())
+    );
+    let told = fs::read_to_string(asked.join(&id).join("intel-rapl:0/provenance")).expect("a word");
+    let error = told
+        .trim_end()
+        .strip_prefix("estimated ")
+        .expect("an estimate")
+        .replace('.', "");
+    assert_eq!(
+        zone["relative_error_p90_permille"].to_string(),
+        error.trim_start_matches('0')
+    );
+}
+
+/// A guest of `integration-tests/guest/share`, until it has said everything.
+struct Guest {
+    log: PathBuf,
+    _children: Vec<Killed>,
+}
+
+impl Guest {
+    fn boot(files: &Path, scratch: &Path, shared: &Path, id: &str) -> Self {
+        let path = |name: &str| scratch.join(name).display().to_string();
+        let mut children = Vec::new();
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "qemu64",
+            "-smp",
+            "2",
+            "-m",
+            "1024",
+        ])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args(["-name", "guest=fed", "-uuid", id])
+        .args(["-append", "console=ttyS0 panic=-1 quiet tsc=reliable"])
+        .arg("-kernel")
+        .arg(files.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(files.join("initramfs.gz"))
+        .args(["-serial", &format!("file:{}", path("console"))])
+        .args(["-serial", &format!("file:{}", path("log"))])
+        .arg("-fsdev")
+        .arg(format!(
+            "local,id=share,path={},security_model=none,readonly=on",
+            shared.display()
+        ))
+        .args(["-device", "virtio-9p-pci,fsdev=share,mount_tag=kepler-9p"]);
+        if let Some(virtiofsd) = virtiofsd() {
+            let socket = path("fs.sock");
+            let mut server = Command::new(virtiofsd);
+            server
+                .arg(format!("--socket-path={socket}"))
+                .arg("-o")
+                .arg(format!("source={},cache=auto", shared.display()))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            children.push(start(&mut server));
+            until("virtiofsd listens", || Path::new(&socket).exists().then_some(()));
+            qemu.args(["-object", "memory-backend-memfd,id=ram,size=1024M,share=on"])
+                .args(["-numa", "node,memdev=ram"])
+                .args(["-chardev", &format!("socket,id=fs,path={socket}")])
+                .args(["-device", "vhost-user-fs-pci,chardev=fs,tag=kepler-fs"]);
+        }
+        children.push(start(&mut qemu));
+        Self {
+            log: scratch.join("log"),
+            _children: children,
+        }
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).replace('\r', "")
+    }
+}
+
+fn virtiofsd() -> Option<&'static str> {
+    let places = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"];
+    places.into_iter().find(|place| Path::new(place).exists())
+}
+
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < end, "never: {what}");
+        pause();
+    }
+}
+
+/// Longest boot and stay of the guest: emulated, on a busy machine.
+const STAY: Duration = Duration::from_secs(300);
+
+#[test]
+fn joules_in_a_real_guest_are_those_that_its_host_charged_it() {
+    let Some(files) = std::env::var_os("SHARE_GUEST").map(PathBuf::from) else {
+        return skip("needs a guest: make test-vms prepares it");
+    };
+    if !is_root() || !has_command("qemu-system-x86_64") {
+        return skip("needs root and qemu-system-x86");
+    }
+    if virtiofsd().is_none() {
+        skip("virtiofs: there is no virtiofsd");
+    }
+    let (folder, meters, id) = (TempDir::new().expect("a folder"), Running::new(), uuid(3));
+    // What is shared has to be there before the machine.
+    let shared = folder.path().join("vms").join(&id);
+    fs::create_dir_all(&shared).expect("a folder");
+    let more = [
+        "--tick",
+        "1s",
+        "--set",
+        "attribution.idle.floor={package = 10.0, dram = 1.0}",
+    ];
+    let daemon = host(meters.tree.root(), &folder.path().join("vms"), &more);
+    let guest = Guest::boot(&files, folder.path(), &shared, &id);
+    let (mut history, end) = (Vec::<[u64; 2]>::new(), Instant::now() + STAY);
+    let mut rows_until = Vec::new();
+    while !guest.said().contains("@done") {
+        assert!(Instant::now() < end, "the guest is silent:\n{}", guest.said());
+        if let Some(charged) = of_machine(&daemon.snapshot(), &id)
+            && history.last() != Some(&charged)
+        {
+            history.push(charged);
+        }
+        rows_until.push((guest.said().matches("@snapshot").count(), history.len()));
+        pause();
+    }
+    let said = guest.said();
+    assert!(!said.contains("@failed"), "{said}");
+    judge(&said, "9p", 2, &history);
+    if virtiofsd().is_some() {
+        // The guest's kernel looks a name up again after a second.
+        judge(&said, "virtiofs", 3, &history);
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The guest's joules through one of the ways, each a total that the host charged, and in step with the file: what that held
+/// after one window is in the figures of the guest `windows` later.
+fn judge(said: &str, way: &str, windows: u64, history: &[[u64; 2]]) {
+    let lines = |kind: &str| {
+        let begin = format!("@{kind} {way} ");
+        said.lines()
+            .filter_map(|line| line.strip_prefix(&begin).map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let snapshots: Vec<Value> = lines("snapshot")
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    let files: Vec<[u64; 2]> = lines("file")
+        .iter()
+        .map(|line| {
+            let (package, dram) = line.split_once(' ').expect("two");
+            [number(package), number(dram)]
+        })
+        .collect();
+    let then: Vec<u64> = lines("then").iter().map(|line| number(line)).collect();
+    assert_eq!((snapshots.len(), files.len(), then.len()), (12, 12, 12), "{way}");
+    for snapshot in &snapshots {
+        conserves(snapshot);
+        let zones = rows(snapshot, "zones").iter();
+        let from_host = zones.filter(|zone| zone["source"] == "host-share").count();
+        assert_eq!(from_host, 2, "{way}");
+    }
+    // Where the host's total stood at the guest's first reading, every later one is that and what the guest has paid.
+    let paid: Vec<[u64; 2]> = snapshots.iter().map(paid).collect();
+    let sum = |base: &[u64; 2], paid: &[u64; 2]| [base[0] + paid[0], base[1] + paid[1]];
+    let bases: Vec<_> = history
+        .iter()
+        .filter(|base| paid.iter().all(|paid| history.contains(&sum(base, paid))))
+        .collect();
+    assert_eq!(bases.len(), 1, "{way}: {paid:?} in {history:?}");
+    let mut compared = 0;
+    for (index, (file, paid_now)) in files.iter().zip(&paid).enumerate() {
+        assert!(history.contains(file), "{way}: {file:?} in {history:?}");
+        let total = sum(bases[0], paid_now);
+        assert!(
+            total[0] <= file[0] && total[1] <= file[1],
+            "{way}: {total:?} {file:?}"
+        );
+        let tick = integer(&snapshots[index], "tick");
+        let later = snapshots[index..]
+            .iter()
+            .position(|other| integer(other, "tick") >= tick + windows);
+        if let Some(later) = later.filter(|_| then[index] <= tick + 1) {
+            let total = sum(bases[0], &paid[index + later]);
+            assert!(
+                total[0] >= file[0] && total[1] >= file[1],
+                "{way}: {total:?} {file:?}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "{way}");
+    let kept: Vec<u64> = lines("kept").iter().map(|line| number(line)).collect();
+    assert_eq!(kept.len(), 12, "{way}");
+    assert!(kept.is_sorted() && kept.first() < kept.last(), "{way}: {kept:?}");
+    for value in &kept {
+        assert!(
+            history.iter().any(|host| host[0] == *value),
+            "{way}: {value} in {history:?}"
+        );
+    }
+    let (first, last) = (paid.first().expect("12"), paid.last().expect("12"));
+    say(&format!(
+        "{way}: {} mJ of package and {} mJ of memory in {} ticks of the guest, each total one of the host's to the microjoule; \
+         {compared} times in step with the file; kept open: {} different totals",
+        (last[0] - first[0]) / 1_000,
+        (last[1] - first[1]) / 1_000,
+        integer(snapshots.last().expect("12"), "tick") - integer(&snapshots[0], "tick"),
+        kept.windows(2).filter(|pair| pair[0] != pair[1]).count() + 1,
+    ));
+}
