@@ -318,6 +318,7 @@ fn the_configuration_gives_the_host_of_a_guest() {
     let guest = machine(true, 1, 8, 16);
     let config = EstimatorConfig {
         machine: said.clone(),
+        ..EstimatorConfig::default()
     };
     let detail = Estimator::new(&guest, &config, COMPONENTS).detail();
     assert!(
@@ -328,6 +329,7 @@ fn the_configuration_gives_the_host_of_a_guest() {
     // A host that is too small for its guest is not believed.
     let config = EstimatorConfig {
         machine: MachineConfig { threads: 4, ..said },
+        ..EstimatorConfig::default()
     };
     let detail = Estimator::new(&guest, &config, COMPONENTS).detail();
     assert!(detail.contains("pays 8/8 of that host"), "{detail}");
@@ -340,8 +342,17 @@ fn the_configuration_speaks_louder_than_the_machine() {
         base_mhz: Some(2_000),
         ..machine(false, 1, 16, 64)
     };
-    let detail =
-        |said: MachineConfig| Estimator::new(&found, &EstimatorConfig { machine: said }, COMPONENTS).detail();
+    let detail = |said: MachineConfig| {
+        Estimator::new(
+            &found,
+            &EstimatorConfig {
+                machine: said,
+                ..EstimatorConfig::default()
+            },
+            COMPONENTS,
+        )
+        .detail()
+    };
     let nothing = detail(MachineConfig::default());
     assert!(
         nothing.contains("1 chips, 100 W TDP each, 8 cores, 16 threads, 2000 MHz, 64.0 GiB"),
