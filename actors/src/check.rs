@@ -11,10 +11,11 @@ use crate::node;
 use crate::run::section;
 use crate::settings::{CpuTime, Idle, Probes, Root, Sources};
 use attribution::engine::FloorPolicy;
-use attribution::model::{Accounting, ProbeState, Selection};
+use attribution::model::{Accounting, Component, ProbeState, Selection};
 use config::Loaded;
 use exporter::ExporterConfig;
 use exporter::passthrough::PassthroughConfig;
+use power_sources::estimator::{EstimatorConfig, ModelsConfig, RefusedModels};
 use probe_ebpf::preflight::{self, Preflight};
 use probe_workloads::cgroup::Mode;
 use probe_workloads::{Machine, PodNames, Roots};
@@ -116,7 +117,7 @@ pub fn inspect(loaded: &Loaded) -> Report {
         of_probes(&mut report, loaded, &machine, roots);
     }
     of_pods(&mut report, loaded);
-    of_sources(&mut report, loaded);
+    of_sources(&mut report, loaded, &machine);
     of_state(&mut report, loaded, &machine);
     of_guests(&mut report, loaded);
     of_addresses(&mut report, loaded);
@@ -261,7 +262,7 @@ fn of_pods(report: &mut Report, loaded: &Loaded) {
     report.say("names", "pods", verdict, detail);
 }
 
-fn of_sources(report: &mut Report, loaded: &Loaded) {
+fn of_sources(report: &mut Report, loaded: &Loaded, machine: &Machine) {
     let sources = loaded.section::<Sources>("sources").unwrap_or_default();
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     for Selection {
@@ -303,6 +304,26 @@ fn of_sources(report: &mut Report, loaded: &Loaded) {
     if chosen.meters.is_empty() && chosen.estimated.is_empty() {
         let advice = "no energy at all: add \"estimator\" to sources.cpu for figures from the built-in model";
         report.say("sources", "any", Verdict::No, advice);
+    }
+    of_estimator(report, loaded, machine, &chosen.estimated);
+}
+
+/// Which model answers, out of which file, and every file that is refused.
+fn of_estimator(report: &mut Report, loaded: &Loaded, machine: &Machine, estimated: &[Component]) {
+    let config = loaded.section::<EstimatorConfig>("estimator").unwrap_or_default();
+    let tdp = power_sources::rapl::thermal_design_power(&section(loaded, "rapl"));
+    match node::estimator(machine, tdp, &config, estimated) {
+        Ok(Some(estimator)) => report.say("estimator", "model", Verdict::Fact, estimator.detail()),
+        Ok(None) if config.models != ModelsConfig::default() => {
+            let detail = "estimator.models is not used: no figure is left to the estimator";
+            report.say("estimator", "model", Verdict::Fact, detail);
+        }
+        Ok(None) => {}
+        Err(RefusedModels(refused)) => {
+            for file in refused {
+                report.say("estimator", file.part.name(), Verdict::Fatal, file.to_string());
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use actors::settings::Log;
 use actors::{check, logging, run};
 use clap::Parser;
 use config::{Loaded, Problems};
+use power_sources::estimator::RefusedModels;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -199,5 +200,9 @@ fn usage(words: &str) -> ExitCode {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     drop(writeln!(std::io::stderr(), "kepler: {error:#}"));
-    ExitCode::FAILURE
+    // A model's file that cannot be used is as wrong as a key: a restart does not mend it.
+    match error.downcast_ref::<RefusedModels>() {
+        Some(_) => ExitCode::from(EXIT_CONFIG),
+        None => ExitCode::FAILURE,
+    }
 }

@@ -8,7 +8,9 @@ use crate::shells::Resolve;
 use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
 use attribution::model::{Accounting, Component, Identity, Microwatts, NodeFacts, ProbeState, Tally, Usage};
-use power_sources::estimator::{Estimator, EstimatorConfig, MachineDescription, Signature, Vendor};
+use power_sources::estimator::{
+    Estimator, EstimatorConfig, MachineDescription, RefusedModels, Signature, Vendor,
+};
 use probe_workloads::pods::{KubernetesConfig, PodsError};
 use probe_workloads::{
     CpuSignature, DiskNames, Machine, PodNames, Quotas, Resolver, Roots, RuntimesConfig, VmNames,
@@ -17,17 +19,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The estimator for what is left to it. `tdp` is what firmware says of a package.
+///
+/// # Errors
+/// When a model's file is configured that cannot be used. Where nothing is left to the estimator, no file is opened.
 pub fn estimator(
     machine: &Machine,
     tdp: Option<Microwatts>,
     config: &EstimatorConfig,
     components: &[Component],
-) -> Option<Estimator> {
+) -> Result<Option<Estimator>, RefusedModels> {
+    if components.is_empty() {
+        return Ok(None);
+    }
     let described = MachineDescription {
         tdp,
         ..describe(machine)
     };
-    (!components.is_empty()).then(|| Estimator::new(&described, config, components))
+    Estimator::open(&described, config, components).map(Some)
 }
 
 /// The machine in the estimator's words.

@@ -153,7 +153,7 @@ pub(crate) fn parts(
         power_sources::rapl::thermal_design_power(&section(loaded, "rapl")),
         &loaded.section("estimator")?,
         &chosen.estimated,
-    );
+    )?;
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
     let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
     let facts = node::facts(

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The section `[estimator]`: owns its keys, their ranges and what they mean together.
 
+use super::files::ModelPaths;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::path::PathBuf;
 
 /// Section `[estimator]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -10,6 +12,32 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct EstimatorConfig {
     /// The machine, where it cannot tell itself.
     pub machine: MachineConfig,
+    /// Models out of files.
+    pub models: ModelsConfig,
+}
+
+/// `estimator.models`: files with models for some of the figures, in place of the built-in one. Empty: the built-in one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// For packages.
+    pub package: PathBuf,
+    /// For memory.
+    pub dram: PathBuf,
+    /// For the whole machine.
+    pub platform: PathBuf,
+}
+
+impl ModelsConfig {
+    /// The files that are named.
+    pub(super) fn paths(&self) -> ModelPaths {
+        let named = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+        ModelPaths {
+            package: named(&self.package),
+            dram: named(&self.dram),
+            platform: named(&self.platform),
+        }
+    }
 }
 
 /// `estimator.machine`: what is said of the machine. In a guest, the host that it shares; elsewhere, this machine, over what it tells of

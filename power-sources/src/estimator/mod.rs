@@ -13,6 +13,7 @@ mod builtin;
 pub mod calibration;
 mod complete;
 mod config;
+pub mod files;
 mod generations;
 mod machine;
 mod names;
@@ -23,7 +24,7 @@ mod predict;
 mod tests;
 
 pub use complete::{Spec, complete};
-pub use config::{EstimatorConfig, MachineConfig};
+pub use config::{EstimatorConfig, MachineConfig, ModelsConfig};
 pub use generations::{Generation, Made, Signature, Vendor};
 pub use machine::{Given, MachineDescription};
 pub use names::canonical;
@@ -36,6 +37,8 @@ use attribution::model::{
     PackageTime, Permille, Place, Provenance, SourceId, Zone, ZoneReading,
 };
 use builtin::Builtin;
+use files::overlay::Overlaid;
+use files::{FileModels, Here, RefusedFile};
 use parts::{Busy, MachinePower, Power};
 use platform::PlatformModel;
 use std::sync::Arc;
@@ -156,8 +159,33 @@ pub struct Estimator {
     errors: ErrorLedger,
 }
 
+/// Files that are configured and cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct RefusedModels(pub Vec<RefusedFile>);
+
 impl Estimator {
-    /// For this machine and the wanted components; those that it cannot estimate are left out.
+    /// As [`Self::new`], with the models of the files that are configured in the place of the built-in figures.
+    ///
+    /// # Errors
+    /// With every file that cannot be used: what is wrong, where, and what is allowed.
+    pub fn open(
+        machine: &MachineDescription,
+        config: &EstimatorConfig,
+        wanted: &[Component],
+    ) -> Result<Self, RefusedModels> {
+        let mut estimator = Self::new(machine, config, wanted);
+        let here = Here::of(machine, &config.machine);
+        let models = FileModels::open(&config.models.paths(), &here).map_err(RefusedModels)?;
+        if !models.is_empty() {
+            let sockets = machine.sockets().into_values().collect();
+            estimator.model = Box::new(Overlaid::new(estimator.model, models, sockets));
+        }
+        Ok(estimator)
+    }
+
+    /// With the built-in model, for this machine and the wanted components; those that it cannot estimate are left out. Opens
+    /// no file.
     #[must_use]
     pub fn new(machine: &MachineDescription, config: &EstimatorConfig, wanted: &[Component]) -> Self {
         let model = Box::new(Builtin::new(machine, &config.machine, PlatformModel::builtin()));
@@ -227,20 +255,28 @@ impl Estimator {
                     ),
                 )),
             };
-            if let Some((reason, words)) = complaint
-                && self.errors.count(None, reason, &words)
-            {
-                tracing::warn!(
-                    source = SOURCE.0,
-                    reason = reason.name(),
-                    detail = words,
-                    "usage not understood"
-                );
+            let mended = self
+                .model
+                .complaint()
+                .map(|words| (ErrorReason::Implausible, words.to_owned()));
+            for (reason, words) in complaint.into_iter().chain(mended) {
+                self.complain(reason, &words);
             }
         }
         Energy {
             zones: self.readings(&seen, at),
             errors: self.errors.rows(),
+        }
+    }
+
+    fn complain(&mut self, reason: ErrorReason, words: &str) {
+        if self.errors.count(None, reason, words) {
+            tracing::warn!(
+                source = SOURCE.0,
+                reason = reason.name(),
+                detail = words,
+                "estimate not as it was asked for"
+            );
         }
     }
 

@@ -68,4 +68,9 @@ pub(super) trait MachinePower: Send {
 
     /// Which model and what it takes the machine for, for people.
     fn detail(&self) -> String;
+
+    /// What was wrong with the model's own answer since this was asked last, so that another one was given.
+    fn complaint(&self) -> Option<&'static str> {
+        None
+    }
 }

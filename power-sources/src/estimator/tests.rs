@@ -360,6 +360,7 @@ fn the_configuration_gives_the_host_of_a_guest() {
     let guest = machine(true, 1, 8, 16);
     let config = EstimatorConfig {
         machine: said.clone(),
+        ..EstimatorConfig::default()
     };
     let detail = Estimator::new(&guest, &config, COMPONENTS).detail();
     assert!(
@@ -370,6 +371,7 @@ fn the_configuration_gives_the_host_of_a_guest() {
     // A host that is too small for its guest is not believed.
     let config = EstimatorConfig {
         machine: MachineConfig { threads: 4, ..said },
+        ..EstimatorConfig::default()
     };
     let detail = Estimator::new(&guest, &config, COMPONENTS).detail();
     assert!(detail.contains("pays 8/8 of that host"), "{detail}");
@@ -388,8 +390,17 @@ fn the_configuration_speaks_louder_than_the_machine() {
         }),
         ..machine(false, 1, 16, 64)
     };
-    let detail =
-        |said: MachineConfig| Estimator::new(&found, &EstimatorConfig { machine: said }, COMPONENTS).detail();
+    let detail = |said: MachineConfig| {
+        Estimator::new(
+            &found,
+            &EstimatorConfig {
+                machine: said,
+                ..EstimatorConfig::default()
+            },
+            COMPONENTS,
+        )
+        .detail()
+    };
     let nothing = detail(MachineConfig::default());
     assert!(
         nothing.contains("Zen 2: 1 chips, 100 W TDP each, 8 cores, 16 threads, 2000 MHz, 64.0 GiB"),

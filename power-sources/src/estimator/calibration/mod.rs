@@ -31,7 +31,7 @@ mod watch;
 
 pub use curve::{Curve, Figure};
 pub use machine::{Described, Mismatch};
-pub use model::{Making, Model, ZoneModel};
+pub use model::{Estimate, Making, Model, ZoneModel};
 pub use parse::{LARGEST, ModelFault};
 pub use samples::{Sample, ZoneSamples};
 pub use score::{ErrorTable, Level};
