@@ -298,11 +298,14 @@ fn all_that_runs_in_a_machines_own_cgroup_is_the_machine() {
         return skip("needs root and a mounted unified cgroup hierarchy");
     }
     let id = uuid(13);
-    let root = format!("machine/qemu-{}-web.libvirt-qemu", std::process::id());
+    // No other test's machine has this name.
+    let name = format!("web{}", std::process::id());
+    let root = format!("machine/qemu-{}-{name}.libvirt-qemu", std::process::id());
     let _root = Cgroup::create(&root).expect("a cgroup");
     let emulator = Cgroup::create(&format!("{root}/emulator")).expect("a cgroup");
     let daemon = daemon("500ms");
-    let arguments = ["-name", "guest=web,debug-threads=on", "-uuid", &id];
+    let guest = format!("guest={name},debug-threads=on");
+    let arguments = ["-name", &guest, "-uuid", &id];
     let machine = stand_in("qemu-system-x86_64", &arguments, Some(&emulator));
     let helper = stand_in("swtpm", &["socket"], Some(&emulator));
     let snapshot = daemon.wait_until("the helper's machine", |snapshot| {
@@ -316,7 +319,7 @@ fn all_that_runs_in_a_machines_own_cgroup_is_the_machine() {
     assert_eq!(
         rows(&snapshot, "vms")
             .iter()
-            .filter(|row| row["name"] == "web")
+            .filter(|row| row["name"] == name.as_str())
             .count(),
         1
     );
