@@ -83,7 +83,7 @@ add_module() {
     for name in "$@"; do
         name=${name//-/_}
         [[ -e $place/$name.ko ]] && continue
-        file=$(find "$cache/modules" "$tree/lib/modules" -name "${name//_/[-_]}.ko*" 2>/dev/null | head -n 1)
+        file=$(find "$cache/modules" "$tree/lib/modules" -name "${name//_/[-_]}.ko*" 2>/dev/null | head -n 1 || true)
         case $file in
         *.xz) xz -dc "$file" >"$place/$name.ko" ;;
         *.ko) cp "$file" "$place/$name.ko" && strip -g "$place/$name.ko" ;;

@@ -322,13 +322,16 @@ fn an_id_that_leads_elsewhere_is_no_folder() {
     );
 }
 
+/// Puts something there.
+type Put<'a> = &'a dyn Fn(&Path);
+
 /// What a guest with a share that it may write into can put there.
 #[test]
 fn nothing_that_was_put_into_a_folder_is_followed_or_waited_for() {
     let scene = Scene::new();
     let precious = scene.folder.path().join("precious");
     fs::write(&precious, "1\n").unwrap();
-    let put: [(&str, &dyn Fn(&Path)); 6] = [
+    let put: [(&str, Put<'_>); 6] = [
         ("a link", &|path| symlink(&precious, path).unwrap()),
         ("a second name", &|path| fs::hard_link(&precious, path).unwrap()),
         ("a pipe", &|path| {
