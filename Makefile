@@ -9,12 +9,13 @@ SHARED ?= ../shared
 ARGS ?=
 ACCOUNTANTS ?=
 TRIALS ?=
+TARGET = $(or $(CARGO_TARGET_DIR),target)
 
 # Not KEPLER_...: those are settings, and the daemon refuses unknown ones.
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +52,15 @@ test: setup-build setup-test ## Every test that this machine can run; says what 
 	@deploy/mount-kernel-filesystems.sh
 	SHARED="$(abspath $(SHARED))" $(CARGO) nextest run --workspace --locked --no-fail-fast --success-output final --failure-output final
 	$(CARGO) test --workspace --locked --doc
+	@$(MAKE) --no-print-directory test-page
+
+setup-page:
+	@deploy/install-packages.sh page
+
+# SCREENSHOTS=FOLDER also takes pictures of it.
+test-page: setup-build setup-page ## The live page in headless Chromium, before the real daemon; part of make test
+	$(CARGO) build --locked -q -p actors
+	integration-tests/page/run.sh "$(TARGET)/debug/kepler"
 
 setup-guest:
 	@deploy/install-packages.sh guest

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `containers`, `guest`, `meters`, `vms`, `kube`,
-# `bench` or `lint`. Without root it prints the command.
+# Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `page`, `containers`, `guest`, `meters`, `vms`,
+# `kube`, `bench` or `lint`. Without root it prints the command.
 set -euo pipefail
 
 # The build does without clang: it then takes the committed eBPF objects.
@@ -9,6 +9,8 @@ case "${1:-}" in
 build) wanted="cc:gcc pkg-config:pkg-config" ;;
 objects) wanted="clang:clang llvm-strip:llvm" ;;
 test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl qemu-system-x86_64:qemu-system-x86" ;;
+# A driver of Chromium and axe come from npm, by the script that starts them.
+page) wanted="chromium:chromium node:nodejs npm:npm" ;;
 containers) wanted="dockerd:docker.io docker:docker.io containerd:containerd podman:podman runc:runc busybox:busybox-static" ;;
 guest) wanted="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio strip:binutils taskset:util-linux" ;;
 # Kernels, their headers and drivers are only downloaded and unpacked, by the script that boots them.
@@ -21,7 +23,7 @@ kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:conta
 bench) wanted="perf:linux-perf taskset:util-linux" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|containers|guest|meters|vms|kube|bench|lint" >&2
+    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|bench|lint" >&2
     exit 2
     ;;
 esac

@@ -4,7 +4,7 @@
 //! A page that nobody asks for costs nothing. It refuses to know who asks: what differs from scrape to scrape is
 //! appended by the routes.
 
-use crate::config::{ExporterConfig, Level, Schema};
+use crate::config::{ExporterConfig, Level, PageConfig, Schema};
 use crate::error::ExporterError;
 use crate::gzip::OpenGzip;
 use crate::observer::Observer;
@@ -37,6 +37,7 @@ pub struct RenderSettings {
     pub(crate) os: &'static str,
     pub(crate) arch: &'static str,
     pub(crate) cpu_architecture: String,
+    pub(crate) page: PageConfig,
     pub(crate) observer: Observer,
 }
 
@@ -51,6 +52,7 @@ impl RenderSettings {
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cpu_architecture: "unknown".to_owned(),
+            page: config.page.clone(),
             observer: Observer::new(PathBuf::from("/proc")),
         }
     }
@@ -154,6 +156,10 @@ impl Page {
         // Writing into memory does not fail; if it ever did, the plain text would still be an answer.
         let open = self.gzip.get_or_init(write).as_ref().ok()?;
         open.finish(tail).ok()
+    }
+
+    pub(crate) fn settings(&self) -> &RenderSettings {
+        &self.settings
     }
 
     pub(crate) fn observer(&self) -> &Observer {

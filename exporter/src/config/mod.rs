@@ -6,8 +6,10 @@
 
 mod duration;
 mod lists;
+mod page;
 
 pub use duration::HumaneDuration;
+pub use page::{Amount, PageConfig};
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -41,6 +43,8 @@ pub struct ExporterConfig {
     pub processes: ProcessesConfig,
     /// What happens to workloads that ended.
     pub ended: EndedConfig,
+    /// What the live page says about money and carbon.
+    pub page: PageConfig,
 }
 
 /// The addresses of `exporter.listen`: at least one, none twice.
@@ -121,6 +125,7 @@ impl Default for ExporterConfig {
             ],
             processes: ProcessesConfig::default(),
             ended: EndedConfig::default(),
+            page: PageConfig::default(),
         }
     }
 }

@@ -7,8 +7,10 @@
 
 use super::{Context, routes};
 use crate::error::ExporterError;
+use crate::live::Live;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
@@ -18,7 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use warp::Filter;
 use warp::hyper::server::conn::http1;
+use warp::reply::Response;
 
 /// Bounds on connections. Each has its reason beside its default.
 #[derive(Clone, Copy, Debug)]
@@ -97,11 +101,20 @@ pub(super) async fn serve_within(
     let (stop, stopped) = watch::channel(false);
     // Dropping a set aborts what is left in it: nothing outlives this function.
     let mut loops = JoinSet::new();
+    let live = Arc::new(Live::new(
+        context.pages.clone(),
+        context.now,
+        context.tick,
+        stopped.clone(),
+    ));
+    let mut recorder = JoinSet::new();
+    recorder.spawn(Arc::clone(&live).record());
     for listener in listeners {
         let acceptor = Acceptor {
             listener: TcpListener::from_std(listener).map_err(ExporterError::Listener)?,
             permits: Arc::clone(&permits),
             context: Arc::clone(&context),
+            live: Arc::clone(&live),
             limits,
             stopped: stopped.clone(),
         };
@@ -110,6 +123,7 @@ pub(super) async fn serve_within(
     tokio::select! {
         () = shutdown => {}
         Some(ended) = loops.join_next() => return Err(ExporterError::Ended(ended.err())),
+        Some(ended) = recorder.join_next() => return Err(ExporterError::Ended(ended.err())),
     }
     // No receiver is left where there was no listener; nobody needs to be told then.
     stop.send_replace(true);
@@ -122,6 +136,7 @@ struct Acceptor {
     listener: TcpListener,
     permits: Arc<Semaphore>,
     context: Arc<Context>,
+    live: Arc<Live>,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 }
@@ -139,12 +154,8 @@ impl Acceptor {
             };
             match accepted {
                 Ok((permit, stream)) => {
-                    let connection = connection(
-                        stream,
-                        Arc::clone(&self.context),
-                        self.limits,
-                        self.stopped.clone(),
-                    );
+                    let routes = routes::filter(Arc::clone(&self.context), Arc::clone(&self.live));
+                    let connection = connection(stream, routes, self.limits, self.stopped.clone());
                     connections.spawn(async move {
                         let _held = permit;
                         connection.await;
@@ -180,11 +191,11 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 /// One connection, from its first request to its end.
 async fn connection(
     stream: TcpStream,
-    context: Arc<Context>,
+    routes: impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let service = TowerToHyperService::new(warp::service(routes::filter(context)));
+    let service = TowerToHyperService::new(warp::service(routes));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)

@@ -5,7 +5,6 @@
 //! pure function of the request and the newest page, so that they are tested without a socket.
 
 mod connections;
-mod index;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each path answers.
 
-use super::{Context, index};
+use super::Context;
 use crate::gzip;
+use crate::live::{self, Live};
 use crate::page::Page;
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -13,8 +14,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use warp::Filter;
 use warp::http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HeaderName, HeaderValue, VARY,
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
 };
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
@@ -22,9 +22,6 @@ use warp::reply::{Reply, Response};
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
-/// The page loads nothing and runs nothing.
-const HTML_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
 
 /// Ticks after which a snapshot is too old to be ready.
 const READY_TICKS: u32 = 3;
@@ -32,13 +29,16 @@ const READY_TICKS: u32 = 3;
 /// All routes as one filter.
 pub(super) fn filter(
     context: Arc<Context>,
+    live: Arc<Live>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     warp::method()
         .and(warp::path::full())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .map(
-            move |method: Method, path: warp::path::FullPath, headers: HeaderMap| {
-                respond(&context, &method, path.as_str(), &headers)
+            move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap| {
+                live::respond(&live, &method, path.as_str(), &query, &headers)
+                    .unwrap_or_else(|| respond(&context, &method, path.as_str(), &headers))
             },
         )
 }
@@ -50,7 +50,6 @@ pub(super) fn respond(context: &Context, method: &Method, path: &str, headers: &
         "/livez" => |_, _| text(StatusCode::OK, "ok\n"),
         "/readyz" => |context, _| ready(context),
         "/api/v1/snapshot" => |context, _| snapshot(&context.page()),
-        "/" => |context, _| front(&context.page()),
         _ => return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
     };
     if *method != Method::GET && *method != Method::HEAD {
@@ -119,15 +118,6 @@ fn snapshot(page: &Page) -> Response {
 
 fn json_reply(json: Bytes) -> Response {
     Response::new(json.into())
-}
-
-fn front(page: &Page) -> Response {
-    let response = with(
-        Response::new(index::html(page.snapshot()).into()),
-        CONTENT_TYPE,
-        HTML,
-    );
-    with(response, CONTENT_SECURITY_POLICY, HTML_POLICY)
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response {

@@ -195,7 +195,14 @@ fn the_other_routes_answer_in_their_types() {
     for (path, kind, part) in [
         ("/livez", "text/plain", "ok"),
         ("/api/v1/snapshot", "application/json", "\"schema\":1"),
-        ("/", "text/html", "37.5 W"),
+        ("/", "text/html", "<main>"),
+        ("/page/app.js", "text/javascript", "import"),
+        ("/api/v1/about", "application/json", "\"tick_ms\":1000"),
+        (
+            "/api/v1/history?level=pod",
+            "application/json",
+            "\"level\":\"pod\"",
+        ),
     ] {
         let (head, body) = server.ask(&format!("GET {path}"), "");
         assert!(
@@ -284,6 +291,30 @@ fn a_request_that_never_ends_does_not_hold_the_stop() {
     // Closed or reset, but not open any more.
     let left = half.read_to_end(&mut rest);
     assert!(left.is_err() || rest.is_empty());
+}
+
+#[test]
+fn a_viewer_does_not_hold_the_stop() {
+    let limits = Limits {
+        // Waiting for it would outlast the patience.
+        grace: PATIENCE * 10,
+        ..Limits::default()
+    };
+    let server = Server::start_within(limits, sample_page(), &["127.0.0.1:0"]);
+    let mut viewer = server.connect();
+    viewer
+        .write_all(b"GET /api/v1/stream?level=pod HTTP/1.1\r\nHost: k\r\n\r\n")
+        .unwrap();
+    // The page that was there before anybody looked is taken in, and told at once: long before a first sign of life.
+    let mut heard = String::new();
+    while !heard.contains("event: update\n") {
+        let mut some = [0; 64];
+        let length = viewer.read(&mut some).unwrap();
+        assert!(length > 0 && !heard.contains("event: alive"), "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&some[..length]));
+    }
+    server.stop().unwrap();
+    viewer.read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[test]

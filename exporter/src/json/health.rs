@@ -11,13 +11,13 @@ use attribution::model::{
 use serde::Serialize;
 
 #[derive(Serialize)]
-pub(super) struct SourceView<'a> {
+pub(crate) struct SourceView<'a> {
     source: &'static str,
     age_ns: Option<u64>,
     errors: Each<'a, SourceError, ErrorView<'a>>,
 }
 
-pub(super) fn source(account: &SourceAccount) -> SourceView<'_> {
+pub(crate) fn source(account: &SourceAccount) -> SourceView<'_> {
     SourceView {
         source: account.source.0,
         age_ns: account.age.map(nanos),
@@ -43,7 +43,7 @@ fn error(error: &SourceError) -> ErrorView<'_> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     selections: Each<'a, Selection, SelectionView<'a>>,
     probes: Each<'a, ProbeState, ProbeView<'a>>,
     accounting: AccountingView<'a>,
@@ -51,7 +51,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(facts: &'a NodeFacts) -> Self {
+    pub(crate) fn of(facts: &'a NodeFacts) -> Self {
         Self {
             selections: Each(&facts.selections, selection),
             probes: Each(&facts.probes, probe),
@@ -133,7 +133,7 @@ fn source_facts(facts: &SourceFacts) -> SourceFactsView<'_> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Windows<'a> {
+pub(crate) struct Windows<'a> {
     closed: u64,
     late: Each<'a, (ReporterId, u64), LateView<'a>>,
     late_now: Each<'a, ReporterId, &'a str>,
@@ -144,7 +144,7 @@ pub(super) struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    pub(super) fn of(windows: &'a WindowCounters) -> Self {
+    pub(crate) fn of(windows: &'a WindowCounters) -> Self {
         Self {
             closed: windows.closed,
             late: Each(&windows.late, late),

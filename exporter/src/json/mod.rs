@@ -74,6 +74,9 @@ mod owner;
 mod views;
 mod zone;
 
+pub(crate) use health::{Facts, SourceView, Windows, source};
+pub(crate) use zone::{ZoneView, zone};
+
 use crate::error::ExporterError;
 use attribution::model::Snapshot;
 

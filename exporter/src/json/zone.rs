@@ -7,7 +7,7 @@ use attribution::model::{Place, Provenance};
 use serde::Serialize;
 
 #[derive(Serialize)]
-pub(super) struct ZoneView<'a> {
+pub(crate) struct ZoneView<'a> {
     component: &'static str,
     place: Text<'a, Place>,
     source: &'static str,
@@ -34,7 +34,7 @@ struct FitView {
     learned_error_permille: u32,
 }
 
-pub(super) fn zone(account: &ZoneAccount) -> ZoneView<'_> {
+pub(crate) fn zone(account: &ZoneAccount) -> ZoneView<'_> {
     ZoneView {
         component: account.zone.component.name(),
         place: Text(&account.zone.place),
