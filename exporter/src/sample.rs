@@ -40,6 +40,8 @@ pub(crate) const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789ab
 pub(crate) const POD: &str = "5d2c5b0e-41a5-4c0d-9c0a-3f9a1e5a2b11";
 pub(crate) const RAPL: SourceId = SourceId("rapl-sysfs");
 pub(crate) const MODEL: SourceId = SourceId("trained_power_model");
+/// When the rows of the sample began.
+pub(crate) const BEGAN: MonotonicNanos = MonotonicNanos::from_nanos(90_000_000_000);
 /// Close of the window on the clock of the snapshot.
 pub(crate) const CLOSED: MonotonicNanos = MonotonicNanos::from_nanos(100_000_000_000);
 
@@ -127,6 +129,7 @@ pub(crate) fn process(pid: u32, start_ticks: u64, command: &[u8], ledger: Ledger
         cgroup: CgroupId(7),
         owner: None,
         ledger,
+        began: BEGAN,
         ended: false,
     }
 }
@@ -137,6 +140,7 @@ pub(crate) fn group<K>(key: K, ledger: Ledger) -> GroupRow<K> {
         owner: None,
         names: Names::default(),
         ledger,
+        began: BEGAN,
         ended: false,
     }
 }
