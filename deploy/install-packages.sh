@@ -8,7 +8,8 @@ set -euo pipefail
 case "${1:-}" in
 build) wanted="cc:gcc pkg-config:pkg-config" ;;
 objects) wanted="clang:clang llvm-strip:llvm" ;;
-test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl qemu-system-x86_64:qemu-system-x86" ;;
+test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl qemu-system-x86_64:qemu-system-x86
+    /usr/lib/python3/dist-packages/prometheus_client/parser.py:python3-prometheus-client" ;;
 containers) wanted="dockerd:docker.io docker:docker.io containerd:containerd podman:podman runc:runc busybox:busybox-static" ;;
 guest) wanted="qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio strip:binutils taskset:util-linux" ;;
 # Kernels, their headers and drivers are only downloaded and unpacked, by the script that boots them.
@@ -28,7 +29,7 @@ esac
 
 packages=()
 for pair in $wanted; do
-    command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+    command -v "${pair%%:*}" >/dev/null || [[ -e ${pair%%:*} ]] || packages+=("${pair##*:}")
 done
 
 if ((${#packages[@]})); then

@@ -15,6 +15,7 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
+use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::net::TcpListener;
 use std::path::Path;
@@ -148,7 +149,10 @@ pub(crate) fn parts(
     let chosen = choice::choose(&sources, power_sources::ALL, |name| section(loaded, name));
     let estimator = node::estimator(machine, &chosen.estimated);
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
-    let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
+    let mut kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
+    // What becomes a label of series has to be kept.
+    kubernetes.labels.keep(exporter.pod_labels.of_pods());
+    let resolver = node::resolver(roots, &runtimes, &kubernetes)?;
     let facts = node::facts(
         machine,
         &chosen,
@@ -165,7 +169,11 @@ pub(crate) fn parts(
         estimator,
         rules: rules(loaded)?,
         facts: Arc::new(facts),
-        render: Arc::new(RenderSettings::new(&exporter, build_info())),
+        render: Arc::new(
+            RenderSettings::new(&exporter, build_info())
+                .with_node_name(&node::name(&kubernetes))
+                .with_start(clock::unix(), clock::system()()),
+        ),
         memory: Memory::default(),
         listeners,
         tap: None,

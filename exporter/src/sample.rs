@@ -42,6 +42,8 @@ pub(crate) const RAPL: SourceId = SourceId("rapl-sysfs");
 pub(crate) const MODEL: SourceId = SourceId("trained_power_model");
 /// When the rows of the sample began.
 pub(crate) const BEGAN: MonotonicNanos = MonotonicNanos::from_nanos(90_000_000_000);
+/// When the daemon of the sample began.
+const STARTED: MonotonicNanos = MonotonicNanos::from_nanos(80_000_000_000);
 /// Close of the window on the clock of the snapshot.
 pub(crate) const CLOSED: MonotonicNanos = MonotonicNanos::from_nanos(100_000_000_000);
 
@@ -50,6 +52,10 @@ pub(crate) fn page() -> Page {
 }
 
 pub(crate) fn settings() -> RenderSettings {
+    settings_of(&ExporterConfig::default())
+}
+
+pub(crate) fn settings_of(config: &ExporterConfig) -> RenderSettings {
     let build = BuildInfo {
         version: "0.1.0",
         revision: "abc123",
@@ -59,7 +65,10 @@ pub(crate) fn settings() -> RenderSettings {
         // The golden file is the same wherever the tests run.
         os: "linux",
         arch: "x86_64",
-        ..RenderSettings::new(&ExporterConfig::default(), build).with_cpu_architecture("Sky Lake")
+        ..RenderSettings::new(config, build)
+            .with_cpu_architecture("Sky Lake")
+            .with_node_name("node-1")
+            .with_start(Duration::from_secs(1_700_000_000), STARTED)
     }
 }
 

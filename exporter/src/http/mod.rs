@@ -6,6 +6,7 @@
 
 mod connections;
 mod index;
+mod negotiate;
 mod routes;
 #[cfg(test)]
 mod tests;
