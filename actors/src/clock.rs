@@ -35,6 +35,12 @@ pub fn unix_seconds() -> u64 {
     read(ClockId::Realtime) / 1_000_000_000
 }
 
+/// Unix time.
+#[must_use]
+pub fn unix() -> Duration {
+    Duration::from_nanos(read(ClockId::Realtime))
+}
+
 /// The machine's clock.
 #[must_use]
 pub fn system() -> Clock {

@@ -107,6 +107,14 @@ pub fn resolver(
     Ok(resolver.with(Box::new(quotas)))
 }
 
+/// What this node is called: by its cluster, or by itself.
+pub fn name(kubernetes: &KubernetesConfig) -> String {
+    match kubernetes.node_name.trim() {
+        "" => host_name(),
+        name => name.to_owned(),
+    }
+}
+
 /// What this host calls itself.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

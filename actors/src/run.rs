@@ -16,6 +16,7 @@ use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
+use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::net::TcpListener;
 use std::path::Path;
@@ -155,7 +156,10 @@ pub(crate) fn parts(
         &chosen.estimated,
     )?;
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
-    let resolver = node::resolver(roots, &runtimes, &loaded.section("kubernetes")?)?;
+    let mut kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
+    // What becomes a label of series has to be kept.
+    kubernetes.labels.keep(exporter.pod_labels.of_pods());
+    let resolver = node::resolver(roots, &runtimes, &kubernetes)?;
     let facts = node::facts(
         machine,
         &chosen,
@@ -174,7 +178,9 @@ pub(crate) fn parts(
         facts: Arc::new(facts),
         render: Arc::new(
             RenderSettings::new(&exporter, build_info())
-                .with_cpu_architecture(node::microarchitecture(machine)),
+                .with_cpu_architecture(node::microarchitecture(machine))
+                .with_node_name(&node::name(&kubernetes))
+                .with_start(clock::unix(), clock::system()()),
         ),
         memory: Memory::default(),
         listeners,

@@ -2,29 +2,40 @@
 //! Who is told: Prometheus text, JSON, a live page and HTTP routes over the newest snapshot.
 //!
 //! The crate owns how figures look and how they are fetched. It refuses to compute any: a figure that is not in the
-//! snapshot is not exported, and the only arithmetic here is adding up what shares a label set. It keeps no state
-//! between snapshots but its own scrape counters, the last fifteen minutes for people who look (`history`), and where
-//! the counters stand that guests read (`passthrough`).
+//! snapshot is not exported, and the only arithmetic here is adding up what shares a label set, and the power between two
+//! readings. Between snapshots it keeps its own scrape counters, what rows are called, sums of rows that the configuration
+//! wants to be one, the last fifteen minutes for people who look (`history`), and where the counters stand that guests
+//! read (`passthrough`).
 
 #![forbid(unsafe_code)]
 
 mod config;
+mod cpuinfo;
 mod error;
+mod fold;
+mod forms;
 mod gzip;
 mod history;
 mod http;
 mod json;
 mod live;
+mod naming;
 mod observer;
 mod page;
 pub mod passthrough;
+mod rows;
 #[cfg(test)]
 mod sample;
 mod text;
+mod view;
+mod zstd;
 
 pub use config::{
-    Amount, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen, PageConfig, ProcessesConfig, Schema,
+    Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen, NamespacesConfig,
+    PageConfig, PodLabels, ProcessesConfig, Schema,
 };
 pub use error::ExporterError;
+pub use forms::Renders;
 pub use http::{Context, bind, serve};
-pub use page::{BuildInfo, Page, RenderSettings, Renders};
+pub use page::{BuildInfo, Page, RenderSettings};
+pub use text::reference;

@@ -5,9 +5,13 @@
 //! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
 //! cannot be read costs its own metrics.
 
+use crate::cpuinfo::{self, Cpu};
+use crate::page::Epoch;
 use crate::passthrough::Health;
-use crate::text::writer::{Decimal, Family, Kind, Labels};
-use prometheus::{Histogram, HistogramOpts, Registry, TextEncoder};
+use crate::text::metric::{Kind, Metric};
+use crate::text::writer::{Decimal, Family, Format, Labels, Sheet};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramOpts, Registry};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +27,8 @@ pub(crate) struct Observer {
     proc_root: PathBuf,
     /// Computed once: it does not change, and `/proc/stat` is long on large machines.
     start_time: OnceLock<Option<Decimal>>,
+    /// Read once, where somebody needs it.
+    cpus: OnceLock<Vec<Cpu>>,
     registry: Registry,
     duration: Histogram,
     passthrough: Arc<Health>,
@@ -32,7 +38,7 @@ impl Observer {
     /// An observer that reads below `proc_root` (`/proc`).
     pub(crate) fn new(proc_root: PathBuf) -> Self {
         let options = HistogramOpts::new(
-            "kepler_scrape_duration_seconds",
+            SCRAPE_DURATION,
             "Time to answer a scrape, from the request to the whole body.",
         );
         let duration = Histogram::with_opts(options.buckets(BUCKETS.to_vec()))
@@ -44,6 +50,7 @@ impl Observer {
         Self {
             proc_root,
             start_time: OnceLock::new(),
+            cpus: OnceLock::new(),
             registry,
             duration,
             passthrough: Arc::default(),
@@ -60,32 +67,37 @@ impl Observer {
         self.duration.observe(duration.as_secs_f64());
     }
 
-    /// The lines that go behind a page's text, which has `page_bytes`.
-    pub(crate) fn lines(&self, page_bytes: usize) -> String {
-        let mut out = String::with_capacity(3_000);
-        self.write_process(&mut out);
-        gauge(
-            &mut out,
-            "kepler_scrape_bytes",
-            "Size of the newest page as text, without the lines that are added at each scrape.",
-            Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX)),
-        );
-        self.passthrough.write(&mut out);
-        let scrapes = TextEncoder::new().encode_to_string(&self.registry.gather());
-        out.push_str(&scrapes.unwrap_or_default());
-        out
+    /// What goes behind a page of `page_bytes` in `format`, to the end.
+    pub(crate) fn lines(&self, page_bytes: usize, format: Format, epoch: Option<Epoch>) -> String {
+        let mut sheet = Sheet::new(format, epoch.map(Epoch::start));
+        self.write_process(&mut sheet);
+        let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
+        gauge(&mut sheet, SCRAPE_BYTES, size);
+        self.passthrough.write(&mut sheet);
+        for family in self.registry.gather() {
+            write_histogram(&mut sheet, &family);
+        }
+        if format == Format::OpenMetrics {
+            sheet.push("# EOF\n");
+        }
+        // Some thousand bytes, so one piece.
+        String::from_utf8(sheet.into_pieces().concat()).unwrap_or_default()
     }
 
-    fn write_process(&self, out: &mut String) {
+    /// The logical CPUs of `/proc/cpuinfo`.
+    pub(crate) fn cpus(&self) -> &[Cpu] {
+        self.cpus.get_or_init(|| {
+            self.read("cpuinfo")
+                .map(|text| cpuinfo::parse(&text))
+                .unwrap_or_default()
+        })
+    }
+
+    fn write_process(&self, sheet: &mut Sheet) {
         let stat = self.read("self/stat").and_then(|text| parse_stat(&text));
         if let Some(stat) = stat {
-            Family::new(
-                out,
-                "process_cpu_seconds_total",
-                Kind::Counter,
-                "User and system CPU time of this process.",
-            )
-            .sample(&Labels::none(), Decimal::centi(stat.cpu_ticks));
+            let metric = Metric::new(Kind::Counter, CPU_SECONDS.0, CPU_SECONDS.1);
+            Family::new(sheet, &metric).sample(&Labels::none(), Decimal::centi(stat.cpu_ticks));
             let started = self.start_time.get_or_init(|| {
                 let boot = self.read("stat").and_then(|text| parse_boot_seconds(&text))?;
                 Some(Decimal::centi(
@@ -93,42 +105,24 @@ impl Observer {
                 ))
             });
             if let Some(started) = started {
-                let help = "Start of this process since the Unix epoch.";
-                gauge(out, "process_start_time_seconds", help, *started);
+                gauge(sheet, START_TIME, *started);
             }
         }
         if let Some(status) = self.read("self/status") {
-            for (key, name, help) in [
-                (
-                    "VmRSS:",
-                    "process_resident_memory_bytes",
-                    "Resident memory of this process.",
-                ),
-                (
-                    "VmSize:",
-                    "process_virtual_memory_bytes",
-                    "Virtual memory of this process.",
-                ),
-            ] {
+            for (key, metric) in [("VmRSS:", RESIDENT), ("VmSize:", VIRTUAL)] {
                 if let Some(kibibytes) = parse_kibibytes(&status, key) {
-                    gauge(out, name, help, Decimal::whole(kibibytes.saturating_mul(1024)));
+                    gauge(sheet, metric, Decimal::whole(kibibytes.saturating_mul(1024)));
                 }
             }
         }
         if let Ok(entries) = fs::read_dir(self.proc_root.join("self/fd")) {
             // One of them is this directory, open for as long as we count.
             let count = u64::try_from(entries.count().saturating_sub(1)).unwrap_or(u64::MAX);
-            gauge(
-                out,
-                "process_open_fds",
-                "Open file descriptors of this process.",
-                Decimal::whole(count),
-            );
+            gauge(sheet, OPEN_FDS, Decimal::whole(count));
         }
         let limits = self.read("self/limits");
         if let Some(most) = limits.and_then(|text| parse_max_fds(&text)) {
-            let help = "Most file descriptors that this process may open.";
-            gauge(out, "process_max_fds", help, Decimal::whole(most));
+            gauge(sheet, MAX_FDS, Decimal::whole(most));
         }
     }
 
@@ -140,8 +134,73 @@ impl Observer {
     }
 }
 
-fn gauge(out: &mut String, name: &str, help: &str, value: Decimal) {
-    Family::new(out, name, Kind::Gauge, help).sample(&Labels::none(), value);
+/// Names and helps of what is written at each scrape.
+const CPU_SECONDS: (&str, &str) = (
+    "process_cpu_seconds_total",
+    "User and system CPU time of this process.",
+);
+const START_TIME: (&str, &str) = (
+    "process_start_time_seconds",
+    "Start of this process since the Unix epoch.",
+);
+const RESIDENT: (&str, &str) = (
+    "process_resident_memory_bytes",
+    "Resident memory of this process.",
+);
+const VIRTUAL: (&str, &str) = ("process_virtual_memory_bytes", "Virtual memory of this process.");
+const OPEN_FDS: (&str, &str) = ("process_open_fds", "Open file descriptors of this process.");
+const MAX_FDS: (&str, &str) = (
+    "process_max_fds",
+    "Most file descriptors that this process may open.",
+);
+const SCRAPE_BYTES: (&str, &str) = (
+    "kepler_scrape_bytes",
+    "Size of the newest page as text, without the lines that are added at each scrape.",
+);
+const SCRAPE_DURATION: &str = "kepler_scrape_duration_seconds";
+
+fn gauge(sheet: &mut Sheet, (name, help): (&'static str, &'static str), value: Decimal) {
+    let metric = Metric::new(Kind::Gauge, name, help);
+    Family::new(sheet, &metric).sample(&Labels::none(), value);
+}
+
+/// A histogram of the prometheus crate, whose own encoder knows no OpenMetrics.
+fn write_histogram(sheet: &mut Sheet, family: &MetricFamily) {
+    let metric = Metric::new(
+        Kind::Histogram,
+        family.name().to_owned(),
+        family.help().to_owned(),
+    );
+    let mut written = Family::new(sheet, &metric);
+    for sample in family.get_metric() {
+        let histogram = sample.get_histogram();
+        for bucket in histogram.get_bucket() {
+            // With a point also where it is whole, as OpenMetrics wants it.
+            let bound = Labels::none().with("le", &format!("{:?}", bucket.upper_bound()));
+            written.part("_bucket", &bound, Decimal::whole(bucket.cumulative_count()));
+        }
+        let count = Decimal::whole(histogram.get_sample_count());
+        written.part("_bucket", &Labels::none().with("le", "+Inf"), count);
+        let nanos = Duration::try_from_secs_f64(histogram.get_sample_sum())
+            .map_or(u64::MAX, |sum| u64::try_from(sum.as_nanos()).unwrap_or(u64::MAX));
+        written.part("_sum", &Labels::none(), Decimal::nano(nanos));
+        written.part("_count", &Labels::none(), count);
+        written.histogram_since();
+    }
+}
+
+/// What is written at each scrape, for the reference.
+pub(crate) fn metrics() -> Vec<Metric> {
+    let gauge = |(name, help)| Metric::new(Kind::Gauge, name, help);
+    let mut metrics = vec![Metric::new(Kind::Counter, CPU_SECONDS.0, CPU_SECONDS.1)];
+    let gauges = [START_TIME, RESIDENT, VIRTUAL, OPEN_FDS, MAX_FDS, SCRAPE_BYTES];
+    metrics.extend(gauges.into_iter().map(gauge));
+    let observer = Observer::new(PathBuf::new());
+    for family in observer.registry.gather() {
+        let (name, help) = (family.name().to_owned(), family.help().to_owned());
+        metrics.push(Metric::new(Kind::Histogram, name, help).with(&["le"]));
+    }
+    metrics
 }
 
 /// What we need of `/proc/PID/stat`, in clock ticks of 1/100 s (`USER_HZ`, the same on all our architectures).
@@ -224,7 +283,7 @@ mod tests {
     #[test]
     fn our_own_process_is_read_from_the_given_root() {
         let root = fake_proc();
-        let lines = Observer::new(root.path().to_owned()).lines(77);
+        let lines = Observer::new(root.path().to_owned()).lines(77, Format::Text, None);
         for expected in [
             "process_cpu_seconds_total 1.57\n",
             "process_start_time_seconds 1700000123.45\n",
@@ -251,14 +310,14 @@ mod tests {
 
     #[test]
     fn a_proc_that_is_not_there_costs_only_its_own_lines() {
-        let lines = Observer::new("/nonexistent".into()).lines(0);
+        let lines = Observer::new("/nonexistent".into()).lines(0, Format::Text, None);
         assert!(!lines.contains("process_"));
         assert!(lines.contains("kepler_scrape_duration_seconds_count 0\n"));
     }
 
     #[test]
     fn the_real_proc_answers_all_of_them() {
-        let lines = Observer::new(Path::new("/proc").to_owned()).lines(0);
+        let lines = Observer::new(Path::new("/proc").to_owned()).lines(0, Format::Text, None);
         let samples = lines.lines().filter(|line| line.starts_with("process_"));
         assert_eq!(samples.count(), 6, "{lines}");
     }
@@ -267,7 +326,7 @@ mod tests {
     fn scrapes_are_counted_with_their_duration() {
         let observer = Observer::new("/nonexistent".into());
         observer.scraped(Duration::from_millis(2));
-        let lines = observer.lines(0);
+        let lines = observer.lines(0, Format::Text, None);
         for expected in [
             "kepler_scrape_duration_seconds_bucket{le=\"0.001\"} 0\n",
             "kepler_scrape_duration_seconds_bucket{le=\"0.005\"} 1\n",

@@ -6,16 +6,20 @@
 
 use crate::config::{ExporterConfig, Level, PageConfig, Schema};
 use crate::error::ExporterError;
-use crate::gzip::OpenGzip;
+use crate::forms::{Encoding, Forms, Renders};
+use crate::naming::Naming;
 use crate::observer::Observer;
+use crate::rows::Row;
+use crate::text::writer::{Decimal, Format};
+use crate::view::{View, Viewer};
 use crate::{json, text};
-use attribution::model::Snapshot;
+use attribution::model::{MonotonicNanos, Snapshot};
 use bytes::Bytes;
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Labels of `kepler_exporter_build_info`; `os` and `arch` are those this crate was compiled for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,28 @@ pub struct BuildInfo {
     pub revision: &'static str,
     /// Branch that it was built from.
     pub branch: &'static str,
+}
+
+/// How moments of the snapshot's clock are told to people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch {
+    /// Unix time at the clock's zero, looked at once: what is told must not move when somebody sets the time.
+    zero: Duration,
+    started: MonotonicNanos,
+}
+
+impl Epoch {
+    /// Unix time of a moment, in milliseconds; nothing began before the daemon did.
+    pub(crate) fn unix(self, moment: MonotonicNanos) -> Decimal {
+        let since = Duration::from_nanos(moment.max(self.started).as_nanos());
+        let millis = self.zero.saturating_add(since).as_millis();
+        Decimal::milli(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    /// When the daemon began.
+    pub(crate) fn start(self) -> Decimal {
+        self.unix(self.started)
+    }
 }
 
 /// What all pages of a run have in common, and the scrape counters that outlive each page.
@@ -39,13 +65,29 @@ pub struct RenderSettings {
     pub(crate) cpu_architecture: String,
     pub(crate) page: PageConfig,
     pub(crate) observer: Observer,
+    /// When counters began, for OpenMetrics; `None` where it is not told.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) tells_since: bool,
+    pub(crate) naming: Naming,
+    pub(crate) viewer: Mutex<Viewer>,
 }
 
 impl RenderSettings {
     /// What `config` asks for. Our own process is looked at below `/proc`.
     #[must_use]
     pub fn new(config: &ExporterConfig, build: BuildInfo) -> Self {
+        let is_today = config.schemas.contains(&Schema::Kepler011);
+        let naming = Naming {
+            drop: config.drop.clone(),
+            pod_labels: config.pod_labels.clone(),
+            namespaces: config.namespaces.clone(),
+            node: is_today.then(String::new),
+        };
         Self {
+            viewer: Mutex::new(Viewer::new(&config.schemas, &config.levels, &naming)),
+            naming,
+            epoch: None,
+            tells_since: config.created,
             schemas: config.schemas.clone(),
             levels: config.levels.clone(),
             build,
@@ -66,6 +108,47 @@ impl RenderSettings {
         }
     }
 
+    /// The `node_name` of schema `kepler-0.11`; empty where this is not called.
+    #[must_use]
+    pub fn with_node_name(mut self, node_name: &str) -> Self {
+        if let Some(name) = &mut self.naming.node {
+            node_name.clone_into(name);
+        }
+        let viewer = Viewer::new(&self.schemas, &self.levels, &self.naming);
+        Self {
+            viewer: Mutex::new(viewer),
+            ..self
+        }
+    }
+
+    /// The Unix time `unix` and the moment `now` on the clock of the snapshots, both of the start, so that OpenMetrics can say
+    /// since when counters count. Where this is not called, or the configuration does not want it, it says nothing of it.
+    #[must_use]
+    pub fn with_start(self, unix: Duration, now: MonotonicNanos) -> Self {
+        let epoch = Epoch {
+            zero: unix.saturating_sub(Duration::from_nanos(now.as_nanos())),
+            started: now,
+        };
+        Self {
+            epoch: self.tells_since.then_some(epoch),
+            ..self
+        }
+    }
+
+    pub(crate) fn node_name(&self) -> &str {
+        self.naming.node.as_deref().unwrap_or_default()
+    }
+
+    /// The rows of a level, as they are to be written.
+    pub(crate) fn rows<'a>(&self, level: Level, view: &'a View) -> Vec<Row<'a>> {
+        self.viewer().wardrobe.rows(level, &view.moment, &self.naming)
+    }
+
+    fn viewer(&self) -> MutexGuard<'_, Viewer> {
+        // Whoever panicked with it left at worst faces out that are made again.
+        self.viewer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks at our own process below another root than `/proc`.
     #[must_use]
     pub fn with_proc_root(self, proc_root: PathBuf) -> Self {
@@ -76,41 +159,26 @@ impl RenderSettings {
     }
 }
 
-/// How often each form of a page was written: 0 or 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Renders {
-    /// Prometheus text.
-    pub text: u32,
-    /// The same, compressed.
-    pub gzip: u32,
-    /// JSON.
-    pub json: u32,
-}
-
 /// One snapshot with its written forms.
 pub struct Page {
-    snapshot: Arc<Snapshot>,
+    view: View,
     settings: Arc<RenderSettings>,
-    text: OnceLock<Bytes>,
-    gzip: OnceLock<io::Result<OpenGzip>>,
+    forms: Forms,
     json: OnceLock<Result<Bytes, ExporterError>>,
-    num_text: AtomicU32,
-    num_gzip: AtomicU32,
     num_json: AtomicU32,
 }
 
 impl Page {
-    /// A page; nothing is written yet. Before the first window, publish one of `Snapshot::default()`.
+    /// A page; nothing is written yet. Before the first window, publish one of `Snapshot::default()`. To be called once for
+    /// each snapshot, in their order: what is summed over rows that left, and power, is taken from one to the next.
     #[must_use]
-    pub const fn new(snapshot: Arc<Snapshot>, settings: Arc<RenderSettings>) -> Self {
+    pub fn new(snapshot: Arc<Snapshot>, settings: Arc<RenderSettings>) -> Self {
+        let view = settings.viewer().next(snapshot, &settings.naming);
         Self {
-            snapshot,
+            view,
             settings,
-            text: OnceLock::new(),
-            gzip: OnceLock::new(),
+            forms: Forms::default(),
             json: OnceLock::new(),
-            num_text: AtomicU32::new(0),
-            num_gzip: AtomicU32::new(0),
             num_json: AtomicU32::new(0),
         }
     }
@@ -118,17 +186,27 @@ impl Page {
     /// What it shows.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+        &self.view.moment.snapshot
     }
 
-    /// As Prometheus text, without what belongs to a single scrape.
+    /// As Prometheus text, without what belongs to a single scrape, in pieces that follow each other.
     #[must_use]
-    pub fn text(&self) -> Bytes {
-        let write = || {
-            self.num_text.fetch_add(1, Ordering::Relaxed);
-            Bytes::from(text::render(&self.snapshot, &self.settings))
-        };
-        self.text.get_or_init(write).clone()
+    pub fn text(&self) -> &[Bytes] {
+        self.pieces(Format::Text)
+    }
+
+    /// As OpenMetrics, without what belongs to a single scrape and without the line that ends it.
+    #[must_use]
+    pub fn openmetrics(&self) -> &[Bytes] {
+        self.pieces(Format::OpenMetrics)
+    }
+
+    pub(crate) fn pieces(&self, format: Format) -> &[Bytes] {
+        self.forms.plain(format, || self.render(format))
+    }
+
+    fn render(&self, format: Format) -> Vec<Bytes> {
+        text::render(&self.view, &self.settings, format)
     }
 
     /// As JSON.
@@ -139,7 +217,7 @@ impl Page {
     pub fn json(&self) -> Result<Bytes, &ExporterError> {
         let write = || {
             self.num_json.fetch_add(1, Ordering::Relaxed);
-            json::render(&self.snapshot).map(Bytes::from)
+            json::render(self.snapshot()).map(Bytes::from)
         };
         match self.json.get_or_init(write) {
             Ok(json) => Ok(json.clone()),
@@ -147,15 +225,12 @@ impl Page {
         }
     }
 
-    /// The text compressed, with `tail` behind it in the same stream.
-    pub(crate) fn gzip_with(&self, tail: &[u8]) -> Option<[Bytes; 2]> {
-        let write = || {
-            self.num_gzip.fetch_add(1, Ordering::Relaxed);
-            OpenGzip::begin(&self.text())
-        };
-        // Writing into memory does not fail; if it ever did, the plain text would still be an answer.
-        let open = self.gzip.get_or_init(write).as_ref().ok()?;
-        open.finish(tail).ok()
+    /// What one scrape gets, in pieces, and how it is encoded.
+    pub(crate) fn scrape(&self, format: Format, encoding: Encoding) -> (Vec<Bytes>, Encoding) {
+        let size = self.pieces(format).iter().map(Bytes::len).sum();
+        let tail = self.settings.observer.lines(size, format, self.settings.epoch);
+        self.forms
+            .body((format, encoding), tail.into_bytes(), || self.render(format))
     }
 
     pub(crate) fn settings(&self) -> &RenderSettings {
@@ -170,9 +245,8 @@ impl Page {
     #[must_use]
     pub fn renders(&self) -> Renders {
         Renders {
-            text: self.num_text.load(Ordering::Relaxed),
-            gzip: self.num_gzip.load(Ordering::Relaxed),
             json: self.num_json.load(Ordering::Relaxed),
+            ..self.forms.renders()
         }
     }
 }
@@ -180,7 +254,7 @@ impl Page {
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Page")
-            .field("tick", &self.snapshot.tick)
+            .field("tick", &self.snapshot().tick)
             .field("renders", &self.renders())
             .finish_non_exhaustive()
     }
@@ -190,32 +264,27 @@ impl fmt::Debug for Page {
 mod tests {
     use super::*;
     use crate::sample;
-    use flate2::read::GzDecoder;
-    use std::io::Read;
 
     #[test]
-    fn gzip_holds_the_same_text() {
-        let page = sample::page();
-        let packed = page.gzip_with(b"tail 1\n").unwrap().concat();
-        let mut unpacked = Vec::new();
-        GzDecoder::new(packed.as_slice())
-            .read_to_end(&mut unpacked)
-            .unwrap();
-        assert_eq!(unpacked, [page.text().as_ref(), b"tail 1\n"].concat());
-    }
-
-    #[test]
-    fn every_form_is_written_once_and_only_when_asked_for() {
+    fn every_form_is_written_once_and_only_when_asked_for_however_many_ask_at_once() {
         let page = sample::page();
         assert_eq!(page.renders(), Renders::default());
         std::thread::scope(|scope| {
-            for _ in 0..50 {
-                scope.spawn(|| (page.text(), page.gzip_with(b""), page.json().is_ok()));
+            for number in 0..50_usize {
+                let page = &page;
+                scope.spawn(move || {
+                    let format = [Format::Text, Format::OpenMetrics][number % 2];
+                    let encodings = [Encoding::Identity, Encoding::Gzip, Encoding::Zstd];
+                    page.scrape(format, encodings[number % 3]);
+                    assert!(page.json().is_ok());
+                });
             }
         });
         let once = Renders {
             text: 1,
-            gzip: 1,
+            openmetrics: 1,
+            gzip: 2,
+            zstd: 2,
             json: 1,
         };
         assert_eq!(page.renders(), once);
@@ -224,9 +293,12 @@ mod tests {
     #[test]
     fn all_readers_share_the_same_bytes() {
         let page = sample::page();
-        assert_eq!(page.text().as_ptr(), page.text().as_ptr());
-        let heads = [page.gzip_with(b"a").unwrap(), page.gzip_with(b"b").unwrap()];
-        assert_eq!(heads[0][0].as_ptr(), heads[1][0].as_ptr());
+        assert_eq!(page.text()[0].as_ptr(), page.text()[0].as_ptr());
+        for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
+            let twice = [(); 2].map(|()| page.scrape(Format::Text, encoding));
+            assert_eq!(twice[0].1, encoding);
+            assert_eq!(twice[0].0[0].as_ptr(), twice[1].0[0].as_ptr(), "{encoding:?}");
+        }
         assert_eq!(page.json().unwrap().as_ptr(), page.json().unwrap().as_ptr());
     }
 
@@ -237,10 +309,33 @@ mod tests {
             ..ExporterConfig::default()
         };
         let settings = RenderSettings::new(&config, BuildInfo::default()).with_cpu_architecture("Zen 4");
-        let text = text::render(&sample::snapshot(), &settings);
+        let page = Page::new(Arc::new(sample::snapshot()), Arc::new(settings));
+        let text = String::from_utf8(page.text().concat()).unwrap();
         assert!(text.contains("kepler_pod_joules_total{") && !text.contains("kepler_node_joules_total{"));
         assert!(text.contains("cpu_architecture=\"Zen 4\""));
-        let elsewhere = settings.with_proc_root("/nonexistent".into());
-        assert!(!elsewhere.observer.lines(0).contains("process_"));
+        let settings =
+            RenderSettings::new(&config, BuildInfo::default()).with_proc_root("/nonexistent".into());
+        assert!(
+            !settings
+                .observer
+                .lines(0, Format::Text, None)
+                .contains("process_")
+        );
+    }
+
+    #[test]
+    fn what_began_before_the_daemon_began_with_it() {
+        let at = |seconds: u64| MonotonicNanos::from_nanos(seconds * 1_000_000_000);
+        let settings = RenderSettings::new(&ExporterConfig::default(), BuildInfo::default());
+        let settings = settings.with_start(Duration::from_secs(1_700_000_100), at(100));
+        let epoch = settings.epoch.unwrap();
+        assert_eq!(epoch.unix(at(50)), epoch.start());
+        assert_eq!(epoch.unix(at(101)), Decimal::milli(1_700_000_101_000));
+        let config = ExporterConfig {
+            created: false,
+            ..ExporterConfig::default()
+        };
+        let silent = RenderSettings::new(&config, BuildInfo::default());
+        assert!(silent.with_start(Duration::ZERO, at(1)).epoch.is_none());
     }
 }

@@ -40,6 +40,10 @@ pub(crate) const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789ab
 pub(crate) const POD: &str = "5d2c5b0e-41a5-4c0d-9c0a-3f9a1e5a2b11";
 pub(crate) const RAPL: SourceId = SourceId("rapl-sysfs");
 pub(crate) const MODEL: SourceId = SourceId("trained_power_model");
+/// When the rows of the sample began.
+pub(crate) const BEGAN: MonotonicNanos = MonotonicNanos::from_nanos(90_000_000_000);
+/// When the daemon of the sample began.
+const STARTED: MonotonicNanos = MonotonicNanos::from_nanos(80_000_000_000);
 /// Close of the window on the clock of the snapshot.
 pub(crate) const CLOSED: MonotonicNanos = MonotonicNanos::from_nanos(100_000_000_000);
 
@@ -48,6 +52,10 @@ pub(crate) fn page() -> Page {
 }
 
 pub(crate) fn settings() -> RenderSettings {
+    settings_of(&ExporterConfig::default())
+}
+
+pub(crate) fn settings_of(config: &ExporterConfig) -> RenderSettings {
     let build = BuildInfo {
         version: "0.1.0",
         revision: "abc123",
@@ -57,7 +65,10 @@ pub(crate) fn settings() -> RenderSettings {
         // The golden file is the same wherever the tests run.
         os: "linux",
         arch: "x86_64",
-        ..RenderSettings::new(&ExporterConfig::default(), build).with_cpu_architecture("Sky Lake")
+        ..RenderSettings::new(config, build)
+            .with_cpu_architecture("Sky Lake")
+            .with_node_name("node-1")
+            .with_start(Duration::from_secs(1_700_000_000), STARTED)
     }
 }
 
@@ -127,6 +138,7 @@ pub(crate) fn process(pid: u32, start_ticks: u64, command: &[u8], ledger: Ledger
         cgroup: CgroupId(7),
         owner: None,
         ledger,
+        began: BEGAN,
         ended: false,
     }
 }
@@ -137,6 +149,7 @@ pub(crate) fn group<K>(key: K, ledger: Ledger) -> GroupRow<K> {
         owner: None,
         names: Names::default(),
         ledger,
+        began: BEGAN,
         ended: false,
     }
 }

@@ -23,14 +23,19 @@ use tempfile::TempDir;
 const COMPONENTS: [&str; 7] = ["package", "core", "uncore", "dram", "gpu", "other", "platform"];
 
 fn estimating() -> Daemon {
-    let daemon = Daemon::start(&[
+    estimating_with(&[])
+}
+
+fn estimating_with(more: &[&str]) -> Daemon {
+    let basic = [
         "--tick",
         "200ms",
         "--set",
         "sources.cpu=estimator",
         "--set",
         "sources.dram=estimator",
-    ]);
+    ];
+    let daemon = Daemon::start(&[&basic, more].concat());
     daemon.wait_for_tick(4);
     daemon
 }
@@ -56,12 +61,19 @@ fn with_mode<'a>(samples: &'a [Sample], name: &str, mode: &str) -> Vec<&'a Sampl
 }
 
 #[test]
-fn promtool_has_nothing_to_say() {
-    let daemon = estimating();
+fn promtool_has_nothing_to_say_of_either_schema_and_of_both_together() {
     if !has_command("promtool") {
         return skip("needs promtool (Debian package prometheus)");
     }
-    let (text, _) = scrape(&daemon);
+    for (schemas, levels) in [("kepler", 5), ("kepler-0.11", 0), ("kepler,kepler-0.11", 5)] {
+        let daemon = estimating_with(&["--set", &format!("exporter.schemas={schemas}")]);
+        let (text, _) = scrape(&daemon);
+        has_nothing_to_say(&text, levels);
+    }
+}
+
+/// But about the milliseconds of `levels` at most: not every level has rows here.
+fn has_nothing_to_say(text: &str, levels: usize) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -83,7 +95,8 @@ fn promtool_has_nothing_to_say() {
     };
     let (known, other): (Vec<&str>, Vec<&str>) = said.lines().partition(known);
     assert_eq!(other, Vec::<&str>::new());
-    assert!(!known.is_empty() || output.status.success());
+    assert!(known.len() <= levels, "{known:?}");
+    assert_eq!(known.is_empty(), output.status.success());
 }
 
 #[test]
@@ -371,5 +384,14 @@ fn a_real_prometheus_scrapes_it_and_its_sums_agree() {
     );
     assert!(gap.is_some_and(|gap| gap < 1e-6), "{gap:?}");
     assert!(prometheus.query("kepler_process_joules_total").len() > 1);
+    // It asked for OpenMetrics, and each counter says since when it counts.
+    let began = prometheus.value("min(kepler_node_joules_created)");
+    let started = prometheus.value("min(process_start_time_seconds)");
+    let late = began.zip(started).map(|(began, started)| began - started);
+    assert!(late.is_some_and(|late| (-1.0..60.0).contains(&late)), "{late:?}");
+    assert_eq!(
+        prometheus.value("count(kepler_process_joules_total) - count(kepler_process_joules_created)"),
+        Some(0.0)
+    );
     assert!(integer(&daemon.snapshot(), "tick") > 4);
 }

@@ -149,7 +149,8 @@ mod tests {
     use super::*;
     use attribution::model::snapshot::ProcessRow;
     use attribution::model::{
-        CgroupId, Comm, Component, Feature, FloorOrigin, Place, Provenance, SourceId, TaskKey, TaskKind, Zone,
+        CgroupId, Comm, Component, Feature, FloorOrigin, MonotonicNanos, Place, Provenance, SourceId,
+        TaskKey, TaskKind, Zone,
     };
     use attribution::recording::{Beginning, Ending};
     use std::sync::Arc;
@@ -195,6 +196,7 @@ mod tests {
                     cgroup: CgroupId(1),
                     owner: None,
                     ledger: Ledger::default(),
+                    began: MonotonicNanos::ZERO,
                     ended: false,
                 }],
                 ..Snapshot::default()

@@ -28,6 +28,7 @@ struct Row<K> {
     owner: Option<Arc<CgroupOwner>>,
     names: Names,
     ledger: Ledger,
+    began: MonotonicNanos,
     members: u32,
     ended_at: Option<MonotonicNanos>,
     /// Whether it was given what there is of names once. Who was shown then is shown from then on.
@@ -41,7 +42,9 @@ pub(crate) struct Level<K> {
     free: Vec<RowId>,
     by_key: HashMap<K, RowId>,
     has_new: bool,
-    shelf: VecDeque<(K, Ledger)>,
+    shelf: VecDeque<(K, Ledger, MonotonicNanos)>,
+    /// When the last window closed: what a new row counts is later than that.
+    closed: MonotonicNanos,
     retired: Ledger,
 }
 
@@ -53,6 +56,7 @@ impl<K> Default for Level<K> {
             by_key: HashMap::new(),
             has_new: false,
             shelf: VecDeque::new(),
+            closed: MonotonicNanos::ZERO,
             retired: Ledger::default(),
         }
     }
@@ -76,17 +80,18 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     }
 
     fn create(&mut self, key: &K) -> RowId {
-        let shelved = self.shelf.iter().position(|(shelved, _)| shelved == key);
-        let ledger = shelved
-            .and_then(|at| self.shelf.remove(at))
-            .map(|(_, ledger)| ledger)
-            .unwrap_or_default();
+        let shelved = self.shelf.iter().position(|(shelved, ..)| shelved == key);
+        let (ledger, began) = shelved.and_then(|at| self.shelf.remove(at)).map_or_else(
+            || (Ledger::default(), self.closed),
+            |(_, ledger, began)| (ledger, began),
+        );
         self.retired.release(&ledger);
         let id = self.place(Row {
             key: key.clone(),
             owner: None,
             names: Names::default(),
             ledger,
+            began,
             members: 0,
             ended_at: None,
             was_named: false,
@@ -154,6 +159,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound. While a row's names are
     /// awaited nobody is shown it, so its time begins after that.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
+        self.closed = now;
         let ended = self.slots.iter_mut().flatten().filter(|row| row.names.awaited);
         ended.for_each(|row| row.ended_at = row.ended_at.map(|_| now));
         let mut ended: Vec<(MonotonicNanos, RowId)> = self
@@ -173,16 +179,16 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
                 self.by_key.remove(&row.key);
                 self.free.push(id);
                 self.retired.absorb(&row.ledger);
-                self.put_on_shelf(row.key, row.ledger);
+                self.put_on_shelf(row.key, row.ledger, row.began);
             }
         }
     }
 
-    fn put_on_shelf(&mut self, key: K, ledger: Ledger) {
+    fn put_on_shelf(&mut self, key: K, ledger: Ledger, began: MonotonicNanos) {
         if self.shelf.len() == SHELF {
             self.shelf.pop_front();
         }
-        self.shelf.push_back((key, ledger));
+        self.shelf.push_back((key, ledger, began));
     }
 
     /// Rows for a snapshot, by key.
@@ -196,6 +202,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
                 owner: row.owner.clone(),
                 names: row.names.clone(),
                 ledger: row.ledger.clone(),
+                began: row.began,
                 ended: row.ended_at.is_some(),
             })
             .collect();
@@ -276,6 +283,27 @@ mod tests {
         level.ledger(id).unwrap().charge(0, joule(1));
         assert_eq!(totals(&level), [("a", 6, false)]);
         assert_eq!(level.retired().charges, [joule(0)]);
+    }
+
+    #[test]
+    fn a_row_counts_from_the_close_before_it_and_keeps_that_moment_when_it_comes_back() {
+        let mut level = Level::default();
+        let began = |level: &Level<&'static str>| -> Vec<u64> {
+            level
+                .rows()
+                .iter()
+                .map(|row| row.began.as_nanos() / 1_000_000_000)
+                .collect()
+        };
+        level.join(&"first", None);
+        level.retire(at(10), KEEP);
+        let id = level.join(&"second", None);
+        assert_eq!(began(&level), [0, 10]);
+        level.leave(id, at(20));
+        level.retire(at(1_000), KEEP);
+        assert_eq!(began(&level), [0]);
+        level.join(&"second", None);
+        assert_eq!(began(&level), [0, 10]);
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(crate) struct Processes {
     living: usize,
     other: Ledger,
     retired: Ledger,
+    /// When the last window closed: what a new row counts is later than that.
+    closed: MonotonicNanos,
 }
 
 impl Processes {
@@ -85,6 +87,7 @@ impl Processes {
             living: 0,
             other: Ledger::default(),
             retired: Ledger::default(),
+            closed: MonotonicNanos::ZERO,
         }
     }
 
@@ -104,8 +107,10 @@ impl Processes {
         let free = self.most.saturating_sub(self.living);
         candidates.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.task.cmp(&b.1.task)));
         for (_, mut row) in candidates.drain(..).take(free) {
+            row.began = self.closed;
             if let Some(before) = self.namesake(&row) {
                 row.ledger = before.row.ledger;
+                row.began = before.row.began;
             }
             let tracked = Tracked { row, ended_at: None };
             if self.rows.insert(tracked.row.task, tracked).is_none() {
@@ -185,6 +190,7 @@ impl Processes {
 
     /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
+        self.closed = now;
         let mut ended: Vec<(MonotonicNanos, TaskKey)> = self
             .rows
             .values()
@@ -207,8 +213,13 @@ impl Processes {
                 .values_mut()
                 .filter(same)
                 .min_by_key(|heir| heir.row.task);
-            heir.map_or(&mut self.retired, |heir| &mut heir.row.ledger)
-                .absorb(&row.ledger);
+            match heir {
+                Some(heir) => {
+                    heir.row.ledger.absorb(&row.ledger);
+                    heir.row.began = heir.row.began.min(row.began);
+                }
+                None => self.retired.absorb(&row.ledger),
+            }
         }
     }
 
@@ -269,6 +280,7 @@ mod tests {
             cgroup: CgroupId::ROOT,
             owner: None,
             ledger: Ledger::default(),
+            began: MonotonicNanos::ZERO,
             ended: false,
         }
     }
@@ -353,6 +365,13 @@ mod tests {
         assert_eq!(joules, Some(2_000_000_u64));
         level.retire(at(1_000), KEEP);
         assert_eq!(level.rows().len(), 1);
+        assert_eq!(
+            level.rows().first().map(|row| row.began),
+            Some(MonotonicNanos::ZERO),
+            "as its series"
+        );
+        level.promote(&mut vec![(1, row(7))]);
+        assert_eq!(level.rows().last().map(|row| row.began), Some(at(1_000)));
     }
 
     fn again(tgid: u32) -> ProcessRow {

@@ -342,6 +342,8 @@ fn process_row(task: TaskKey, account: &Account) -> ProcessRow {
         cgroup: account.cgroup,
         owner: account.owner.clone(),
         ledger: Ledger::default(),
+        // Written by whoever gives it the row.
+        began: MonotonicNanos::ZERO,
         ended: !account.lives(),
     }
 }

@@ -11,7 +11,7 @@ use super::report::{
     CgroupOwner, ContainerFacts, CpuTime, LostEvents, PackageTime, PodFacts, Reservation, Section,
     SoftirqTime, SourceError, Tally, TaskKind, VmFacts,
 };
-use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts};
+use super::units::{CpuNanos, DeviceNanos, Microjoules, Microwatts, MonotonicNanos};
 use super::zone::{Feature, FloorOrigin, Permille, Provenance, Zone};
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +154,9 @@ pub struct ProcessRow {
     pub owner: Option<Arc<CgroupOwner>>,
     /// Its totals.
     pub ledger: Ledger,
+    /// Since when they count: the close before the window that gave it the row, or zero in the first one. Never later than it
+    /// was before, for as long as the totals go on.
+    pub began: MonotonicNanos,
     /// Whether it is dead; it stays for `exporter.ended.keep` and then leaves.
     pub ended: bool,
 }
@@ -169,6 +172,9 @@ pub struct GroupRow<K> {
     pub names: Names,
     /// Its totals.
     pub ledger: Ledger,
+    /// Since when they count: the close before the window that it was first seen in, or zero in the first one. A row that comes
+    /// back and goes on where it stopped has the moment that it had.
+    pub began: MonotonicNanos,
     /// Whether nothing of it lives any more; it stays for `exporter.ended.keep` and then leaves.
     pub ended: bool,
 }

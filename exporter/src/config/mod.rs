@@ -5,10 +5,12 @@
 //! may be one string with commas, because environment variables have no lists.
 
 mod duration;
+mod filters;
 mod lists;
 mod page;
 
 pub use duration::HumaneDuration;
+pub use filters::{DropConfig, NamespacesConfig, PodLabels};
 pub use page::{Amount, PageConfig};
 
 use serde::de::{Error, Unexpected, Visitor};
@@ -43,6 +45,17 @@ pub struct ExporterConfig {
     pub processes: ProcessesConfig,
     /// What happens to workloads that ended.
     pub ended: EndedConfig,
+    /// Labels that are left out. Default: none.
+    pub drop: DropConfig,
+    /// Labels of pods that their series and their containers' have, `app.kubernetes.io/name` as `label_app_kubernetes_io_name`;
+    /// at most 32. Default: none.
+    pub pod_labels: PodLabels,
+    /// Kubernetes namespaces whose workloads have rows of their own; all others are summed in one row `_other` and, for
+    /// processes, in `pid="other"`. Default: all.
+    pub namespaces: NamespacesConfig,
+    /// Whether OpenMetrics says since when counters count (`_created`), a second series for each counter unless the server takes
+    /// it as a timestamp. Default: `true`.
+    pub created: bool,
     /// What the live page says about money and carbon.
     pub page: PageConfig,
 }
@@ -90,6 +103,9 @@ pub enum Schema {
     /// The names of the eBPF-era Kepler, completed.
     #[serde(rename = "kepler")]
     Kepler,
+    /// The names, labels and types of today's Kepler (0.11).
+    #[serde(rename = "kepler-0.11")]
+    Kepler011,
 }
 
 /// A level of the metrics.
@@ -102,12 +118,27 @@ pub enum Level {
     Container,
     /// Kubernetes pods.
     Pod,
-    /// Virtual machines. Accepted; the snapshot has no such rows yet.
+    /// Virtual machines.
     Vm,
     /// systemd units.
     Unit,
     /// Processes.
     Process,
+}
+
+impl Level {
+    /// The word in metric names and in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Container => "container",
+            Self::Pod => "pod",
+            Self::Vm => "vm",
+            Self::Unit => "unit",
+            Self::Process => "process",
+        }
+    }
 }
 
 impl Default for ExporterConfig {
@@ -125,6 +156,10 @@ impl Default for ExporterConfig {
             ],
             processes: ProcessesConfig::default(),
             ended: EndedConfig::default(),
+            drop: DropConfig::default(),
+            pod_labels: PodLabels::default(),
+            namespaces: NamespacesConfig::default(),
+            created: true,
             page: PageConfig::default(),
         }
     }
@@ -219,7 +254,7 @@ mod tests {
     #[test]
     fn what_is_written_out_is_read_back_the_same() {
         let config =
-            read("listen = '[::]:9'\nlevels = []\n[processes]\nmax = 0\n[ended]\nkeep = '24h'").unwrap();
+            read("listen = '[::]:9'\nlevels = []\npod_labels = 'b, a.c'\ncreated = false\nschemas = ['kepler-0.11']\ndrop.vm = 'vm_id'\nnamespaces.deny = ['x']\n[processes]\nmax = 0\n[ended]\nkeep = '24h'").unwrap();
         let again: ExporterConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
     }
@@ -232,7 +267,7 @@ mod tests {
             ("listen = ''", "expected at least one IP address"),
             ("listen = 28282", "a list"),
             ("listen = '1.1.1.1:1,1.1.1.1:1'", "expected every address once"),
-            ("schemas = ['kepler-9']", "expected `kepler`"),
+            ("schemas = ['kepler-9']", "expected `kepler` or `kepler-0.11`"),
             ("schemas = []", "expected at least one schema"),
             (
                 "levels = ['hosts']",
@@ -250,6 +285,17 @@ mod tests {
             ("[ended]\nkeep = '25h'", "expected a duration from 0s to 24h"),
             ("[ended]\nkeep = '3min'", "expected a duration such as"),
             ("[ended]\nkeep = 180", "\"3m\""),
+            (
+                "drop.pod = ['mode']",
+                "expected one of `pod_id`, `pod_name`, `pod_namespace`",
+            ),
+            ("drop.unit = 'pid'", "expected `unit` or `slice`"),
+            ("drop.node = ['package']", "unknown field"),
+            ("namespaces.deny = ['Shop']", "lower-case letters"),
+            ("namespaces.allow = 'a b'", "lower-case letters"),
+            ("pod_labels = ['a b']", "such as app.kubernetes.io/name"),
+            ("pod_labels = ['a/']", "such as app.kubernetes.io/name"),
+            ("created = 'no'", "expected a boolean"),
             ("port = 1", "unknown field"),
             ("[ended]\nkept = '1m'", "unknown field"),
         ] {

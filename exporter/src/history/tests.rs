@@ -59,6 +59,7 @@ fn ledger(dynamic: Microjoules, idle: Microjoules) -> Ledger {
 
 fn pod(uid: &str, dynamic: Microjoules) -> GroupRow<PodUid> {
     GroupRow {
+        began: MonotonicNanos::default(),
         key: PodUid::new(uid),
         owner: None,
         names: Names::default(),
@@ -375,11 +376,13 @@ fn the_fullest_history_stays_below_four_mebibytes() {
         };
         let long = |number: u64| format!("{number:0>253}");
         let group = |number: u64| GroupRow {
+            began: MonotonicNanos::default(),
             ledger: ledger(number),
             ..pod(&long(number), Microjoules::ZERO)
         };
         now.pods = (0..2_000).map(group).collect();
         let named = |number| GroupRow {
+            began: MonotonicNanos::default(),
             key: attribution::model::VmId::new(&long(number)),
             owner: None,
             names: Names::default(),
@@ -388,6 +391,7 @@ fn the_fullest_history_stays_below_four_mebibytes() {
         };
         now.vms = (0..2_000).map(named).collect();
         let of_unit = |number| GroupRow {
+            began: MonotonicNanos::default(),
             key: attribution::model::snapshot::UnitKey {
                 unit: long(number),
                 slice: long(number),
@@ -399,6 +403,7 @@ fn the_fullest_history_stays_below_four_mebibytes() {
         };
         now.units = (0..2_000).map(of_unit).collect();
         let of_container = |number| GroupRow {
+            began: MonotonicNanos::default(),
             key: attribution::model::snapshot::ContainerKey::Container(attribution::model::ContainerId::new(
                 &long(number),
             )),
@@ -409,6 +414,7 @@ fn the_fullest_history_stays_below_four_mebibytes() {
         };
         now.containers = (0..2_000).map(of_container).collect();
         let process = |number: u64| ProcessRow {
+            began: MonotonicNanos::default(),
             task: TaskKey {
                 tgid: u32::try_from(number).unwrap(),
                 start_ticks: number,

@@ -5,6 +5,7 @@
 //! pure function of the request and the newest page, so that they are tested without a socket.
 
 mod connections;
+pub(crate) mod negotiate;
 mod routes;
 #[cfg(test)]
 mod tests;

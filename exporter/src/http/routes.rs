@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each path answers.
 
-use super::Context;
-use crate::gzip;
+use super::{Context, negotiate};
 use crate::live::{self, Live};
 use crate::page::Page;
+use crate::text::writer::Format;
 use bytes::Bytes;
 use std::convert::Infallible;
 use std::error::Error;
@@ -14,13 +14,12 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use warp::Filter;
 use warp::http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
 };
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Ticks after which a snapshot is too old to be ready.
@@ -60,27 +59,29 @@ pub(super) fn respond(context: &Context, method: &Method, path: &str, headers: &
 }
 
 fn metrics(context: &Context, headers: &HeaderMap) -> Response {
+    const VARIES: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
     let began = (context.now)();
+    let Some(encoding) = negotiate::encoding(headers) else {
+        let refusal = "there are gzip, zstd and identity, and Accept-Encoding refuses them all\n";
+        return with(text(StatusCode::NOT_ACCEPTABLE, refusal), VARY, VARIES);
+    };
+    let format = negotiate::format(headers);
     let page = context.page();
-    let page_text = page.text();
-    let lines = page.observer().lines(page_text.len());
-    let packed = if wants_gzip(headers) {
-        page.gzip_with(lines.as_bytes())
-    } else {
-        None
-    };
-    let response = match packed {
-        Some(parts) => with(body(parts), CONTENT_ENCODING, HeaderValue::from_static("gzip")),
-        None => body([page_text, Bytes::from(lines)]),
-    };
+    let (parts, encoding) = page.scrape(format, encoding);
+    let mut response = body(parts);
     page.observer().scraped((context.now)().since(began));
-    let response = with(response, VARY, HeaderValue::from_static("accept-encoding"));
-    with(response, CONTENT_TYPE, EXPOSITION)
-}
-
-fn wants_gzip(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(ACCEPT_ENCODING).iter();
-    lines.any(|line| line.to_str().is_ok_and(gzip::accepted))
+    if let Some(name) = encoding.name() {
+        response = with(response, CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
+    let kind = match format {
+        Format::Text => negotiate::TEXT,
+        Format::OpenMetrics => negotiate::OPENMETRICS,
+    };
+    with(
+        with(response, VARY, VARIES),
+        CONTENT_TYPE,
+        HeaderValue::from_static(kind),
+    )
 }
 
 fn ready(context: &Context) -> Response {
@@ -131,15 +132,15 @@ fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Respons
     response
 }
 
-/// A body of two parts that are sent behind each other and never copied together: with many scrapers at once the page
+/// A body of parts that are sent behind each other and never copied together: with many scrapers at once the page
 /// is in memory once.
-fn body(parts: [Bytes; 2]) -> Response {
+fn body(parts: Vec<Bytes>) -> Response {
     let length: usize = parts.iter().map(Bytes::len).sum();
     let response = warp::reply::stream(Parts(parts.into_iter())).into_response();
     with(response, CONTENT_LENGTH, HeaderValue::from(length))
 }
 
-struct Parts(std::array::IntoIter<Bytes, 2>);
+struct Parts(std::vec::IntoIter<Bytes>);
 
 impl warp::Stream for Parts {
     type Item = Result<Bytes, Box<dyn Error + Send + Sync>>;

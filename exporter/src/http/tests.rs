@@ -5,7 +5,8 @@ use super::connections::{Limits, serve_within};
 use super::routes::respond;
 use super::{Context, bind};
 use crate::ExporterError;
-use crate::page::{Page, Renders};
+use crate::forms::Renders;
+use crate::page::Page;
 use crate::sample;
 use attribution::model::{MonotonicNanos, Snapshot};
 use flate2::read::GzDecoder;
@@ -146,7 +147,7 @@ fn metrics_are_the_page_and_our_own_lines() {
     );
     let body = String::from_utf8(body).unwrap();
     let own = body
-        .strip_prefix(std::str::from_utf8(&page.text()).unwrap())
+        .strip_prefix(&String::from_utf8(page.text().concat()).unwrap())
         .unwrap();
     assert!(own.contains("process_open_fds "), "{own}");
     assert!(own.contains("kepler_scrape_duration_seconds_count 0\n"), "{own}");
@@ -165,13 +166,48 @@ fn gzip_is_the_same_text_for_those_who_ask() {
     let server = Server::start(Arc::clone(&page));
     let (head, body) = server.ask("GET /metrics", "Accept-Encoding: gzip\r\n");
     assert!(
-        head.contains("content-encoding: gzip") && head.contains("vary: accept-encoding"),
+        head.contains("content-encoding: gzip") && head.contains("vary: accept, accept-encoding"),
         "{head}"
     );
     let mut text = String::new();
     GzDecoder::new(body.as_slice()).read_to_string(&mut text).unwrap();
-    assert!(text.as_bytes().starts_with(&page.text()));
+    assert!(text.as_bytes().starts_with(&page.text().concat()));
     assert!(text.contains("kepler_scrape_bytes "));
+    server.stop().unwrap();
+}
+
+#[test]
+fn openmetrics_and_zstd_are_for_those_who_ask() {
+    let page = sample_page();
+    let server = Server::start(Arc::clone(&page));
+    let wishes = "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\nAccept-Encoding: zstd\r\n";
+    let (head, body) = server.ask("GET /metrics", wishes);
+    for expected in [
+        "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8",
+        "content-encoding: zstd",
+    ] {
+        assert!(head.contains(expected), "{head}");
+    }
+    assert!(
+        head.contains(&format!("content-length: {}", body.len())),
+        "{head}"
+    );
+    let text = String::from_utf8(zstd::decode_all(body.as_slice()).unwrap()).unwrap();
+    assert!(text.as_bytes().starts_with(&page.openmetrics().concat()));
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
+    server.stop().unwrap();
+}
+
+#[test]
+fn who_refuses_every_encoding_is_told_what_there_is() {
+    let server = Server::start(sample_page());
+    let (head, body) = server.ask("GET /metrics", "Accept-Encoding: br, *;q=0\r\n");
+    assert!(head.starts_with("http/1.1 406"), "{head}");
+    assert!(
+        String::from_utf8(body)
+            .unwrap()
+            .contains("gzip, zstd and identity")
+    );
     server.stop().unwrap();
 }
 
@@ -237,12 +273,15 @@ fn fifty_scrapers_at_once_share_one_rendering() {
     let page = sample_page();
     let server = Server::start(Arc::clone(&page));
     std::thread::scope(|scope| {
-        for number in 0..50 {
-            let encoding = if number % 2 == 0 {
-                "Accept-Encoding: gzip\r\n"
-            } else {
-                ""
-            };
+        for number in 0..50_usize {
+            let wishes = [
+                "",
+                "Accept-Encoding: gzip\r\n",
+                "Accept-Encoding: zstd\r\n",
+                "Accept: application/openmetrics-text\r\n",
+                "Accept: application/openmetrics-text\r\nAccept-Encoding: gzip\r\n",
+            ];
+            let encoding = wishes[number % wishes.len()];
             let stream = server.connect();
             scope.spawn(move || {
                 let (head, _) = ask(stream, "GET /metrics", encoding);
@@ -252,7 +291,9 @@ fn fifty_scrapers_at_once_share_one_rendering() {
     });
     let once = Renders {
         text: 1,
-        gzip: 1,
+        openmetrics: 1,
+        gzip: 2,
+        zstd: 1,
         json: 0,
     };
     assert_eq!(page.renders(), once);

@@ -18,13 +18,13 @@
 //!  "counted": ["cpu_cycles"], "smt_weight_permille": null,
 //!  "processes": [{"pid": 1, "start_ticks": 1, "command": "init", "kind": "user", "cgroup": 1,
 //!                 "owner": {"path": "/", "container": null, "runtime": "", "pod": null, "unit": null, "slice": null},
-//!                 "ended": false, "cpu_ns": 1, "events": {"cpu_cycles": 1},
+//!                 "ended": false, "began_ns": 1, "cpu_ns": 1, "events": {"cpu_cycles": 1},
 //!                 "charges": [{"zone": 0, "dynamic_uj": 1, "idle_uj": 0}]}],
 //!  "other_processes": {"cpu_ns": 1, "events": {"cpu_cycles": 1}, "charges": []},
 //!  "containers": [{"kind": "container", "id": "0a1b", "reserved": {"millicpus": 250, "memory": 67108864}, "owner": null,
-//!                  "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
-//!  "pods": [{"uid": "...", "owner": null, "ended": false, "cpu_ns": 1, "events": {}, "charges": []}],
-//!  "units": [{"unit": "ssh.service", "slice": "system.slice", "owner": null, "ended": false, "cpu_ns": 1, "events": {},
+//!                  "ended": false, "began_ns": 1, "cpu_ns": 1, "events": {}, "charges": []}],
+//!  "pods": [{"uid": "...", "owner": null, "ended": false, "began_ns": 1, "cpu_ns": 1, "events": {}, "charges": []}],
+//!  "units": [{"unit": "ssh.service", "slice": "system.slice", "owner": null, "ended": false, "began_ns": 1, "cpu_ns": 1, "events": {},
 //!             "charges": []}],
 //!  "retired": {"processes": {"cpu_ns": 0, "events": {}, "charges": []}, "containers": {}, "pods": {}, "units": {}},
 //!  "coverage_permille": 998,
@@ -40,6 +40,9 @@
 //!  "tallies": [{"probe": "resolver", "what": "walks", "kind": "done", "count": 1}],
 //!  "dropped": [{"queue": "...", "count": 1}]}
 //! ```
+//!
+//! `began_ns` of a row is the moment since which it counts: the close before the window that it was first seen in, and for a process
+//! before the one that gave it its row.
 //!
 //! `zone` in a charge is the position in `zones`; zones that a row was not charged for are left out. A charge for a GPU
 //! also has `used_ns`, the time that the row used it, unless it is 0. Containers have the

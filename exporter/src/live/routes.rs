@@ -3,14 +3,14 @@
 
 use super::{Live, assets, events, view};
 use crate::config::Level;
-use crate::gzip;
 use crate::history::WORKLOADS;
+use crate::http::negotiate;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use warp::http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
@@ -64,8 +64,7 @@ fn file(asset: &'static assets::Asset, headers: &HeaderMap) -> Response {
     let known = headers.get_all(IF_NONE_MATCH).iter();
     let mut known = known.filter_map(|line| line.to_str().ok());
     let fresh = known.any(|line| line == "*" || line.contains(asset.tag()));
-    let mut encodings = headers.get_all(ACCEPT_ENCODING).iter();
-    let packed = encodings.any(|line| line.to_str().is_ok_and(gzip::accepted));
+    let packed = negotiate::takes_gzip(headers);
     let mut response = match (fresh, packed) {
         (true, _) => {
             let mut response = Response::new(Bytes::new().into());

@@ -3,7 +3,8 @@
 //! reads.
 
 use super::plan::Kind;
-use crate::text::writer::{Decimal, Family, Kind as MetricKind, Labels, Tally};
+use crate::text::metric::{Kind as MetricKind, Metric};
+use crate::text::writer::{Decimal, Family, Labels, Sheet, Tally};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Why something was not written.
@@ -83,44 +84,51 @@ impl Health {
     }
 
     /// The lines; none where nothing is fed.
-    pub(crate) fn write(&self, out: &mut String) {
+    pub(crate) fn write(&self, sheet: &mut Sheet) {
         if !self.on.load(Ordering::Relaxed) {
             return;
         }
         let whole = |count: &AtomicU64| Decimal::whole(count.load(Ordering::Relaxed));
-        Family::new(
-            out,
-            "kepler_vm_passthrough_trees",
-            MetricKind::Gauge,
-            "Virtual machines whose folder was written after the last window.",
-        )
-        .sample(&Labels::none(), whole(&self.trees));
-        Family::new(
-            out,
-            "kepler_vm_passthrough_writes_total",
-            MetricKind::Counter,
-            "Counters of virtual machines that were written.",
-        )
-        .sample(&Labels::none(), whole(&self.written));
-        let (mut errors, mut refused) = (Tally::default(), Tally::default());
+        let [trees, writes, errors, refused] = metrics();
+        Family::new(sheet, &trees).sample(&Labels::none(), whole(&self.trees));
+        Family::new(sheet, &writes).sample(&Labels::none(), whole(&self.written));
+        let (mut by_reason, mut by_component) = (Tally::default(), Tally::default());
         for (reason, count) in Reason::ALL.iter().zip(&self.errors) {
-            errors.add(Labels::none().with("reason", reason.name()), whole(count));
+            by_reason.add(Labels::none().with("reason", reason.name()), whole(count));
         }
         for (kind, is) in Kind::ALL.iter().zip(&self.refused) {
             let labels = Labels::none().with("component", kind.component().name());
-            refused.add(labels, Decimal::whole(u64::from(is.load(Ordering::Relaxed))));
+            by_component.add(labels, Decimal::whole(u64::from(is.load(Ordering::Relaxed))));
         }
-        errors.write(
-            out,
-            "kepler_vm_passthrough_errors_total",
-            MetricKind::Counter,
-            "What could not be written for virtual machines.",
-        );
-        refused.write(
-            out,
-            "kepler_vm_passthrough_refused",
-            MetricKind::Gauge,
-            "Whether a component is left out of the folders, because it is estimated and vm_passthrough.estimates is off.",
-        );
+        by_reason.write(sheet, &errors);
+        by_component.write(sheet, &refused);
     }
+}
+
+/// What is written, also for the reference.
+pub(crate) fn metrics() -> [Metric; 4] {
+    [
+        Metric::new(
+            MetricKind::Gauge,
+            "kepler_vm_passthrough_trees",
+            "Virtual machines whose folder was written after the last window.",
+        ),
+        Metric::new(
+            MetricKind::Counter,
+            "kepler_vm_passthrough_writes_total",
+            "Counters of virtual machines that were written.",
+        ),
+        Metric::new(
+            MetricKind::Counter,
+            "kepler_vm_passthrough_errors_total",
+            "What could not be written for virtual machines.",
+        )
+        .with(&["reason"]),
+        Metric::new(
+            MetricKind::Gauge,
+            "kepler_vm_passthrough_refused",
+            "Whether a component is left out of the folders, because it is estimated and vm_passthrough.estimates is off.",
+        )
+        .with(&["component"]),
+    ]
 }

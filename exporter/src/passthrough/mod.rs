@@ -17,5 +17,5 @@ mod tests;
 mod writer;
 
 pub use config::{PassthroughConfig, PassthroughDir};
-pub(crate) use health::Health;
+pub(crate) use health::{Health, metrics};
 pub use writer::Writer;

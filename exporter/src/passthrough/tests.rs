@@ -5,6 +5,7 @@ use super::plan::{Kind, RANGE, advanced, folder};
 use super::share::{ASIDE, ENERGY, MARK};
 use super::{PassthroughConfig, PassthroughDir, Writer};
 use crate::sample;
+use crate::text::writer::Format;
 use attribution::model::snapshot::{Charge, GroupRow, Ledger, Names, ZoneAccount};
 use attribution::model::*;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
@@ -55,6 +56,7 @@ fn vm(id: &str, charges: &[(u64, u64)], ended: bool) -> GroupRow<VmId> {
         ..Charge::default()
     };
     GroupRow {
+        began: MonotonicNanos::default(),
         key: VmId::new(id),
         owner: None,
         names: Names::default(),
@@ -114,7 +116,7 @@ impl Scene {
 
     /// A sample about the feeding itself.
     fn said(&self, series: &str) -> u64 {
-        let lines = self.render.observer.lines(0);
+        let lines = self.render.observer.lines(0, Format::Text, None);
         let line = lines.lines().find(|line| line.starts_with(series)).unwrap();
         line.rsplit_once(' ').unwrap().1.parse().unwrap()
     }
@@ -525,5 +527,11 @@ fn where_nobody_is_fed_nothing_is_said_of_it() {
     let scene = Scene::new();
     let off = PassthroughConfig::default();
     assert!(Writer::new(&off, Duration::ZERO, &scene.render).is_none());
-    assert!(!scene.render.observer.lines(0).contains("passthrough"));
+    assert!(
+        !scene
+            .render
+            .observer
+            .lines(0, Format::Text, None)
+            .contains("passthrough")
+    );
 }

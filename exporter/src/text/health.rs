@@ -1,36 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the daemon says about itself, as far as the snapshot knows it: sources, probes, windows, queues.
 
-use super::writer::{Decimal, Family, Kind, Labels, Tally};
+use super::names;
+use super::writer::{Decimal, Family, Labels, Sheet, Tally};
 use attribution::model::snapshot::{LATENESS_BUCKETS_MS, WindowCounters};
 use attribution::model::{Component, Feature, Provenance, Snapshot, SourceId, TallyKind};
 use std::collections::BTreeMap;
 
-pub(super) fn write(out: &mut String, snapshot: &Snapshot) {
-    sources(out, snapshot);
-    readings(out, snapshot);
-    residuals(out, snapshot);
-    probes(out, snapshot);
+pub(super) fn write(sheet: &mut Sheet, snapshot: &Snapshot) {
+    sources(sheet, snapshot);
+    readings(sheet, snapshot);
+    residuals(sheet, snapshot);
+    probes(sheet, snapshot);
     if let Some(coverage) = snapshot.coverage {
-        Family::new(
-            out,
-            "kepler_cpu_time_coverage_ratio",
-            Kind::Gauge,
-            "CPU time charged to workloads over the busy time of the node in the last window.",
-        )
-        .sample(&Labels::none(), Decimal::milli(u64::from(coverage.0)));
+        Family::new(sheet, &names::coverage()).sample(&Labels::none(), Decimal::milli(u64::from(coverage.0)));
     }
-    windows(out, &snapshot.windows);
+    windows(sheet, &snapshot.windows);
     let mut dropped = Tally::default();
     for (queue, count) in &snapshot.dropped {
         dropped.add(Labels::none().with("queue", queue), Decimal::whole(*count));
     }
-    dropped.write(
-        out,
-        "kepler_dropped_messages_total",
-        Kind::Counter,
-        "Messages that found a full queue.",
-    );
+    dropped.write(sheet, &names::dropped());
 }
 
 /// What is known of one component of one source; zones of several packages become one.
@@ -89,7 +79,7 @@ const fn doubt(provenance: Provenance) -> u8 {
     }
 }
 
-fn sources(out: &mut String, snapshot: &Snapshot) {
+fn sources(sheet: &mut Sheet, snapshot: &Snapshot) {
     let (mut up, mut info) = (Tally::default(), Tally::default());
     for ((source, component), state) in source_states(snapshot) {
         let labels = Labels::none()
@@ -101,22 +91,12 @@ fn sources(out: &mut String, snapshot: &Snapshot) {
             .with("detail", state.detail);
         info.max(labels, Decimal::whole(1));
     }
-    up.write(
-        out,
-        "kepler_source_up",
-        Kind::Gauge,
-        "Whether the last reading of every zone of this component succeeded.",
-    );
-    info.write(
-        out,
-        "kepler_source_info",
-        Kind::Gauge,
-        "How the figures of a source come about; provenance is unknown before the first reading.",
-    );
+    up.write(sheet, &names::source_up());
+    info.write(sheet, &names::source_info());
 }
 
 /// How far zones were off what was foretold of them, by the plain feature and by learned weights.
-fn residuals(out: &mut String, snapshot: &Snapshot) {
+fn residuals(sheet: &mut Sheet, snapshot: &Snapshot) {
     let mut tally = Tally::default();
     for account in &snapshot.zones {
         let Some(fit) = account.fit else { continue };
@@ -131,15 +111,10 @@ fn residuals(out: &mut String, snapshot: &Snapshot) {
             tally.max(labels, Decimal::milli(u64::from(error.0)));
         }
     }
-    tally.write(
-        out,
-        "kepler_attribution_residual_ratio",
-        Kind::Gauge,
-        "How far dynamic power was off what a feature foretold of each window, over the newest windows (root of mean squares, relative).",
-    );
+    tally.write(sheet, &names::residual());
 }
 
-fn readings(out: &mut String, snapshot: &Snapshot) {
+fn readings(sheet: &mut Sheet, snapshot: &Snapshot) {
     let (mut ages, mut errors, mut doubts) = (Tally::default(), Tally::default(), Tally::default());
     for account in &snapshot.sources {
         let labels = Labels::none().with("source", account.source.0);
@@ -157,27 +132,12 @@ fn readings(out: &mut String, snapshot: &Snapshot) {
             doubts.max(labels, Decimal::milli(u64::from(relative_error_p90.0)));
         }
     }
-    ages.write(
-        out,
-        "kepler_source_reading_age_seconds",
-        Kind::Gauge,
-        "Age of the newest reading of a source when the window closed.",
-    );
-    errors.write(
-        out,
-        "kepler_source_errors_total",
-        Kind::Counter,
-        "Readings that failed, by reason.",
-    );
-    doubts.write(
-        out,
-        "kepler_estimate_relative_error",
-        Kind::Gauge,
-        "Expected relative error of an estimated component (90th percentile, as a ratio).",
-    );
+    ages.write(sheet, &names::reading_age());
+    errors.write(sheet, &names::source_errors());
+    doubts.write(sheet, &names::estimate_error());
 }
 
-fn probes(out: &mut String, snapshot: &Snapshot) {
+fn probes(sheet: &mut Sheet, snapshot: &Snapshot) {
     let (mut up, mut lost) = (Tally::default(), Tally::default());
     for probe in &snapshot.facts.probes {
         // What a measuring probe has to remark is no reason; it is in the JSON.
@@ -199,45 +159,29 @@ fn probes(out: &mut String, snapshot: &Snapshot) {
             lost.add(labels, Decimal::whole(tally.count));
         }
     }
-    up.write(
-        out,
-        "kepler_probe_up",
-        Kind::Gauge,
-        "Whether a probe measures, and why not.",
-    );
-    lost.write(
-        out,
-        "kepler_probe_lost_events_total",
-        Kind::Counter,
-        "Events that a probe dropped or folded into an aggregate.",
-    );
+    up.write(sheet, &names::probe_up());
+    lost.write(sheet, &names::lost_events());
 }
 
-fn windows(out: &mut String, windows: &WindowCounters) {
-    Family::new(out, "kepler_windows_total", Kind::Counter, "Closed windows.")
-        .sample(&Labels::none(), Decimal::whole(windows.closed));
+fn windows(sheet: &mut Sheet, windows: &WindowCounters) {
+    Family::new(sheet, &names::windows()).sample(&Labels::none(), Decimal::whole(windows.closed));
     let mut late = Tally::default();
     for (reporter, count) in &windows.late {
         let labels = Labels::none().with("reporter", reporter.as_str());
         late.add(labels, Decimal::whole(*count));
     }
-    late.write(
-        out,
-        "kepler_windows_late_total",
-        Kind::Counter,
-        "Windows that closed without this reporter.",
-    );
-    let mut family = Family::new(
-        out,
-        "kepler_window_lateness_seconds",
-        Kind::Histogram,
-        "How late windows closed after their deadline.",
-    );
+    late.write(sheet, &names::windows_late());
+    let metric = names::lateness();
+    let mut family = Family::new(sheet, &metric);
     let mut count = 0_u64;
     for (bucket, bound) in windows.lateness.iter().zip(LATENESS_BUCKETS_MS) {
         count = count.saturating_add(*bucket);
+        // Like a float also where it is whole: OpenMetrics wants it so, and one series has one name in both formats.
         let mut le = String::new();
         Decimal::milli(bound).write(&mut le);
+        if !le.contains('.') {
+            le.push_str(".0");
+        }
         family.part("_bucket", &Labels::none().with("le", &le), Decimal::whole(count));
     }
     let above = windows
@@ -253,6 +197,7 @@ fn windows(out: &mut String, windows: &WindowCounters) {
         Decimal::nano(nanos(windows.lateness_sum)),
     );
     family.part("_count", &Labels::none(), count);
+    family.histogram_since();
 }
 
 fn nanos(time: std::time::Duration) -> u64 {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The node level: zones as their meters count them, and what nobody was charged for.
 
-use super::writer::{Decimal, Kind, Labels, Tally};
+use super::metric::Metric;
+use super::names;
+use super::today;
+use super::writer::{Decimal, Family, Labels, Sheet, Tally};
 use crate::page::RenderSettings;
 use attribution::model::snapshot::ZoneAccount;
 use attribution::model::{Component, Microjoules, Snapshot};
@@ -21,13 +24,14 @@ pub(super) fn joules(energy: Microjoules) -> Decimal {
     Decimal::micro(energy.as_micro())
 }
 
-pub(super) fn write(out: &mut String, snapshot: &Snapshot) {
+/// `today` writes into the families that schema `kepler-0.11` calls the same, where both are on.
+pub(super) fn write(sheet: &mut Sheet, snapshot: &Snapshot, today: Option<&today::Node<'_>>) {
     for component in Component::ALL {
-        write_joules(out, snapshot, component);
+        write_joules(sheet, snapshot, component, today);
     }
-    write_total(out, snapshot);
+    write_total(sheet, snapshot);
     for component in Component::ALL {
-        write_watts(out, snapshot, component);
+        write_watts(sheet, snapshot, component, today);
     }
     let mut unattributed = Tally::default();
     let mut unreserved = Tally::default();
@@ -36,18 +40,8 @@ pub(super) fn write(out: &mut String, snapshot: &Snapshot) {
         unattributed.add(labels.clone(), joules(zone.unattributed));
         unreserved.add(labels, joules(zone.unreserved_idle));
     }
-    unattributed.write(
-        out,
-        "kepler_node_unattributed_joules_total",
-        Kind::Counter,
-        "Dynamic energy that no workload was charged for.",
-    );
-    unreserved.write(
-        out,
-        "kepler_node_unreserved_idle_joules_total",
-        Kind::Counter,
-        "Idle energy that no workload was charged for.",
-    );
+    unattributed.write(sheet, &names::unattributed());
+    unreserved.write(sheet, &names::unreserved_idle());
 }
 
 fn zones_of(snapshot: &Snapshot, component: Component) -> impl Iterator<Item = &ZoneAccount> {
@@ -57,7 +51,12 @@ fn zones_of(snapshot: &Snapshot, component: Component) -> impl Iterator<Item = &
         .filter(move |zone| zone.zone.component == component)
 }
 
-fn write_joules(out: &mut String, snapshot: &Snapshot, component: Component) {
+fn write_joules(
+    sheet: &mut Sheet,
+    snapshot: &Snapshot,
+    component: Component,
+    today: Option<&today::Node<'_>>,
+) {
     let mut tally = Tally::default();
     for zone in zones_of(snapshot, component) {
         for (mode, energy) in [("dynamic", zone.dynamic), ("idle", zone.idle)] {
@@ -68,16 +67,17 @@ fn write_joules(out: &mut String, snapshot: &Snapshot, component: Component) {
             tally.add(labels, joules(energy));
         }
     }
-    let (name, component) = (component.name(), describe(component));
-    tally.write(
-        out,
-        &format!("kepler_node_{name}_joules_total"),
-        Kind::Counter,
-        &format!("Energy of {component}, above the idle floor (dynamic) and of the floor (idle)."),
-    );
+    let metric = names::node_joules(component);
+    let mut family = Family::new(sheet, &metric);
+    tally.write_in(&mut family);
+    if component == Component::Gpu
+        && let Some(today) = today
+    {
+        today.gpu_joules().write_in(&mut family);
+    }
 }
 
-fn write_total(out: &mut String, snapshot: &Snapshot) {
+fn write_total(sheet: &mut Sheet, snapshot: &Snapshot) {
     let mut tally = Tally::default();
     for zone in snapshot
         .zones
@@ -87,15 +87,15 @@ fn write_total(out: &mut String, snapshot: &Snapshot) {
         tally.add(Labels::none().with("mode", "dynamic"), joules(zone.dynamic));
         tally.add(Labels::none().with("mode", "idle"), joules(zone.idle));
     }
-    tally.write(
-        out,
-        "kepler_node_joules_total",
-        Kind::Counter,
-        "Energy of packages, memory, accelerators and other parts together; nothing is counted twice.",
-    );
+    tally.write(sheet, &names::node_total());
 }
 
-fn write_watts(out: &mut String, snapshot: &Snapshot, component: Component) {
+fn write_watts(
+    sheet: &mut Sheet,
+    snapshot: &Snapshot,
+    component: Component,
+    today: Option<&today::Node<'_>>,
+) {
     let mut tally = Tally::default();
     // The last power of a zone that does not answer any more is not its power now.
     for zone in zones_of(snapshot, component).filter(|zone| zone.up) {
@@ -106,16 +106,17 @@ fn write_watts(out: &mut String, snapshot: &Snapshot, component: Component) {
             tally.add(labels, Decimal::micro(power.as_micro()));
         }
     }
-    let (name, component) = (component.name(), describe(component));
-    tally.write(
-        out,
-        &format!("kepler_node_{name}_watts"),
-        Kind::Gauge,
-        &format!("Mean power of {component} over the last window."),
-    );
+    let metric = names::node_watts(component);
+    let mut family = Family::new(sheet, &metric);
+    tally.write_in(&mut family);
+    if component == Component::Gpu
+        && let Some(today) = today
+    {
+        today.gpu_watts().write_in(&mut family);
+    }
 }
 
-pub(super) fn write_info(out: &mut String, snapshot: &Snapshot, settings: &RenderSettings) {
+pub(super) fn write_info(sheet: &mut Sheet, snapshot: &Snapshot, settings: &RenderSettings) {
     let components = CPU_SIDE
         .into_iter()
         .find_map(|component| source_of(snapshot, component));
@@ -127,12 +128,7 @@ pub(super) fn write_info(out: &mut String, snapshot: &Snapshot, settings: &Rende
             source_of(snapshot, Component::Platform).unwrap_or(NO_SOURCE),
         )
         .with("source", "os");
-    one(
-        out,
-        "kepler_node_info",
-        "What kind of machine this is and who meters it.",
-        info,
-    );
+    one(sheet, &names::node_info(), info);
     let build = &settings.build;
     let build = Labels::none()
         .with("version", build.version)
@@ -140,13 +136,11 @@ pub(super) fn write_info(out: &mut String, snapshot: &Snapshot, settings: &Rende
         .with("branch", build.branch)
         .with("os", settings.os)
         .with("arch", settings.arch);
-    one(out, "kepler_exporter_build_info", "The running build.", build);
+    one(sheet, &names::build_info(), build);
 }
 
-fn one(out: &mut String, name: &str, help: &str, labels: Labels) {
-    let mut tally = Tally::default();
-    tally.max(labels, Decimal::whole(1));
-    tally.write(out, name, Kind::Gauge, help);
+fn one(sheet: &mut Sheet, metric: &Metric, labels: Labels) {
+    Family::new(sheet, metric).sample(&labels, Decimal::whole(1));
 }
 
 /// Who meters `component`: by its zones, or before the first reading by the choice made at start-up.

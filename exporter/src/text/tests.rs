@@ -2,8 +2,14 @@
 //! The page as a whole: golden file, promtool, exactness, uniqueness.
 
 mod counted;
+mod openmetrics;
+mod reference;
+mod rows;
+mod today;
 
+use super::writer::Format;
 use crate::config::Level;
+use crate::forms::Encoding;
 use crate::observer::Observer;
 use crate::page::{Page, RenderSettings};
 use crate::sample;
@@ -15,7 +21,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 fn render(snapshot: &Snapshot) -> String {
-    super::render(snapshot, &sample::settings())
+    render_with(snapshot, sample::settings())
+}
+
+fn render_with(snapshot: &Snapshot, settings: RenderSettings) -> String {
+    text_of(&Page::new(Arc::new(snapshot.clone()), Arc::new(settings)))
+}
+
+fn text_of(page: &Page) -> String {
+    String::from_utf8(page.text().concat()).unwrap()
 }
 
 /// Every sample by its series.
@@ -74,10 +88,14 @@ fn is_about_kepler_milliseconds(line: &str) -> bool {
 
 #[test]
 fn the_page_is_the_golden_file() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/kepler.prom");
-    let text = render(&sample::snapshot());
+    is_golden("kepler.prom", &render(&sample::snapshot()));
+}
+
+fn is_golden(file: &str, text: &str) {
+    let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = path.as_str();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(path, &text).unwrap();
+        std::fs::write(path, text).unwrap();
     }
     let golden = std::fs::read_to_string(path).unwrap();
     for (line, (ours, golden)) in text.lines().zip(golden.lines()).enumerate() {
@@ -95,7 +113,7 @@ fn the_page_is_the_golden_file() {
 fn promtool_has_nothing_to_say_but_about_milliseconds() {
     let page = render(&sample::snapshot());
     let observer = Observer::new("/proc".into());
-    let whole = format!("{page}{}", observer.lines(page.len()));
+    let whole = format!("{page}{}", observer.lines(page.len(), Format::Text, None));
     let Some(complaints) = promtool(&whole) else {
         return;
     };
@@ -269,7 +287,7 @@ fn no_page_holds_a_series_twice_whatever_collides() {
         ],
         ..sample::settings()
     };
-    let text = super::render(&snapshot, &settings);
+    let text = render_with(&snapshot, settings);
     let (mut series, mut families) = (HashSet::new(), HashSet::new());
     for line in text.lines() {
         match line.strip_prefix("# TYPE ") {
@@ -307,7 +325,7 @@ fn only_the_levels_asked_for_are_written() {
         levels: vec![Level::Pod, Level::Vm],
         ..sample::settings()
     };
-    let text = super::render(&sample::snapshot(), &settings);
+    let text = render_with(&sample::snapshot(), settings);
     for (prefix, wanted) in [
         ("kepler_node_joules_total", false),
         ("kepler_container_", false),
@@ -426,8 +444,9 @@ fn common_node() -> Snapshot {
 fn a_common_node_stays_far_below_a_megabyte() {
     let settings = Arc::new(sample::settings());
     let page = Page::new(Arc::new(common_node()), settings);
-    let (text, packed) = (page.text(), page.gzip_with(b"").unwrap().concat());
-    let series = samples(std::str::from_utf8(&text).unwrap()).len();
+    let packed = page.scrape(Format::Text, Encoding::Gzip).0.concat();
+    let text = text_of(&page);
+    let series = samples(&text).len();
     eprintln!(
         "{series} series, {} bytes of text, {} compressed",
         text.len(),

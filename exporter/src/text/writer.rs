@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The Prometheus text format 0.0.4, written straight into one string.
+//! The Prometheus text format 0.0.4 and OpenMetrics 1.0.0, written straight into pieces of text.
 //!
 //! Numbers are printed from integers, never through a float: a node's total must equal the sum of its parts to the last
 //! printed digit. Label values are made harmless here and nowhere else.
-//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
+//! Formats: <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>,
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
+use super::metric::{Kind, Metric};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Longest label value, in characters. Every id that a kernel or a runtime gives is shorter (a unit name has at most
@@ -75,12 +78,27 @@ impl Decimal {
 }
 
 /// Label pairs as they stand between the braces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Labels(String);
 
 impl Labels {
     pub(crate) const fn none() -> Self {
         Self(String::new())
+    }
+
+    /// Unless `name` is among the `dropped`.
+    pub(crate) fn kept(self, dropped: &[String], name: &str, value: &str) -> Self {
+        if dropped.iter().any(|dropped| dropped == name) {
+            self
+        } else {
+            self.with(name, value)
+        }
+    }
+
+    /// Gives back what it has too much: for labels that are kept for long.
+    pub(crate) fn tight(mut self) -> Self {
+        self.0.shrink_to_fit();
+        self
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -113,75 +131,136 @@ fn push_value(out: &mut String, value: &str) {
     }
 }
 
-/// The type of a family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
+/// The two formats that Prometheus reads as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Format {
+    /// Prometheus text 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.0. Whoever ends the page writes `# EOF`.
+    OpenMetrics,
 }
 
-impl Kind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
+/// Size at which a piece of a page is closed and the next one begun. A page grows by pieces and not by doubling, so that
+/// writing one needs no more memory than the page and one piece, and no estimate of its size.
+const PIECE: usize = 256 * 1024;
+/// Room behind a full piece for the sample that fills it: a name, a dozen labels of [`LONGEST_VALUE`].
+const SLACK: usize = 8 * 1024;
+
+/// A page while it is written.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    pieces: Vec<Bytes>,
+    piece: String,
+    format: Format,
+    /// Since when counters count that have no moment of their own (Unix time in seconds); `None` where nothing is said of it.
+    since: Option<Decimal>,
+}
+
+impl Sheet {
+    /// An empty page. Only OpenMetrics says since when counters count.
+    pub(crate) fn new(format: Format, since: Option<Decimal>) -> Self {
+        Self {
+            pieces: Vec::new(),
+            piece: String::new(),
+            format,
+            since: since.filter(|_| format == Format::OpenMetrics),
+        }
+    }
+
+    /// Whether counters say since when they count.
+    pub(crate) const fn says_since(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Ends the page. Its pieces live as long as the page does; what the last one has too much goes back.
+    pub(crate) fn into_pieces(mut self) -> Vec<Bytes> {
+        self.piece.shrink_to_fit();
+        if !self.piece.is_empty() {
+            self.pieces.push(Bytes::from(self.piece));
+        }
+        self.pieces
+    }
+
+    /// Appends text that is no family.
+    pub(crate) fn push(&mut self, text: &str) {
+        self.piece.push_str(text);
+    }
+
+    /// Closes a full piece.
+    fn turn(&mut self) {
+        if self.piece.len() >= PIECE {
+            let full = std::mem::replace(&mut self.piece, String::with_capacity(PIECE + SLACK));
+            self.pieces.push(Bytes::from(full));
         }
     }
 }
 
 /// One metric family. Its head is written with its first sample, so a family without samples leaves no trace.
 pub(crate) struct Family<'a> {
-    out: &'a mut String,
-    name: &'a str,
-    kind: Kind,
-    help: &'a str,
+    sheet: &'a mut Sheet,
+    metric: &'a Metric,
     begun: bool,
 }
 
 impl<'a> Family<'a> {
-    /// `help` is one line without backslashes; all of them are constants of this crate.
-    pub(crate) const fn new(out: &'a mut String, name: &'a str, kind: Kind, help: &'a str) -> Self {
+    pub(crate) const fn new(sheet: &'a mut Sheet, metric: &'a Metric) -> Self {
         Self {
-            out,
-            name,
-            kind,
-            help,
+            sheet,
+            metric,
             begun: false,
         }
     }
 
     pub(crate) fn sample(&mut self, labels: &Labels, value: Decimal) {
-        self.write("", labels, &Labels::none(), value);
+        let since = self.sheet.since;
+        self.cell(labels, &Labels::none(), value, since);
     }
 
-    /// A sample whose labels come in two halves: those of its row, made once, and those of its column.
-    pub(crate) fn cell(&mut self, row: &Labels, column: &Labels, value: Decimal) {
-        self.write("", row, column, value);
+    /// A sample whose labels come in two halves: those of its row, made once, and those of its column. `since` is when a
+    /// counter began; where the page says nothing of it, it is not looked at.
+    pub(crate) fn cell(&mut self, row: &Labels, column: &Labels, value: Decimal, since: Option<Decimal>) {
+        self.begin();
+        let metric = self.metric;
+        self.line(&metric.name, "", [row, column], value);
+        if metric.kind == Kind::Counter
+            && self.sheet.since.is_some()
+            && let Some(since) = since
+        {
+            self.line(metric.stem(), "_created", [row, column], since);
+        }
+        self.sheet.turn();
     }
 
     /// A sample of a histogram: `suffix` is `_bucket`, `_sum` or `_count`.
     pub(crate) fn part(&mut self, suffix: &str, labels: &Labels, value: Decimal) {
-        self.write(suffix, labels, &Labels::none(), value);
+        self.begin();
+        let metric = self.metric;
+        self.line(&metric.name, suffix, [labels, &Labels::none()], value);
     }
 
-    fn write(&mut self, suffix: &str, first: &Labels, second: &Labels, value: Decimal) {
-        self.begin();
-        self.out.push_str(self.name);
-        self.out.push_str(suffix);
-        if !(first.0.is_empty() && second.0.is_empty()) {
-            self.out.push('{');
-            self.out.push_str(&first.0);
-            if !(first.0.is_empty() || second.0.is_empty()) {
-                self.out.push(',');
-            }
-            self.out.push_str(&second.0);
-            self.out.push('}');
+    /// The end of a histogram without labels.
+    pub(crate) fn histogram_since(&mut self) {
+        if let Some(since) = self.sheet.since {
+            self.part("_created", &Labels::none(), since);
         }
-        self.out.push(' ');
-        value.write(self.out);
-        self.out.push('\n');
+    }
+
+    fn line(&mut self, name: &str, suffix: &str, [first, second]: [&Labels; 2], value: Decimal) {
+        let out = &mut self.sheet.piece;
+        out.push_str(name);
+        out.push_str(suffix);
+        if !(first.0.is_empty() && second.0.is_empty()) {
+            out.push('{');
+            out.push_str(&first.0);
+            if !(first.0.is_empty() || second.0.is_empty()) {
+                out.push(',');
+            }
+            out.push_str(&second.0);
+            out.push('}');
+        }
+        out.push(' ');
+        value.write(out);
+        out.push('\n');
     }
 
     fn begin(&mut self) {
@@ -189,18 +268,21 @@ impl<'a> Family<'a> {
             return;
         }
         self.begun = true;
-        for part in [
-            "# HELP ",
-            self.name,
-            " ",
-            self.help,
-            "\n# TYPE ",
-            self.name,
-            " ",
-            self.kind.name(),
-            "\n",
+        let metric = self.metric;
+        let name = match self.sheet.format {
+            Format::Text => &metric.name,
+            Format::OpenMetrics => metric.stem(),
+        };
+        let unit = metric.unit().filter(|_| self.sheet.format == Format::OpenMetrics);
+        for (word, value) in [
+            ("# HELP ", Some(&*metric.help)),
+            ("# TYPE ", Some(metric.kind.name())),
+            ("# UNIT ", unit),
         ] {
-            self.out.push_str(part);
+            let Some(value) = value else { continue };
+            for part in [word, name, " ", value, "\n"] {
+                self.sheet.piece.push_str(part);
+            }
         }
     }
 }
@@ -234,8 +316,12 @@ impl Tally {
     }
 
     /// Writes the family.
-    pub(crate) fn write(&self, out: &mut String, name: &str, kind: Kind, help: &str) {
-        let mut family = Family::new(out, name, kind, help);
+    pub(crate) fn write(&self, sheet: &mut Sheet, metric: &Metric) {
+        self.write_in(&mut Family::new(sheet, metric));
+    }
+
+    /// Writes its samples into a family that others write into, too.
+    pub(crate) fn write_in(&self, family: &mut Family<'_>) {
         for (labels, value) in &self.0 {
             family.sample(labels, *value);
         }
@@ -286,21 +372,65 @@ mod tests {
         );
     }
 
+    fn written(format: Format, write: impl FnOnce(&mut Sheet)) -> String {
+        let mut sheet = Sheet::new(format, Some(Decimal::milli(1_500)));
+        write(&mut sheet);
+        String::from_utf8(sheet.into_pieces().concat()).unwrap()
+    }
+
+    fn two_families(sheet: &mut Sheet) {
+        Family::new(sheet, &Metric::new(Kind::Gauge, "empty", "Nothing."));
+        let some = Metric::new(Kind::Counter, "some_joules_total", "Some.");
+        let mut family = Family::new(sheet, &some);
+        family.sample(&Labels::none(), Decimal::whole(1));
+        let (row, column) = (Labels::none().with("a", "b"), Labels::none().with("c", "d"));
+        family.cell(&row, &column, Decimal::whole(2), Some(Decimal::milli(2_250)));
+    }
+
     #[test]
     fn a_family_has_one_head_and_none_without_samples() {
-        let mut out = String::new();
-        Family::new(&mut out, "empty", Kind::Gauge, "Nothing.");
-        let mut family = Family::new(&mut out, "some_total", Kind::Counter, "Some.");
-        family.sample(&Labels::none(), Decimal::whole(1));
-        family.cell(
-            &Labels::none().with("a", "b"),
-            &Labels::none().with("c", "d"),
-            Decimal::whole(2),
-        );
         assert_eq!(
-            out,
-            "# HELP some_total Some.\n# TYPE some_total counter\nsome_total 1\nsome_total{a=\"b\",c=\"d\"} 2\n"
+            written(Format::Text, two_families),
+            "# HELP some_joules_total Some.\n# TYPE some_joules_total counter\nsome_joules_total 1\n\
+             some_joules_total{a=\"b\",c=\"d\"} 2\n"
         );
+    }
+
+    #[test]
+    fn openmetrics_has_units_and_says_since_when_a_counter_counts() {
+        assert_eq!(
+            written(Format::OpenMetrics, two_families),
+            "# HELP some_joules Some.\n# TYPE some_joules counter\n# UNIT some_joules joules\n\
+             some_joules_total 1\nsome_joules_created 1.5\n\
+             some_joules_total{a=\"b\",c=\"d\"} 2\nsome_joules_created{a=\"b\",c=\"d\"} 2.25\n"
+        );
+    }
+
+    #[test]
+    fn a_long_page_is_cut_between_samples_and_nowhere_else() {
+        let metric = Metric::new(Kind::Gauge, "a", "A.");
+        let mut sheet = Sheet::new(Format::Text, None);
+        let mut family = Family::new(&mut sheet, &metric);
+        let value = "x".repeat(250);
+        for number in 0..5_000_u64 {
+            family.sample(&Labels::none().with("v", &value), Decimal::whole(number));
+        }
+        let pieces = sheet.into_pieces();
+        assert_eq!(pieces.len(), 6);
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| piece.ends_with(b"\n") && piece.len() < PIECE + SLACK)
+        );
+        let text = String::from_utf8(pieces.concat()).unwrap();
+        assert_eq!(
+            text.lines()
+                .skip(2)
+                .filter(|line| line.starts_with("a{v="))
+                .count(),
+            5_000
+        );
+        assert!(text.ends_with("} 4999\n"));
     }
 
     #[test]

@@ -265,6 +265,21 @@ fn counters(snapshot: &Snapshot) -> HashMap<String, u64> {
     all
 }
 
+/// Since when every row counts, by its name.
+fn begins(snapshot: &Snapshot) -> Vec<(String, MonotonicNanos)> {
+    let processes = snapshot.processes.iter();
+    let mut all: Vec<_> = processes
+        .map(|row| (format!("{:?}", row.task), row.began))
+        .collect();
+    let containers = snapshot.containers.iter();
+    all.extend(containers.map(|row| (format!("{:?}", row.key), row.began)));
+    let pods = snapshot.pods.iter();
+    all.extend(pods.map(|row| (format!("pod {}", row.key), row.began)));
+    let units = snapshot.units.iter();
+    all.extend(units.map(|row| (format!("{:?}", row.key), row.began)));
+    all
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -287,8 +302,14 @@ proptest! {
         let first = node.window();
         let base: Vec<u64> = node.zones.iter().map(|(_, total)| *total).collect();
         let mut seen = counters(&first);
+        let mut since: HashMap<String, MonotonicNanos> = begins(&first).into_iter().collect();
         for step in &steps {
             let snapshot = drive(&mut node, step);
+            for (name, began) in begins(&snapshot) {
+                prop_assert!(began < snapshot.window.ended, "{name}");
+                let before = since.insert(name.clone(), began).unwrap_or(began);
+                prop_assert!(began <= before, "{name} counts since {before:?} and then since {began:?}");
+            }
             for (name, value) in counters(&snapshot) {
                 let before = seen.insert(name.clone(), value).unwrap_or(0);
                 prop_assert!(value >= before, "{name} fell from {before} to {value}");

@@ -3,7 +3,7 @@
 
 use super::{promtool, render, samples, sum};
 use crate::sample;
-use attribution::model::{Event, EventSet, Microjoules, ProbeState, Snapshot};
+use attribution::model::{Event, EventSet, ProbeState, Snapshot};
 use std::sync::Arc;
 
 const LEVELS: [&str; 4] = ["container", "pod", "unit", "process"];
@@ -185,22 +185,4 @@ fn promtool_likes_the_names_of_all_events() {
         .filter(|line| !super::is_about_kepler_milliseconds(line))
         .collect();
     assert!(unknown.is_empty(), "{unknown:#?}");
-}
-
-#[test]
-fn the_room_that_is_asked_for_at_once_holds_a_common_page_with_all_events() {
-    let mut snapshot = super::common_node();
-    snapshot.counted = counting(&Event::ALL).counted;
-    let ledgers = snapshot.processes.iter_mut().map(|row| &mut row.ledger);
-    let ledgers = ledgers.chain(snapshot.containers.iter_mut().map(|row| &mut row.ledger));
-    ledgers
-        .flat_map(|ledger| &mut ledger.charges)
-        .for_each(|charge| charge.idle = Microjoules::ZERO);
-    let columns = super::super::workloads::Columns::of(&snapshot).len();
-    let (room, used) = (
-        super::super::estimated_size(&snapshot, columns),
-        render(&snapshot).len(),
-    );
-    assert!(used <= room && room < 2 * used, "{used} bytes in {room}");
-    eprintln!("{used} bytes in {room}");
 }

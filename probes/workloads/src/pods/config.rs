@@ -166,6 +166,17 @@ fn duration<'de, D: Deserializer<'de>>(from: D, most: u64) -> Option<Duration> {
 #[serde(transparent)]
 pub struct Labels(pub Vec<String>);
 
+impl Labels {
+    /// Keeps these, too; as bounded as their own list is.
+    pub fn keep<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if !self.0.iter().any(|kept| kept == name) {
+                self.0.push(name.to_owned());
+            }
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]

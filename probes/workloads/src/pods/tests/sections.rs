@@ -133,6 +133,9 @@ fn sections_are_read_as_people_and_environments_write_them() {
         "each once"
     );
     assert_eq!(section(json!({ "mode": "kubelet" })).mode, Mode::Kubelet);
+    let mut kept = section(json!({ "labels": ["a"] })).labels;
+    kept.keep(["b", "a", "b"].into_iter());
+    assert_eq!(kept.0, ["a", "b"], "what somebody else needs is kept, too");
     let list = section(json!({ "labels": ["app", "app.kubernetes.io/part-of"] }));
     assert_eq!(
         list,
