@@ -324,6 +324,8 @@ fn a_guest_with_more_memory_than_clouds_sell_is_on_no_such_host() {
     let watts = |gib| milliwatts(&guest_of_milan(2, gib), 1_000);
     assert_eq!(watts(16), watts(64));
     assert!(watts(16) > watts(4));
+    let detail = estimator(&guest_of_milan(2, 64)).detail();
+    assert!(detail.contains("256 threads, 2450 MHz, 2048.0 GiB"), "{detail}");
 }
 
 #[test]
