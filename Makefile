@@ -52,13 +52,12 @@ test: setup-build setup-test ## Every test that this machine can run; says what 
 	@deploy/mount-kernel-filesystems.sh
 	SHARED="$(abspath $(SHARED))" $(CARGO) nextest run --workspace --locked --no-fail-fast --success-output final --failure-output final
 	$(CARGO) test --workspace --locked --doc
-	@$(MAKE) --no-print-directory test-page
 
 setup-page:
 	@deploy/install-packages.sh page
 
 # SCREENSHOTS=FOLDER also takes pictures of it.
-test-page: setup-build setup-page ## The live page in headless Chromium, before the real daemon; part of make test
+test-page: setup-build setup-page ## The live page in headless Chromium, before the real daemon
 	$(CARGO) build --locked -q -p actors
 	integration-tests/page/run.sh "$(TARGET)/debug/kepler"
 
