@@ -15,8 +15,7 @@ pub(super) const MOST: usize = 1_024;
 /// Enters a source's report; returns how many of its readings found no room.
 pub(super) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energy) -> u64 {
     let mut refused = 0;
-    let of_source = |state: &&mut ZoneState| state.account.source == source && !state.is_derived();
-    for state in zones.iter_mut().filter(of_source) {
+    for state in zones.iter_mut().filter(|state| is_of(state, source)) {
         state.account.up = false;
     }
     for reading in &energy.zones {
@@ -33,5 +32,10 @@ pub(super) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energ
 }
 
 fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {
-    state.account.source == source && state.account.zone == *zone && !state.is_derived()
+    is_of(state, source) && state.account.zone == *zone
+}
+
+/// What is derived has its platform's source, and is none of its readings.
+fn is_of(state: &ZoneState, source: SourceId) -> bool {
+    state.account.source == source && !state.is_derived()
 }

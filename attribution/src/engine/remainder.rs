@@ -172,25 +172,33 @@ impl Remainder {
             return;
         };
         let used = self.taken.map_or(0, |(total, _)| latest.0.saturating_sub(total));
-        let since = self.taken.replace(latest);
-        let rest = if since.is_some() {
-            self.rest(used, others.used, latest.1)
-        } else {
-            0
+        let rest = match self.taken.replace(latest) {
+            Some(_) => self.rest(used, others.used, latest.1),
+            None => {
+                self.begin(zones);
+                0
+            }
         };
         self.publish(zones, others, rest, latest.1);
     }
 
-    /// Marks the derived zones as their platforms stand. One whose platform does not count stands still.
+    /// The platform counts from now on: what its rest has may be from long ago, and nothing of the time since is of it.
+    fn begin(&self, zones: &mut [ZoneState]) {
+        let ours = self.derived.iter().filter(|(of, _)| self.platform == Some(*of));
+        for (_, zone) in ours {
+            if let Some(zone) = zones.get_mut(*zone) {
+                zone.rebase();
+            }
+        }
+    }
+
+    /// Marks the derived zones as their platforms stand.
     fn mark(&self, zones: &mut [ZoneState]) {
         for (platform, derived) in &self.derived {
             let counts = self.platform == Some(*platform);
             let up = counts && zones.get(*platform).is_some_and(|zone| zone.account.up);
             if let Some(zone) = zones.get_mut(*derived) {
                 zone.account.up = up;
-                if !counts {
-                    zone.rebase();
-                }
             }
         }
     }
@@ -225,7 +233,7 @@ impl Remainder {
         let best = if count == 1 {
             meters().next().map(|(index, _)| index)
         } else {
-            most_power(meters(), chosen)
+            most_power(meters())
         };
         if best.is_some() {
             self.meters = count;
@@ -280,20 +288,16 @@ impl Remainder {
     }
 }
 
-/// Who of several draws most; of equals the one that counts already, or the first. `None` while one of them has not shown any
-/// power yet: it may be the one.
-fn most_power<'a>(
-    meters: impl Iterator<Item = (usize, &'a ZoneState)>,
-    chosen: Option<usize>,
-) -> Option<usize> {
-    let mut best: Option<(Microwatts, bool, usize)> = None;
+/// Who of several draws most. `None` while one of them has not shown any power yet: it may be the one.
+fn most_power<'a>(meters: impl Iterator<Item = (usize, &'a ZoneState)>) -> Option<usize> {
+    let mut best: Option<(Microwatts, usize)> = None;
     for (index, zone) in meters {
-        let candidate = (zone.account.power?, chosen == Some(index), index);
-        if best.is_none_or(|best| (candidate.0, candidate.1) > (best.0, best.1)) {
-            best = Some(candidate);
+        let power = zone.account.power?;
+        if best.is_none_or(|(most, _)| power > most) {
+            best = Some((power, index));
         }
     }
-    best.map(|(_, _, index)| index)
+    best.map(|(_, index)| index)
 }
 
 /// What all that is taken out of the platform has used by `at`; `None` while one of them has to be waited for.

@@ -402,7 +402,14 @@ fn a_platform_that_comes_later_counts_if_it_draws_more_and_each_has_a_rest_of_it
     rack.node.tick += 1_000;
     let alone = seconds(&mut rack, 3, &[("rack", 500)]);
     assert!(account(&alone, &other("rack")).up);
-    let back = seconds(&mut rack, 3, &[("rack", 500), ("whole", 900)]);
+    let first = seconds(&mut rack, 1, &[("rack", 500), ("whole", 900)]);
+    let power = account(&first, &other("whole")).power;
+    assert_ne!(
+        power,
+        Some(Microwatts::ZERO),
+        "it stood still, and was not at 0 W"
+    );
+    let back = seconds(&mut rack, 2, &[("rack", 500), ("whole", 900)]);
     assert!(account(&back, &other("whole")).up);
     assert!(joules(&back, &other("rack")) >= joules(&alone, &other("rack")));
     assert!(joules(&back, &other("whole")) > joules(&last, &other("whole")));
@@ -526,6 +533,22 @@ fn what_an_estimate_was_taken_out_of_is_an_estimate_and_a_modelled_platform_has_
     };
     assert_eq!(run(estimated, counted), Some((MODEL, unsure, 200)));
     assert_eq!(run(counted, estimated), None);
+}
+
+#[test]
+fn what_is_derived_is_not_down_because_its_source_does_not_list_it() {
+    let mut rack = Rack::new(settings());
+    seconds(&mut rack, 2, &[("rack", 500)]);
+    rack.node.open();
+    let now = rack.node.now();
+    let body = Energy {
+        zones: vec![reading(&bmc("rack"), 2_000, now)],
+        errors: Vec::new(),
+    };
+    let report = rack.node.report(BMC.0, body);
+    rack.node.engine.on_energy(BMC, report);
+    // Nobody tells who ran, so nothing is derived anew.
+    assert!(account(&rack.node.close(), &other("rack")).up);
 }
 
 /// In the window in which siblings are believed the package was split by the usual weight, and so is the rest.

@@ -156,17 +156,17 @@ fn a_device_teaches_only_at_rest() {
 #[test]
 fn a_node_on_which_one_thread_never_stopped_was_not_seen_at_rest() {
     let mut floor = Floor::default();
-    let mut window = |cpus: f64, watts| {
+    let window = |floor: &mut Floor, cpus: f64, watts| {
         let busy = (cpus * 1e9).round() as u64;
         let idle = 64_000_000_000 - busy;
         let busy = BusyTime { busy, idle, cpus: 64 };
         floor.learn(joules(watts), SECOND, busy);
-        (now(&floor).origin, now(&floor).error)
+        (now(floor).origin, now(floor).error)
     };
     for _ in 0..100 {
-        window(1.0, 60.0);
+        window(&mut floor, 1.0, 60.0);
     }
-    let (origin, error) = window(1.0, 60.0);
+    let (origin, error) = window(&mut floor, 1.0, 60.0);
     assert_eq!(origin, FloorOrigin::Extrapolated);
     assert!(
         error.is_some_and(|error| error.0 > 30),
@@ -174,8 +174,16 @@ fn a_node_on_which_one_thread_never_stopped_was_not_seen_at_rest() {
     );
     // Half a thread is one as well, and six windows are too few.
     for cpus in [[0.5; 10].as_slice(), &[0.2; 6]].concat() {
-        window(cpus, 40.0);
+        window(&mut floor, cpus, 40.0);
     }
-    assert_eq!(window(1.0, 60.0).0, FloorOrigin::Extrapolated);
-    assert_eq!(window(0.2, 40.0).0, FloorOrigin::Measured);
+    assert_eq!(window(&mut floor, 1.0, 60.0).0, FloorOrigin::Extrapolated);
+    // An interval that teaches nothing is none.
+    let rest = BusyTime {
+        busy: 0,
+        idle: 640_000_000,
+        cpus: 64,
+    };
+    floor.learn(joules(0.4), Duration::from_millis(10), rest);
+    assert_eq!(now(&floor).origin, FloorOrigin::Extrapolated);
+    assert_eq!(window(&mut floor, 0.2, 40.0).0, FloorOrigin::Measured);
 }
