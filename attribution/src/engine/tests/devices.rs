@@ -467,3 +467,26 @@ fn zones_are_bounded_and_what_finds_no_room_is_counted() {
         assert_eq!(counted, lost);
     }
 }
+
+/// It stands for its neighbours that sleep as it does, and what they pay is not its own although it gets a row by the GPU's
+/// energy in the same window.
+#[test]
+fn a_sleeper_that_earns_a_row_by_a_gpu_does_not_pay_idle_energy_for_others_in_it() {
+    let floor = FloorPolicy::Fixed(vec![(Component::Package, Microwatts::from_watts(1_000_000))]);
+    let mut work = Workstation::new(Settings { floor, ..settings() });
+    work.node
+        .reserve(Tenant::Container(ContainerId::new("a")), 4_000, 0);
+    for pid in [1, 4, 5] {
+        work.node.run(pid, 10, 0, 1_000_000);
+    }
+    work.used(0, 1, 0);
+    work.window(true);
+    work.used(0, 1, SECOND / 2);
+    work.spend(0, 400);
+    work.node.spend(0, 3_000);
+    let snapshot = work.window(true);
+    let rows: Vec<_> = snapshot.processes.iter().map(|row| &row.ledger).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(idle(rows[0]).iter().sum::<u64>(), 0);
+    assert_eq!(idle(&snapshot.other_processes).first(), Some(&1_500));
+}

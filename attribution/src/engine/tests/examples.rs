@@ -552,3 +552,46 @@ fn what_those_who_know_names_count_of_themselves_is_in_every_snapshot_as_they_sa
     }
     assert_eq!(node.window().tallies, walks(2), "a report that is late");
 }
+
+#[test]
+fn an_estimators_idle_part_is_no_more_than_its_energy() {
+    let mut node = Node::new(settings());
+    for (total, rest) in [(0, 0), (1_000, 5_000)] {
+        node.open();
+        let (usage, mut energy) = (node.usage_report(), node.energy_report(None));
+        energy.body.zones.truncate(1);
+        energy.body.zones.iter_mut().for_each(|reading| {
+            reading.total = Microjoules::from_micro(total);
+            reading.idle = Some(Microjoules::from_micro(rest));
+        });
+        node.engine.on_usage(usage);
+        node.engine.on_energy(METER, energy);
+        let snapshot = node.close();
+        let zone = &snapshot.zones[0];
+        assert_eq!((zone.dynamic.as_micro(), zone.idle.as_micro()), (0, total));
+    }
+}
+
+#[test]
+fn a_process_that_left_one_cgroup_and_sleeps_in_another_lives() {
+    let mut node = Node::new(settings());
+    node.run(1, 12, 0, MS);
+    node.window();
+    node.run(1, 12, 0, MS);
+    node.run(1, 10, 0, MS);
+    node.spend(0, 1_000);
+    node.window();
+    // The probe forgets what it did where it was; where it is it sleeps.
+    node.usage.retain(|(_, cgroup, _), _| *cgroup == 10);
+    let rows: Vec<bool> = node.window().processes.iter().map(|row| row.ended).collect();
+    assert_eq!(rows, [false]);
+}
+
+#[test]
+fn a_source_that_reports_no_zone_has_the_age_of_its_last_reading() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.zones.clear();
+    let snapshot = node.window();
+    assert_eq!(snapshot.sources[0].age, Some(Duration::from_millis(1_800)));
+}

@@ -311,6 +311,13 @@ fn what_nobody_was_charged_for_in_the_components_is_nobodys_in_the_rest() {
     let snapshot = rack.window(true);
     assert_eq!(bill(&snapshot, "a", &other("rack")).0, 100);
     assert_eq!(account(&snapshot, &other("rack")).unattributed.as_micro(), 300);
+    // And it is so for its own window.
+    rack.node.run(1, 10, 0, 100 * MS);
+    rack.node.spend(0, 100);
+    rack.platform(1_000, 3_000);
+    let snapshot = rack.window(true);
+    assert_eq!(account(&snapshot, &other("rack")).unattributed.as_micro(), 300);
+    assert_eq!(bill(&snapshot, "a", &other("rack")).0, 200);
 }
 
 #[test]

@@ -278,3 +278,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn sleepers_of_one_machine_that_are_in_other_rows_pay_each_in_its_own() {
+    let mut node = Node::new(Settings {
+        floor: FloorPolicy::Fixed(vec![(Component::Package, Microwatts::from_watts(1_000_000))]),
+        processes_max: 0,
+        ..settings()
+    });
+    node.machine(1, 12, "6f1c", "web");
+    node.machine(9, 1, "6f1c", "web");
+    node.reserve(Tenant::Vm(VmId::new("6f1c")), 4_000, 0);
+    node.run(1, 12, 0, MS);
+    node.run(9, 1, 0, MS);
+    node.window();
+    // Both sleep. Half of the node is the machine's.
+    node.spend(0, 2_000);
+    let snapshot = node.window();
+    let paid = ["kernel", "system"].map(|id| idle(container(&snapshot, id)));
+    assert_eq!(paid, [[500], [500]]);
+}
