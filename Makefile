@@ -15,7 +15,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -115,7 +115,7 @@ fmt: ## Format everything
 	@git ls-files '*.bpf.c' 'probes/ebpf/bpf/*.h' | xargs clang-format -i
 
 # Trials of other programs at the context switch: TRIALS="a.bpf.o b.bpf.o" measures them beside ours.
-bench: bench-attribution bench-daemon bench-probes bench-sources bench-workloads ## Every cost on this machine, as tables (ten minutes, needs root)
+bench: bench-attribution bench-daemon bench-exporter bench-probes bench-sources bench-workloads ## Every cost on this machine, as tables (ten minutes, needs root)
 
 bench-daemon: build setup-objects setup-bench ## Cost of the whole daemon (ACCOUNTANTS="switch scheduler" says which)
 	@deploy/mount-kernel-filesystems.sh
@@ -130,6 +130,10 @@ bench-probes: setup-build setup-objects setup-bench ## Cost and exactness of the
 
 bench-attribution: setup-build ## Cost of paying one window, and its allocations
 	$(CARGO) bench --locked -q -p attribution --bench window
+
+bench-exporter: setup-build setup-bench ## Cost of a page, and of many scrapers beside the daemon's ticks
+	$(CARGO) bench --locked -q -p exporter --bench page
+	$(CARGO) run --release --locked -q -p integration-tests --bin scrapes
 
 bench-sources: setup-build ## Cost of one reading of each power source, and of one estimate
 	$(CARGO) bench --locked -q -p power-sources --bench read

@@ -21,7 +21,7 @@ vms) wanted="xz:xz-utils virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu
 kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:containernetworking-plugins runc:runc kubectl:kubernetes-client
     busybox:busybox-static rsync:rsync make:make gcc:gcc dpkg-source:dpkg-dev strip:binutils jq:jq openssl:openssl curl:curl
     python3:python3" ;;
-bench) wanted="perf:linux-perf taskset:util-linux" ;;
+bench) wanted="perf:linux-perf taskset:util-linux wrk:wrk" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
     echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|bench|lint" >&2

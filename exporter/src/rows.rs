@@ -14,7 +14,7 @@ use attribution::model::{
 };
 use foldhash::fast::FixedState;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -249,13 +249,13 @@ fn group<'a, K>(row: &'a GroupRow<K>, face: Arc<Face>, key: Key<'a>, naming: &Na
 }
 
 /// Pods in namespaces that have no rows of their own.
-fn denied_pods<'a>(snapshot: &'a Snapshot, naming: &Naming) -> std::collections::HashSet<&'a PodUid> {
+fn denied_pods<'a>(snapshot: &'a Snapshot, naming: &Naming) -> HashSet<&'a PodUid> {
     let denied = |names: &Names| {
         let pod = names.pod.as_ref();
         pod.is_some_and(|pod| naming.namespaces.denies(&pod.namespace))
     };
     if naming.namespaces.is_everything() {
-        return Default::default();
+        return HashSet::new();
     }
     let pods = snapshot.pods.iter().filter(|row| denied(&row.names));
     pods.map(|row| &row.key).collect()

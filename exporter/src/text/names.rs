@@ -5,6 +5,7 @@ use super::metric::{Kind, Metric};
 use super::node::describe;
 use crate::config::Level;
 use attribution::model::{Component, Event};
+use std::borrow::Cow;
 
 const METERED: &[&str] = &["mode", "source"];
 const MODE: &[&str] = &["mode"];
@@ -19,17 +20,11 @@ const VM: &[&str] = &["vm_id", "vm_name", "hypervisor"];
 const UNIT: &[&str] = &["unit", "slice"];
 const PROCESS: &[&str] = &["pid", "command", "container_id", "vm_id"];
 
-fn counter(
-    name: impl Into<std::borrow::Cow<'static, str>>,
-    help: impl Into<std::borrow::Cow<'static, str>>,
-) -> Metric {
+fn counter(name: impl Into<Cow<'static, str>>, help: impl Into<Cow<'static, str>>) -> Metric {
     Metric::new(Kind::Counter, name, help)
 }
 
-fn gauge(
-    name: impl Into<std::borrow::Cow<'static, str>>,
-    help: impl Into<std::borrow::Cow<'static, str>>,
-) -> Metric {
+fn gauge(name: impl Into<Cow<'static, str>>, help: impl Into<Cow<'static, str>>) -> Metric {
     Metric::new(Kind::Gauge, name, help)
 }
 

@@ -18,8 +18,9 @@ use crate::config::Level;
 use crate::page::Epoch;
 use crate::rows::Row;
 use attribution::model::snapshot::Ledger;
-use attribution::model::{Component, EventSet, Microjoules, Snapshot, SourceId};
+use attribution::model::{Component, EventSet, Microjoules, MonotonicNanos, Snapshot, SourceId};
 use foldhash::fast::FixedState;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -200,8 +201,8 @@ fn write_cell(family: &mut Family<'_>, line: &Line<'_>, zones: &[usize], dynamic
 /// Rows that are called the same, added up.
 pub(super) struct Sum<'a, K> {
     pub(super) key: K,
-    pub(super) ledger: std::borrow::Cow<'a, Ledger>,
-    pub(super) began: attribution::model::MonotonicNanos,
+    pub(super) ledger: Cow<'a, Ledger>,
+    pub(super) began: MonotonicNanos,
     /// Positions of the rows in it.
     pub(super) rows: Vec<usize>,
 }
@@ -225,7 +226,7 @@ pub(super) fn unique<'a, K: Hash + Eq + Copy>(
             }
             None => sums.push(Sum {
                 key,
-                ledger: std::borrow::Cow::Borrowed(&row.ledger),
+                ledger: Cow::Borrowed(&row.ledger),
                 began: row.began,
                 rows: vec![position],
             }),

@@ -12,6 +12,7 @@ use crate::view::{Key, View};
 use attribution::model::snapshot::{ContainerKey, Ledger};
 use attribution::model::{Component, Microjoules, Microwatts};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// A row as it is written.
 struct Line<'a> {
@@ -133,7 +134,7 @@ impl<'a> Workloads<'a> {
         let metric = names::seconds(self.level);
         let mut family = Family::new(sheet, &metric);
         let mut lines: Vec<(&Labels, u64, Option<Decimal>)> = Vec::with_capacity(self.lines.len());
-        let mut ended: std::collections::HashMap<&Labels, (u64, Option<Decimal>)> = Default::default();
+        let mut ended: HashMap<&Labels, (u64, Option<Decimal>)> = HashMap::new();
         for line in &self.lines {
             let time = line.ledger.cpu.as_nanos();
             if line.state == 0 {
