@@ -266,6 +266,13 @@ mod tests {
         // 200 - 60 of package; memory and the rest are as 20 to 30 and 20 to 20.
         let power = join([Some(figure(40, 20)), None], Some(figure(100, 100)), GUESS);
         assert_eq!(rows(&power), [(40, 20), (24, 40), (36, 40)]);
+        // More dynamic power of the package than of the platform, and less idle power: the total holds.
+        let power = join(
+            [Some(figure(10, 45)), Some(figure(0, 0))],
+            Some(figure(50, 10)),
+            GUESS,
+        );
+        assert_eq!(rows(&power), [(10, 45), (0, 0), (5, 0)]);
         // More idle power of the package than of the platform: the total holds.
         let power = join(
             [Some(figure(90, 0)), Some(figure(5, 0))],
