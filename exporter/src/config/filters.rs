@@ -4,7 +4,7 @@
 //! All three only choose how rows are called and which of them are written together. What is left out is summed elsewhere,
 //! never lost.
 
-use super::lists;
+use super::{Level, lists};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeSet;
@@ -12,19 +12,7 @@ use std::collections::BTreeSet;
 /// Most labels of pods: each is in every series of its pod, and `kubernetes.labels` has the same bound.
 const MOST_POD_LABELS: usize = 32;
 
-/// Labels of each level that may be left out; `mode` and `source` say what a figure is and stay.
-const CONTAINER: &[&str] = &[
-    "container_id",
-    "container_name",
-    "pod_name",
-    "container_namespace",
-];
-const POD: &[&str] = &["pod_id", "pod_name", "pod_namespace"];
-const VM: &[&str] = &["vm_id", "vm_name", "hypervisor"];
-const UNIT: &[&str] = &["unit", "slice"];
-const PROCESS: &[&str] = &["pid", "command", "container_id", "vm_id"];
-
-/// `[exporter.drop]`: labels that are left out, by level. Rows that then have the same labels are one series with their sum.
+/// `[exporter.drop]`: labels that are left out, by level; `mode` and `source` say what a figure is and stay. Rows that then have the same labels are one series with their sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DropConfig {
@@ -46,29 +34,27 @@ pub struct DropConfig {
 }
 
 fn of_containers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    labels(deserializer, CONTAINER)
+    labels(deserializer, Level::Container)
 }
 
 fn of_pods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    labels(deserializer, POD)
+    labels(deserializer, Level::Pod)
 }
 
 fn of_vms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    labels(deserializer, VM)
+    labels(deserializer, Level::Vm)
 }
 
 fn of_units<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    labels(deserializer, UNIT)
+    labels(deserializer, Level::Unit)
 }
 
 fn of_processes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    labels(deserializer, PROCESS)
+    labels(deserializer, Level::Process)
 }
 
-fn labels<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    allowed: &'static [&'static str],
-) -> Result<Vec<String>, D::Error> {
+fn labels<'de, D: Deserializer<'de>>(deserializer: D, level: Level) -> Result<Vec<String>, D::Error> {
+    let allowed = level.labels();
     let words = lists::words(deserializer)?;
     match words.iter().find(|word| !allowed.contains(&word.as_str())) {
         Some(unknown) => Err(D::Error::unknown_variant(unknown, allowed)),

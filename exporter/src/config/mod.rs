@@ -139,6 +139,23 @@ impl Level {
             Self::Process => "process",
         }
     }
+
+    /// The labels that tell rows of this level apart, in schema `kepler`: those that [`DropConfig`] may leave out.
+    pub(crate) const fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Node => &[],
+            Self::Container => &[
+                "container_id",
+                "container_name",
+                "pod_name",
+                "container_namespace",
+            ],
+            Self::Pod => &["pod_id", "pod_name", "pod_namespace"],
+            Self::Vm => &["vm_id", "vm_name", "hypervisor"],
+            Self::Unit => &["unit", "slice"],
+            Self::Process => &["pid", "command", "container_id", "vm_id"],
+        }
+    }
 }
 
 impl Default for ExporterConfig {

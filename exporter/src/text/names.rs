@@ -9,16 +9,6 @@ use std::borrow::Cow;
 
 const METERED: &[&str] = &["mode", "source"];
 const MODE: &[&str] = &["mode"];
-const CONTAINER: &[&str] = &[
-    "container_id",
-    "container_name",
-    "pod_name",
-    "container_namespace",
-];
-const POD: &[&str] = &["pod_id", "pod_name", "pod_namespace"];
-const VM: &[&str] = &["vm_id", "vm_name", "hypervisor"];
-const UNIT: &[&str] = &["unit", "slice"];
-const PROCESS: &[&str] = &["pid", "command", "container_id", "vm_id"];
 
 fn counter(name: impl Into<Cow<'static, str>>, help: impl Into<Cow<'static, str>>) -> Metric {
     Metric::new(Kind::Counter, name, help)
@@ -36,17 +26,6 @@ pub(super) const WORKLOADS: [Level; 5] = [
     Level::Unit,
     Level::Process,
 ];
-
-const fn labels_of(level: Level) -> &'static [&'static str] {
-    match level {
-        Level::Node => &[],
-        Level::Container => CONTAINER,
-        Level::Pod => POD,
-        Level::Vm => VM,
-        Level::Unit => UNIT,
-        Level::Process => PROCESS,
-    }
-}
 
 pub(super) fn node_joules(component: Component) -> Metric {
     let what = describe(component);
@@ -104,7 +83,7 @@ pub(super) fn joules(level: Level, component: Component) -> Metric {
         format!("kepler_{word}_{component}_joules_total"),
         format!("Energy of {what} charged to this {}.", level.name()),
     )
-    .with(labels_of(level))
+    .with(level.labels())
     .and(METERED)
 }
 
@@ -114,7 +93,7 @@ pub(super) fn total(level: Level) -> Metric {
         level.name()
     );
     counter(format!("kepler_{}_joules_total", level.name()), help)
-        .with(labels_of(level))
+        .with(level.labels())
         .and(MODE)
 }
 
@@ -123,7 +102,7 @@ pub(super) fn cpu_time(level: Level) -> Metric {
         format!("kepler_{}_bpf_cpu_time_ms_total", level.name()),
         format!("CPU time of this {} in milliseconds.", level.name()),
     )
-    .with(labels_of(level))
+    .with(level.labels())
 }
 
 /// `None` for what has no name in the schema and is in the JSON only.
@@ -133,7 +112,7 @@ pub(super) fn event(level: Level, event: Event) -> Option<Metric> {
         format!("kepler_{}_{name}_total", level.name()),
         format!("{what} this {}.", level.name()),
     );
-    Some(metric.with(labels_of(level)))
+    Some(metric.with(level.labels()))
 }
 
 pub(super) fn gpu_use(level: Level) -> Metric {
@@ -142,7 +121,7 @@ pub(super) fn gpu_use(level: Level) -> Metric {
         level.name()
     );
     counter(format!("kepler_{}_gpu_compute_util_total", level.name()), help)
-        .with(labels_of(level))
+        .with(level.labels())
         .and(&["gpu_id"])
 }
 
