@@ -192,13 +192,18 @@ impl Remainder {
         }
     }
 
-    /// Marks the derived zones as their platforms stand.
+    /// Marks the derived zones as their platforms stand. One whose platform does not count has no power, and once it is paid nobody who
+    /// runs from then on waits for it.
     fn mark(&self, zones: &mut [ZoneState]) {
         for (platform, derived) in &self.derived {
             let counts = self.platform == Some(*platform);
             let up = counts && zones.get(*platform).is_some_and(|zone| zone.account.up);
             if let Some(zone) = zones.get_mut(*derived) {
                 zone.account.up = up;
+                if !counts && !zone.is_due() {
+                    zone.rebase();
+                    zone.account.power = None;
+                }
             }
         }
     }

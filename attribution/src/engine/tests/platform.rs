@@ -423,6 +423,25 @@ fn a_platform_that_comes_later_counts_if_it_draws_more_and_each_has_a_rest_of_it
 }
 
 #[test]
+fn nobody_waits_for_the_rest_of_a_platform_that_does_not_count_any_more() {
+    let mut rack = Rack::new(settings());
+    let one = [("rack", 500)];
+    let both = [("rack", 500), ("whole", 900)];
+    seconds(&mut rack, 5, &one);
+    let before = rack.node.engine.held().accounts;
+    let mut last = Snapshot::default();
+    for _ in 0..5 {
+        rack.node.run(7, 10, 0, 1_000_000);
+        last = seconds(&mut rack, 1, &both);
+    }
+    assert!(account(&last, &other("whole")).up);
+    assert_eq!(account(&last, &other("rack")).power, None, "it stands still");
+    rack.node.end(7);
+    seconds(&mut rack, 2, &both);
+    assert_eq!(rack.node.engine.held().accounts, before);
+}
+
+#[test]
 fn a_platform_that_was_silent_for_long_and_is_the_only_one_is_paid_to_the_end() {
     let mut rack = Rack::new(settings());
     seconds(&mut rack, 3, &[("rack", 500)]);
