@@ -21,7 +21,12 @@ fn main() -> io::Result<ExitCode> {
     let machines = arguments
         .next_if(|first| first == "--vary")
         .and_then(|_| arguments.next())
-        .and_then(|count| count.parse().ok());
+        .map(|count| {
+            count
+                .parse()
+                .map_err(|error| io::Error::other(format!("--vary {count}: {error}")))
+        })
+        .transpose()?;
     let wanted: Vec<String> = arguments.collect();
     let scenarios = lab::scenarios::all();
     let known = |name: &String| scenarios.iter().any(|scenario| scenario.name == name);

@@ -4,12 +4,12 @@
 
 use crate::physics::{Machine, SERVER};
 use crate::rng::Rng;
-use crate::rules::{kepler_current, kepler_ebpf, ours};
+use crate::rules::ours;
 use crate::run::run_on;
 use crate::scenarios::Scenario;
-use crate::score::{Score, score};
+use crate::table::{Judged, percent};
 use crate::tasks::{COMPUTE, MEMORY, SERVICE, VECTOR, Work};
-use crate::verdict::{NO_WORSE, SMALL};
+use crate::verdict::{Against, Aim, NO_WORSE, aim};
 use std::fmt::Write;
 use std::io;
 
@@ -62,18 +62,25 @@ pub fn varied(scenarios: &[Scenario], machines: u64) -> io::Result<String> {
             let (machine, works) = (machine(&mut rng), works(&mut rng));
             let mut node = (scenario.build)();
             node.vary(machine, |work| other(work, &works), rng);
-            all.push(Errors::of(&score(&run_on(node, scenario)?, 0)));
+            let judged = Judged::new(run_on(node, scenario)?);
+            if let Some(broken) = judged.run.broken.first() {
+                let name = scenario.name;
+                return Err(io::Error::other(format!("{name} on machine {seed}: {broken}")));
+            }
+            let of_learned = judged.scores.iter().find(|score| score.rule == ours::LEARNED);
+            let learned = of_learned.map_or(f64::MAX, |score| score.error);
+            all.extend(aim(&judged, Against::Sampled, |it| it.error).map(|aim| (aim, learned)));
         }
-        let count = |is: fn(&Errors) -> bool| all.iter().filter(|it| is(it)).count();
+        let count = |is: fn(&Aim) -> bool| all.iter().filter(|(aim, _)| is(aim)).count();
         let _ = writeln!(
             text,
-            "| {} | {:.1} % | {:.1} % | {:.1} % | {} of {machines} | {} of {machines} |",
+            "| {} | {} | {} | {} | {} of {machines} | {} of {machines} |",
             scenario.name,
-            median(all.iter().map(|it| it.ours)),
-            median(all.iter().map(|it| it.learned)),
-            median(all.iter().map(|it| it.better)),
-            count(Errors::reaches),
-            count(Errors::is_no_worse),
+            percent(median(all.iter().map(|(aim, _)| aim.ours))),
+            percent(median(all.iter().map(|(_, learned)| *learned))),
+            percent(median(all.iter().map(|(aim, _)| aim.better.1))),
+            count(Aim::is_held),
+            count(|aim| aim.ours <= aim.better.1 + NO_WORSE),
         );
     }
     Ok(text)
@@ -84,39 +91,6 @@ fn other(work: Work, works: &[(Work, Work)]) -> Work {
         .iter()
         .find(|(known, _)| *known == work)
         .map_or(work, |(_, other)| *other)
-}
-
-struct Errors {
-    ours: f64,
-    learned: f64,
-    better: f64,
-}
-
-impl Errors {
-    fn of(scores: &[Score]) -> Self {
-        let of = |rule: &str| {
-            let found = scores.iter().find(|score| score.rule == rule);
-            found.map_or(f64::MAX, |score| score.error)
-        };
-        Self {
-            ours: of(ours::OURS),
-            learned: of(ours::LEARNED),
-            better: of(kepler_ebpf::SAMPLED).min(of(kepler_current::SAMPLED)),
-        }
-    }
-
-    fn reaches(&self) -> bool {
-        let third = if self.better > SMALL {
-            self.better / 3.0
-        } else {
-            self.better + NO_WORSE
-        };
-        self.ours <= third
-    }
-
-    fn is_no_worse(&self) -> bool {
-        self.ours <= self.better + NO_WORSE
-    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
