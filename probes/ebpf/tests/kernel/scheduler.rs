@@ -3,7 +3,8 @@
 
 use crate::burn::burning;
 use crate::support::{
-    Cgroup, Consumer, Guarded, comm_of, guest, machine, pause, permille, pin, storm_of, task_of, wait_until,
+    Cgroup, Consumer, Guarded, comm_of, guest, machine, pause, permille, pin, storm_of, task_of, undisturbed,
+    wait_until,
 };
 use attribution::model::Event;
 use probe_ebpf::SchedulerProbe;
@@ -130,18 +131,21 @@ fn a_task_that_never_sleeps_is_charged_in_every_second_and_to_a_hundredth_in_all
     let cpus = aya::util::online_cpus().unwrap();
     pin(cpus[0]);
     let mut consumer = Consumer::open_scheduler(1_024);
-    burning(&cpus[cpus.len() - 1..], || {
-        let ratios = own_ratios(&mut consumer, 5);
-        eprintln!("a burning thread: {ratios:?} per mille");
-        // Both figures are as old as the scheduler's last tick, 4 to 10 ms each time: that much of a second, and more of
-        // one that others had a part of. It does not add up over seconds.
-        assert!(
-            ratios.iter().all(|ratio| (960..=1_040).contains(ratio)),
-            "{ratios:?}"
-        );
-        let mean = ratios.iter().sum::<u64>() / 5;
-        assert!((990..=1_010).contains(&mean), "{ratios:?}");
-    });
+    let cpu = &cpus[cpus.len() - 1..];
+    undisturbed(|| burning(cpu, || is_charged_in_every_second(&mut consumer)));
+}
+
+fn is_charged_in_every_second(consumer: &mut Consumer<SchedulerProbe>) {
+    let ratios = own_ratios(consumer, 5);
+    eprintln!("a burning thread: {ratios:?} per mille");
+    // Both figures are as old as the scheduler's last tick, 4 to 10 ms each time: that much of a second, and more of
+    // one that others had a part of. It does not add up over seconds.
+    assert!(
+        ratios.iter().all(|ratio| (960..=1_040).contains(ratio)),
+        "{ratios:?}"
+    );
+    let mean = ratios.iter().sum::<u64>() / 5;
+    assert!((990..=1_010).contains(&mean), "{ratios:?}");
 }
 
 #[test]
@@ -156,12 +160,14 @@ fn threads_of_one_process_on_two_cpus_are_one_task() {
     let task = task_of(std::process::id());
     let began = Reading::take(&mut consumer);
     burning(&[one, two], || {
-        let ratios = own_ratios(&mut consumer, 3);
-        eprintln!("two threads: {ratios:?} per mille");
-        assert!(
-            ratios.iter().all(|ratio| (985..=1_015).contains(ratio)),
-            "{ratios:?}"
-        );
+        undisturbed(|| {
+            let ratios = own_ratios(&mut consumer, 3);
+            eprintln!("two threads: {ratios:?} per mille");
+            assert!(
+                ratios.iter().all(|ratio| (985..=1_015).contains(ratio)),
+                "{ratios:?}"
+            );
+        });
         assert_eq!(consumer.rows_of(task).count(), 1);
     });
     // The dead threads leave the last of their time.

@@ -2,7 +2,7 @@
 //! What the tests share: a consumer of reports, processes that burn, a cgroup of our own, and the kernel's figures
 //! (figures.rs).
 
-pub(crate) use crate::figures::{comm_of, schedstat, stolen, task_of};
+pub(crate) use crate::figures::{comm_of, schedstat, stolen, task_of, undisturbed};
 use attribution::model::{CgroupId, LostEvents, PackageId, Section, TaskKey, TaskUsage, TickId, Usage};
 use probe_ebpf::{Probe, ProbeError, SchedulerProbe, Settings};
 use rustix::fs::{FlockOperation, flock};

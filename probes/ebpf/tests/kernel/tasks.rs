@@ -3,7 +3,8 @@
 
 use crate::burn::burning;
 use crate::support::{
-    Consumer, Guarded, comm_of, machine, nanos, pause, permille, pin, schedstat, stolen, task_of, wait_until,
+    Consumer, Guarded, comm_of, machine, nanos, pause, permille, pin, schedstat, stolen, task_of,
+    undisturbed, wait_until,
 };
 use attribution::model::TaskKind;
 use rustix::time::{ClockId, clock_gettime};
@@ -100,7 +101,8 @@ fn a_task_that_never_sleeps_is_charged_in_every_drain() {
     // Away from the burner: each drain would end its slice by waking up on its CPU, and no flush would be needed.
     pin(cpus[0]);
     let mut consumer = Consumer::open(16_384);
-    every_drain_charges_what_ran(&mut consumer, "a burning task", &cpus[cpus.len() - 1..]);
+    let cpu = &cpus[cpus.len() - 1..];
+    undisturbed(|| every_drain_charges_what_ran(&mut consumer, "a burning task", cpu));
     assert!(
         consumer
             .rows_of(task_of(std::process::id()))
@@ -117,7 +119,7 @@ fn threads_of_one_process_on_two_cpus_are_one_task() {
         return;
     }
     let mut consumer = Consumer::open(16_384);
-    every_drain_charges_what_ran(&mut consumer, "two threads", &cpus[..2]);
+    undisturbed(|| every_drain_charges_what_ran(&mut consumer, "two threads", &cpus[..2]));
     assert_eq!(consumer.rows_of(task_of(std::process::id())).count(), 1);
 }
 
