@@ -16,6 +16,8 @@ const parts = { node: new Node(record, clock), cost: new Cost(clock), health: ne
 let about = null;
 let heard = 0;
 let filling = false;
+/** The newest update. An older one may wait for an answer while it comes, and is not to be drawn over it. */
+let latest = null;
 
 const [, wantedLevel, wantedId] = /^#([a-z]+)\/(.+)$/.exec(location.hash) ?? [];
 const levels = LEVELS.map((level) => level.key);
@@ -52,6 +54,7 @@ async function fill() {
 
 async function told(update) {
   heard = Date.now();
+  latest = update;
   clock.hear(update.now_ms);
   if (!record.continues(update)) {
     // Another daemon, or the same one begun anew.
@@ -61,6 +64,7 @@ async function told(update) {
   const gap = !record.reaches(update.slots);
   if (gap && update.slot > 1) await fill();
   record.merge(update.slots);
+  if (latest !== update) return;
   // First sight: pods where there are some, else containers, of which two are the host's own, else processes.
   if (level === null) {
     const { pod, container } = update.rows_by_level;

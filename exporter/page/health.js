@@ -6,7 +6,7 @@ import { NAMES } from './node.js';
 
 const state = (kind, word) => el('span', { class: `state ${kind}` }, word);
 const HOW = { counted: 'counted by a meter', integrated: 'watts of a meter, added up', estimated: 'estimated by a model' };
-const FLOORS = { none: 'no idle floor', busy_ratio: 'idle share of time', fixed: 'fixed', model: 'of the model', measured: 'measured', extrapolated: 'extrapolated', restored: 'of an earlier run' };
+const FLOORS = { none: 'no idle floor', busy_ratio: 'idle share of time', fixed: 'fixed', model: 'of the model', measured: 'measured', extrapolated: 'extrapolated', typical: 'typical of such servers', restored: 'of an earlier run' };
 const OLD_NS = 60e9;
 /** Reasons say what to do at their end, and are our own words for the most part. */
 const REASON = 2_000;

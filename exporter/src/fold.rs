@@ -32,6 +32,7 @@ pub(crate) struct FoldedRow {
     pub(crate) ledger: Ledger,
     began: MonotonicNanos,
     ended: bool,
+    outside: bool,
 }
 
 impl FoldedRow {
@@ -44,6 +45,7 @@ impl FoldedRow {
             ended: self.ended,
             key: Key::Folded(level, self.slot),
             denied: false,
+            outside: self.outside,
         }
     }
 }
@@ -110,6 +112,8 @@ struct Sum {
     ledger: Ledger,
     began: MonotonicNanos,
     ended: bool,
+    /// Whether nothing that ran in a container was ever in it.
+    outside: bool,
     /// When a row belonged to it last.
     turn: u64,
 }
@@ -211,6 +215,7 @@ impl Fold {
                 advance(&mut sum.ledger, &member.seen, &row.ledger);
                 let is_first = sum.turn < self.turn;
                 sum.ended = row.ended && (is_first || sum.ended);
+                sum.outside &= row.outside;
                 sum.turn = self.turn;
             }
             member.seen.clone_from(&row.ledger);
@@ -227,6 +232,7 @@ impl Fold {
             ledger: sum.ledger.clone(),
             began: sum.began,
             ended: sum.ended,
+            outside: sum.outside,
         });
         shown.collect()
     }
@@ -245,6 +251,7 @@ impl Fold {
             // A row that is in another sum already brings nothing with it.
             began: row.began,
             ended: row.ended,
+            outside: row.outside,
             turn: 0,
         };
         self.sums.insert(slot, sum);
@@ -279,7 +286,7 @@ impl Fold {
 }
 
 /// Adds to `sum` what a row rose by.
-fn advance(sum: &mut Ledger, then: &Ledger, now: &Ledger) {
+pub(crate) fn advance(sum: &mut Ledger, then: &Ledger, now: &Ledger) {
     if sum.charges.len() < now.charges.len() {
         sum.charges.resize(now.charges.len(), Default::default());
     }

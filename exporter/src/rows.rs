@@ -32,6 +32,8 @@ pub(crate) struct Row<'a> {
     pub(crate) key: Key<'a>,
     /// Whether its namespace has no rows of its own.
     pub(crate) denied: bool,
+    /// Whether it is what runs outside of every container, on the level of containers.
+    pub(crate) outside: bool,
 }
 
 /// Faces of one level, by all that is in them.
@@ -215,6 +217,7 @@ impl Wardrobe {
                 ended: row.ended,
                 key: Key::Process(row.task),
                 denied: pod.is_some_and(|pod| denied.contains(&pod)),
+                outside: false,
             }
         });
         let other = Row {
@@ -224,6 +227,7 @@ impl Wardrobe {
             ended: false,
             key: Key::OtherProcesses,
             denied: false,
+            outside: false,
         };
         let rows = rows.chain([other]).collect();
         faces.turn();
@@ -245,6 +249,7 @@ fn group<'a, K>(row: &'a GroupRow<K>, face: Arc<Face>, key: Key<'a>, naming: &Na
         ended: row.ended,
         key,
         denied: pod.is_some_and(|pod| naming.namespaces.denies(&pod.namespace)),
+        outside: matches!(key, Key::Container(ContainerKey::System | ContainerKey::Kernel)),
     }
 }
 

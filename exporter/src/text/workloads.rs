@@ -15,6 +15,7 @@ use super::node::joules;
 use super::today;
 use super::writer::{Decimal, Family, Labels, Sheet};
 use crate::config::Level;
+use crate::fold::advance;
 use crate::page::Epoch;
 use crate::rows::Row;
 use attribution::model::snapshot::Ledger;
@@ -116,7 +117,7 @@ pub(super) fn write(
     today: Option<&today::Workloads<'_>>,
 ) {
     let epoch = epoch.filter(|_| sheet.says_since());
-    let sums = unique(rows, |row| &row.face.kepler);
+    let (sums, _) = unique(rows, |row| &row.face.kepler);
     let lines: Vec<Line<'_>> = sums
         .iter()
         .map(|sum| Line {
@@ -203,47 +204,32 @@ pub(super) struct Sum<'a, K> {
     pub(super) key: K,
     pub(super) ledger: Cow<'a, Ledger>,
     pub(super) began: MonotonicNanos,
-    /// Positions of the rows in it.
-    pub(super) rows: Vec<usize>,
 }
 
-/// Each key once, in the order of the rows.
+/// Each key once, in the order of the rows, and for each row which one it is in.
 pub(super) fn unique<'a, K: Hash + Eq + Copy>(
     rows: &'a [Row<'_>],
     key: impl Fn(&'a Row<'_>) -> K,
-) -> Vec<Sum<'a, K>> {
+) -> (Vec<Sum<'a, K>>, Vec<usize>) {
     let mut sums: Vec<Sum<'a, K>> = Vec::with_capacity(rows.len());
     let mut places: HashMap<K, usize, FixedState> =
         HashMap::with_capacity_and_hasher(rows.len(), FixedState::default());
-    for (position, row) in rows.iter().enumerate() {
+    let mut of_rows = Vec::with_capacity(rows.len());
+    for row in rows {
         let key = key(row);
         let place = *places.entry(key).or_insert(sums.len());
+        of_rows.push(place);
         match sums.get_mut(place) {
             Some(sum) => {
-                absorb(sum.ledger.to_mut(), &row.ledger);
+                advance(sum.ledger.to_mut(), &Ledger::default(), &row.ledger);
                 sum.began = sum.began.min(row.began);
-                sum.rows.push(position);
             }
             None => sums.push(Sum {
                 key,
                 ledger: Cow::Borrowed(&row.ledger),
                 began: row.began,
-                rows: vec![position],
             }),
         }
     }
-    sums
-}
-
-fn absorb(into: &mut Ledger, from: &Ledger) {
-    into.cpu += from.cpu;
-    into.events.absorb(&from.events);
-    if into.charges.len() < from.charges.len() {
-        into.charges.resize(from.charges.len(), Default::default());
-    }
-    for (to, from) in into.charges.iter_mut().zip(&from.charges) {
-        to.dynamic += from.dynamic;
-        to.idle += from.idle;
-        to.used += from.used;
-    }
+    (sums, of_rows)
 }

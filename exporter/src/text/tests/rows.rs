@@ -102,6 +102,25 @@ fn a_denied_namespace_is_one_row_on_its_levels_and_in_the_row_of_all_other_proce
     assert!(render(&snapshot, "namespaces.allow = ['else']").contains("pod_namespace=\"_other\""));
 }
 
+#[test]
+fn what_runs_outside_of_containers_is_none_to_todays_kepler_also_where_rows_are_folded() {
+    let snapshot = sample::snapshot();
+    let whole = "kepler_container_cpu_joules_total";
+    for rules in ["", "namespaces.deny = 'shop'", "drop.container = 'pod_name'"] {
+        let text = render(&snapshot, &format!("schemas = 'kepler-0.11'\n{rules}"));
+        assert!(text.contains(whole), "{rules}");
+        for outside in ["system_processes", "kernel_processes"] {
+            assert!(!text.contains(outside), "{rules}: {outside}");
+        }
+    }
+    // With a container in the same sum it is shown: the container's energy is not to be lost.
+    let text = render(
+        &snapshot,
+        "schemas = 'kepler-0.11'\ndrop.container = 'container_id, container_name, pod_name, container_namespace'",
+    );
+    assert!(text.contains(whole));
+}
+
 /// One zone, so that sums are easy.
 fn snapshot_of(second: u64, processes: Vec<ProcessRow>, other: Ledger) -> Snapshot {
     let end = MonotonicNanos::from_nanos(second * 1_000_000_000);

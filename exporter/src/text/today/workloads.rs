@@ -8,8 +8,8 @@ use crate::rows::Row;
 use crate::text::node::joules;
 use crate::text::workloads::unique;
 use crate::text::writer::{Decimal, Family, Labels, Sheet};
-use crate::view::{Key, View};
-use attribution::model::snapshot::{ContainerKey, Ledger};
+use crate::view::View;
+use attribution::model::snapshot::Ledger;
 use attribution::model::{Component, Microjoules, Microwatts};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -45,31 +45,26 @@ pub(in crate::text) struct Workloads<'a> {
 impl<'a> Workloads<'a> {
     /// The level's rows; the rows for what is outside of containers are no containers to Kepler.
     pub(in crate::text) fn new(level: Level, rows: &'a [Row<'_>], view: &View, epoch: Option<Epoch>) -> Self {
-        let sums = unique(rows, |row| (&row.face.today, row.ended));
-        let mut lines = Vec::with_capacity(sums.len());
-        for sum in sums {
-            let members = || sum.rows.iter().filter_map(|position| rows.get(*position));
-            let is_outside = |row: &Row<'_>| {
-                matches!(
-                    row.key,
-                    Key::Container(ContainerKey::System | ContainerKey::Kernel)
-                )
-            };
-            if members().all(is_outside) {
-                continue;
+        let (sums, places) = unique(rows, |row| (&row.face.today, row.ended));
+        let mut powers: Vec<Vec<Option<Microwatts>>> = vec![Vec::new(); sums.len()];
+        let mut outside = vec![true; sums.len()];
+        for (row, place) in rows.iter().zip(places) {
+            if let Some((powers, outside)) = powers.get_mut(place).zip(outside.get_mut(place)) {
+                add(powers, view.powers(row.key, row.began));
+                *outside &= row.outside;
             }
-            let mut powers: Vec<Option<Microwatts>> = Vec::new();
-            for row in members() {
-                add(&mut powers, view.powers(row.key, row.began));
-            }
-            lines.push(Line {
+        }
+        let sums = sums.into_iter().zip(powers).zip(outside);
+        let lines = sums
+            .filter(|(_, outside)| !outside)
+            .map(|((sum, powers), _)| Line {
                 labels: sum.key.0,
                 state: usize::from(sum.key.1),
                 ledger: sum.ledger,
                 powers,
                 since: epoch.map(|epoch| epoch.unix(sum.began)),
-            });
-        }
+            })
+            .collect();
         let zones = &view.moment.snapshot.zones;
         let mut columns: Vec<Column> = Vec::new();
         for (position, account) in zones.iter().enumerate() {
