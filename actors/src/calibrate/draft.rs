@@ -32,7 +32,7 @@ impl Draft {
         let file = OpenOptions::new().write(true).create_new(true).open(&draft);
         Ok(Self {
             out: out.to_owned(),
-            file: file.map_err(|error| refuse(&error))?,
+            file: file.map_err(|error| anyhow::anyhow!("{}: {}", draft.display(), in_words(&error)))?,
             draft,
         })
     }

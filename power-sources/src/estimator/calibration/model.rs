@@ -57,14 +57,8 @@ pub struct Estimate {
     pub idle: Microwatts,
     /// Above it.
     pub dynamic: Microwatts,
-    /// 90 % of cases were nearer than this.
-    pub within: f64,
-    /// The tenth of the cases that was lowest was lower than `1 + p10` times this.
-    pub p10: f64,
-    /// The tenth that was highest was higher than `1 + p90` times this.
-    pub p90: f64,
-    /// How far the load lies outside of what was seen, in busy share; 0 inside.
-    pub beyond: f64,
+    /// 90 % of cases at this load were nearer than this; where it was not seen, each percent of load beyond adds one.
+    pub within: Permille,
 }
 
 /// See the module's head.
@@ -134,6 +128,22 @@ impl Model {
         sum.estimate()
     }
 
+    /// A socket of this machine of which the file knows nothing of a component, as a recording knows nothing of a zone that
+    /// could not be read: it would be answered with no watts at all.
+    #[must_use]
+    pub fn missing(&self, component: Component) -> Option<usize> {
+        let of_it = || self.zones.iter().filter(|zone| zone.component == component);
+        let is_of_all = of_it().any(|zone| zone.package.is_none());
+        let chips = usize::try_from(self.machine.chips).unwrap_or(usize::MAX);
+        let known = |socket: &usize| {
+            let package = self.package(*socket);
+            package.is_some() && of_it().any(|zone| zone.package == package)
+        };
+        (!is_of_all)
+            .then(|| (0..chips).find(|socket| !known(socket)))
+            .flatten()
+    }
+
     /// The error that holds for 90 % of the cases at any load that was seen.
     #[must_use]
     pub fn error(&self, component: Component) -> Option<Permille> {
@@ -185,24 +195,17 @@ struct Sum {
     watts: f64,
     /// Of the errors in watts: those of zones of one socket go together (the same heat), so they are added.
     within: f64,
-    p10: f64,
-    p90: f64,
-    beyond: f64,
 }
 
 impl Sum {
     fn add(&mut self, zone: &ZoneModel, busy: f64, part: f64) {
         let figure = zone.curve.at(busy);
         let watts = figure.watts * part;
-        let Level { within, p10, p90, .. } = zone.error.at(busy);
-        // Outside of what was seen each percent of load beyond adds a percent of error.
+        let Level { within, .. } = zone.error.at(busy);
         self.zones += 1;
         self.idle += zone.curve.at(0.0).watts * part;
         self.watts += watts;
         self.within += (within + figure.beyond) * watts;
-        self.p10 += (p10 - figure.beyond).max(-1.0) * watts;
-        self.p90 += (p90 + figure.beyond) * watts;
-        self.beyond = self.beyond.max(figure.beyond);
     }
 
     fn estimate(&self) -> Option<Estimate> {
@@ -211,14 +214,15 @@ impl Sum {
         }
         let all = microwatts(self.watts);
         let idle = microwatts(self.idle).min(all);
-        let part = |error: f64| if self.watts > 0.0 { error / self.watts } else { 0.0 };
+        let within = if self.watts > 0.0 {
+            self.within / self.watts
+        } else {
+            0.0
+        };
         Some(Estimate {
             idle,
             dynamic: all.saturating_sub(idle),
-            within: part(self.within),
-            p10: part(self.p10),
-            p90: part(self.p90),
-            beyond: self.beyond,
+            within: permille(within),
         })
     }
 }

@@ -8,6 +8,7 @@
 
 use super::curve::{Curve, MOST_WATTS};
 use super::fit::{Fitted, Row, grid};
+use super::model::name;
 use super::samples::{Sample, ZoneSamples};
 use super::score::{Case, ErrorTable};
 use super::watch::{Tally, Watched};
@@ -146,7 +147,9 @@ pub fn calibrate(watched: &Watched) -> Result<Calibration, Refusal> {
         }
     }
     if zones.is_empty() {
-        let named = refused.into_iter().map(|(zone, why)| (zone.to_string(), why));
+        let named = refused
+            .into_iter()
+            .map(|(zone, why)| (name(&zone.to_string()), why));
         return Err(Refusal::NoZone {
             zones: named.collect(),
         });

@@ -68,15 +68,25 @@ impl Here {
     pub(super) fn of(machine: &MachineDescription, said: &MachineConfig) -> Self {
         // A host that is too small for its guest is not believed.
         let host_threads = (machine.guest && said.threads >= machine.all_threads()).then_some(said.threads);
-        let host = || {
-            let named = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+        let named = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+        let memory_gib = (said.memory_gib > 0.0).then_some(said.memory_gib);
+        let host = || Described {
+            vendor: named(&said.vendor),
+            cpu: named(&said.cpu).or_else(|| machine.model_name.clone()),
+            chips: said.chips.max(1),
+            threads: said.threads,
+            memory_gib,
+            ..Described::default()
+        };
+        // Names and sizes that somebody says are better than what firmware says; how many threads there are nobody knows better
+        // than the kernel.
+        let here = || {
+            let read = Described::from(machine);
             Described {
-                vendor: named(&said.vendor),
-                cpu: named(&said.cpu).or_else(|| machine.model_name.clone()),
-                chips: said.chips.max(1),
-                threads: said.threads,
-                memory_gib: (said.memory_gib > 0.0).then_some(said.memory_gib),
-                ..Described::default()
+                vendor: named(&said.vendor).or(read.vendor),
+                cpu: named(&said.cpu).or(read.cpu),
+                memory_gib: memory_gib.or(read.memory_gib),
+                ..read
             }
         };
         Self {
@@ -84,11 +94,7 @@ impl Here {
             kinds: kind::kinds(machine.microarchitecture()),
             // Models are asked by how busy a socket is; nobody brings them events yet.
             supply: Supply::default(),
-            machine: if host_threads.is_some() {
-                host()
-            } else {
-                Described::from(machine)
-            },
+            machine: if host_threads.is_some() { host() } else { here() },
             guest: machine.guest,
             host_threads,
         }
@@ -264,6 +270,17 @@ fn calibrated(bytes: &[u8], part: Part, here: &Here) -> Result<FileModel, String
             "has no zone of {}; there are: {}",
             part.name(),
             there.join(", ")
+        ));
+    }
+    if let Some(socket) = model.missing(part.component()) {
+        return Err(format!(
+            "has zones of {} for some sockets of {} and none for the {}; calibrate again where each can be read",
+            part.name(),
+            model.machine.chips,
+            match socket {
+                0 => "first".to_owned(),
+                socket => format!("one with number {socket}, counted from 0"),
+            }
         ));
     }
     let remark = model

@@ -85,6 +85,8 @@ pub(super) struct FilePower {
     pub(super) dynamic: Microwatts,
     /// Why the model's own answer could not be used as it was. The caller counts it.
     pub(super) mended: Option<&'static str>,
+    /// How wrong it may be at this load, where that is known.
+    pub(super) error: Option<Permille>,
 }
 
 impl FileModel {
@@ -256,7 +258,7 @@ impl FilePower {
         Self {
             idle: share(self.idle),
             dynamic: share(self.dynamic),
-            mended: self.mended,
+            ..self
         }
     }
 }
@@ -267,6 +269,7 @@ fn answer(estimate: Option<Estimate>) -> FilePower {
         idle: estimate.idle,
         dynamic: estimate.dynamic,
         mended: None,
+        error: Some(estimate.within),
     })
 }
 
@@ -293,6 +296,7 @@ impl Tried {
             idle: microwatts(idle),
             dynamic: microwatts(added),
             mended,
+            error: None,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::super::parts::{Busy, Errors, MachinePower, Parts, Power};
 use super::FileModels;
+use super::Part;
 use super::model::{FileModel, Socket};
 use attribution::model::{Microwatts, Permille};
 use std::cell::Cell;
@@ -23,6 +24,8 @@ pub(in super::super) struct Overlaid {
     /// Threads of each socket.
     sockets: Vec<u32>,
     complaint: Cell<Option<&'static str>>,
+    /// The largest error of what the files of package, memory and platform were asked since their errors were.
+    asked: [Cell<Option<Permille>>; 3],
 }
 
 /// Idle and dynamic power of one figure.
@@ -78,11 +81,16 @@ impl Overlaid {
             models,
             sockets,
             complaint: Cell::new(None),
+            asked: Default::default(),
         }
     }
 
     fn ask(&self, model: Option<&FileModel>, socket: Socket, load: f64) -> Option<Figure> {
-        let answer = model?.socket(socket, load);
+        let model = model?;
+        let answer = model.socket(socket, load);
+        if let Some(asked) = self.asked.get(place(model.part())) {
+            asked.set(answer.error.max(asked.get()));
+        }
         if answer.mended.is_some() {
             self.complaint.set(answer.mended);
         }
@@ -90,6 +98,15 @@ impl Overlaid {
             idle: answer.idle.as_micro(),
             dynamic: answer.dynamic.as_micro(),
         })
+    }
+}
+
+/// Where a figure's errors are.
+const fn place(part: Part) -> usize {
+    match part {
+        Part::Package => 0,
+        Part::Dram => 1,
+        Part::Platform => 2,
     }
 }
 
@@ -126,9 +143,14 @@ impl MachinePower for Overlaid {
     fn errors(&self) -> Errors {
         let base = self.base.errors();
         // What is made out of a file's figure and the built-in model's is as wrong as the worse of both.
+        let asked = self.asked.each_ref().map(Cell::take);
+        let error = |file: &FileModel| {
+            let asked = asked.get(place(file.part())).copied().flatten();
+            asked.unwrap_or_else(|| file.error())
+        };
         let with = |files: &[&Option<FileModel>], built_in: Permille| {
             let files = files.iter().filter_map(|file| file.as_ref());
-            files.map(FileModel::error).fold(built_in, Permille::max)
+            files.map(error).fold(built_in, Permille::max)
         };
         let FileModels {
             package,
@@ -136,8 +158,7 @@ impl MachinePower for Overlaid {
             platform,
         } = &self.models;
         let of = |file: &Option<FileModel>, others: &[&Option<FileModel>], built_in: Permille| {
-            file.as_ref()
-                .map_or_else(|| with(others, built_in), FileModel::error)
+            file.as_ref().map_or_else(|| with(others, built_in), error)
         };
         Errors {
             package: of(package, &[platform], base.package),

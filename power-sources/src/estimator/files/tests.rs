@@ -695,9 +695,62 @@ fn a_calibrated_model_of_another_machine_or_without_the_part_is_refused() {
         .retain(|zone| zone["component"] != "dram");
     let words = open(&file, Part::Dram, &here).unwrap_err();
     assert_eq!(words, "has no zone of dram; there are: package, platform");
+    let mut of_one: Value = serde_json::from_slice(CALIBRATED_FILE).unwrap();
+    let zones = of_one["zones"].as_array_mut().unwrap();
+    zones.retain(|zone| zone["component"] != "package" || zone["place"] == "socket0");
+    let words = open(&of_one, Part::Package, &here).unwrap_err();
+    assert!(
+        words.starts_with("has zones of package for some sockets of 2 and none for the one with number 1"),
+        "{words}"
+    );
     file["version"] = json!(2);
     let words = open(&file, Part::Package, &here).unwrap_err();
     assert!(words.contains("is a model of version 2"), "{words}");
+}
+
+#[test]
+fn a_processor_that_the_machine_does_not_name_is_the_one_that_is_said() {
+    let unnamed = MachineDescription {
+        model_name: Some("Other CPU".to_owned()),
+        ..calibrated_machine()
+    };
+    let of = |cpu: &str| {
+        let said = MachineConfig {
+            cpu: cpu.to_owned(),
+            ..MachineConfig::default()
+        };
+        parse(CALIBRATED_FILE, Part::Package, "x", &Here::of(&unnamed, &said))
+    };
+    assert!(of("").is_err());
+    assert!(of("Example CPU 9000").is_ok());
+}
+
+#[test]
+fn the_error_of_a_calibrated_figure_is_that_of_its_load() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file: Value = serde_json::from_slice(CALIBRATED_FILE).unwrap();
+    let mut estimator = estimator(&folder, &file, &calibrated_machine());
+    let mut at = 0;
+    let mut busy = [0, 0];
+    let mut errors_at = |load_percent: u64| {
+        at += 1;
+        busy[0] += 160 * load_percent;
+        let rows = [row(0, 16, busy[0]), row(1, 16, busy[1])];
+        let energy = estimator.observe(MonotonicNanos::from_nanos(at * 1_000_000_000), &rows);
+        energy.zones[0].provenance
+    };
+    let of = |permille: u32| Provenance::Estimated {
+        relative_error_p90: Permille(permille),
+    };
+    assert_eq!(errors_at(0), of(40), "nothing was asked yet: that of all loads");
+    assert_eq!(errors_at(50), of(40));
+    assert_eq!(
+        errors_at(0),
+        of(40),
+        "the worse of the two sockets counts, and one is below what was seen"
+    );
+    assert_eq!(errors_at(100), of(160), "a tenth beyond what was seen");
+    assert_eq!(errors_at(50), of(40));
 }
 
 fn row(package: u16, cpus: u32, busy_ms: u64) -> PackageTime {
