@@ -43,8 +43,8 @@ pub(crate) struct Level<K> {
     by_key: HashMap<K, RowId>,
     has_new: bool,
     shelf: VecDeque<(K, Ledger, MonotonicNanos)>,
-    /// When the last window closed: what a new row counts is later than that.
-    closed: MonotonicNanos,
+    /// Up to when CPU time was booked: what a new row counts is later than that.
+    booked: MonotonicNanos,
     retired: Ledger,
 }
 
@@ -56,7 +56,7 @@ impl<K> Default for Level<K> {
             by_key: HashMap::new(),
             has_new: false,
             shelf: VecDeque::new(),
-            closed: MonotonicNanos::ZERO,
+            booked: MonotonicNanos::ZERO,
             retired: Ledger::default(),
         }
     }
@@ -82,7 +82,7 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
     fn create(&mut self, key: &K) -> RowId {
         let shelved = self.shelf.iter().position(|(shelved, ..)| shelved == key);
         let (ledger, began) = shelved.and_then(|at| self.shelf.remove(at)).map_or_else(
-            || (Ledger::default(), self.closed),
+            || (Ledger::default(), self.booked),
             |(_, ledger, began)| (ledger, began),
         );
         self.retired.release(&ledger);
@@ -156,10 +156,15 @@ impl<K: Clone + Eq + Hash + Ord> Level<K> {
         self.row(id).map(|row| &mut row.ledger)
     }
 
+    /// CPU time up to this window's end has been booked. Where it was not, it will be in a later window, and what is new then
+    /// counts from here on.
+    pub(crate) const fn booked(&mut self, now: MonotonicNanos) {
+        self.booked = now;
+    }
+
     /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound. While a row's names are
     /// awaited nobody is shown it, so its time begins after that.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
-        self.closed = now;
         let ended = self.slots.iter_mut().flatten().filter(|row| row.names.awaited);
         ended.for_each(|row| row.ended_at = row.ended_at.map(|_| now));
         let mut ended: Vec<(MonotonicNanos, RowId)> = self
@@ -296,7 +301,7 @@ mod tests {
                 .collect()
         };
         level.join(&"first", None);
-        level.retire(at(10), KEEP);
+        level.booked(at(10));
         let id = level.join(&"second", None);
         assert_eq!(began(&level), [0, 10]);
         level.leave(id, at(20));

@@ -105,6 +105,14 @@ impl Levels {
         unit.into_iter().for_each(&mut entry);
     }
 
+    /// CPU time up to this window's end has been booked.
+    pub(crate) const fn booked(&mut self, now: MonotonicNanos) {
+        self.containers.booked(now);
+        self.pods.booked(now);
+        self.vms.booked(now);
+        self.units.booked(now);
+    }
+
     /// Lets rows go that ended longer than `keep` ago.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
         self.containers.retire(now, keep);

@@ -388,6 +388,10 @@ impl Engine {
             self.apply();
             self.farewell(now);
         }
+        if heard {
+            self.levels.booked(now);
+            self.processes.booked(now);
+        }
         self.levels.retire(now, self.settings.ended_keep);
         self.processes.retire(now, self.settings.ended_keep);
         Some(Paid { window })

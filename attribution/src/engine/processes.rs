@@ -73,8 +73,8 @@ pub(crate) struct Processes {
     living: usize,
     other: Ledger,
     retired: Ledger,
-    /// When the last window closed: what a new row counts is later than that.
-    closed: MonotonicNanos,
+    /// Up to when CPU time was booked: what a new row counts is later than that.
+    booked: MonotonicNanos,
 }
 
 impl Processes {
@@ -87,7 +87,7 @@ impl Processes {
             living: 0,
             other: Ledger::default(),
             retired: Ledger::default(),
-            closed: MonotonicNanos::ZERO,
+            booked: MonotonicNanos::ZERO,
         }
     }
 
@@ -107,7 +107,7 @@ impl Processes {
         let free = self.most.saturating_sub(self.living);
         candidates.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.task.cmp(&b.1.task)));
         for (_, mut row) in candidates.drain(..).take(free) {
-            row.began = self.closed;
+            row.began = self.booked;
             if let Some(before) = self.namesake(&row) {
                 row.ledger = before.row.ledger;
                 row.began = before.row.began;
@@ -188,9 +188,14 @@ impl Processes {
         }
     }
 
+    /// CPU time up to this window's end has been booked. Where it was not, it will be in a later window, and what is new then
+    /// counts from here on.
+    pub(crate) const fn booked(&mut self, now: MonotonicNanos) {
+        self.booked = now;
+    }
+
     /// Lets rows go that ended longer than `keep` ago, and the oldest ended ones beyond the bound.
     pub(crate) fn retire(&mut self, now: MonotonicNanos, keep: Duration) {
-        self.closed = now;
         let mut ended: Vec<(MonotonicNanos, TaskKey)> = self
             .rows
             .values()
@@ -363,6 +368,7 @@ mod tests {
             .first()
             .map(|row| row.ledger.charges.iter().map(|c| c.dynamic.as_micro()).sum());
         assert_eq!(joules, Some(2_000_000_u64));
+        level.booked(at(1_000));
         level.retire(at(1_000), KEEP);
         assert_eq!(level.rows().len(), 1);
         assert_eq!(

@@ -45,6 +45,26 @@ fn a_node_whose_cpu_time_nobody_tells_is_not_called_idle() {
 }
 
 #[test]
+fn who_came_while_the_probe_was_silent_counts_from_before_the_silence() {
+    let mut node = Node::new(settings());
+    node.run(1, 10, 0, 1_000);
+    let before = node.window();
+    node.run(2, 12, 0, 5_000);
+    unheard(&mut node);
+    unheard(&mut node);
+    node.spend(0, 1_000);
+    let snapshot = node.window();
+    let newcomer = snapshot.processes.iter().find(|row| row.task.tgid == 2).unwrap();
+    assert_eq!(newcomer.ledger.cpu.as_nanos(), 5_000);
+    assert_eq!(newcomer.began, before.window.ended);
+    let unit = &snapshot.units[0];
+    assert_eq!(
+        (unit.ledger.cpu.as_nanos(), unit.began),
+        (5_000, before.window.ended)
+    );
+}
+
+#[test]
 fn a_socket_without_cpus_is_idle() {
     let mut node = Node::new(Settings {
         floor: FloorPolicy::BusyRatio,
