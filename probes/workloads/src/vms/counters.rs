@@ -12,8 +12,10 @@ const PROBE: &str = "vms";
 pub struct VmCounters {
     /// Processes looked at.
     pub looks: u64,
-    /// Of these: gone, or not for us to look at.
-    pub looks_without_answer: u64,
+    /// Of these: gone meanwhile, which happens to short processes every day.
+    pub gone: u64,
+    /// Of these: not for us to look at. A machine among them is not known as one.
+    pub refused: u64,
     /// Looks put off to the next call by the bound for one call.
     pub looks_put_off: u64,
     /// Processes of machines found.
@@ -25,14 +27,11 @@ impl VmCounters {
         let done = [
             ("looks", self.looks),
             ("looks put off", self.looks_put_off),
+            ("looks at processes that were gone", self.gone),
             ("machines' processes found", self.found),
         ];
         tallies.add(PROBE, TallyKind::Done, &done);
-        tallies.add(
-            PROBE,
-            TallyKind::Lost,
-            &[("looks without answer", self.looks_without_answer)],
-        );
+        tallies.add(PROBE, TallyKind::Lost, &[("looks refused", self.refused)]);
     }
 }
 

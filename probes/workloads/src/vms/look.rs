@@ -5,7 +5,7 @@ use super::command::{Command, Program, arguments, base_name};
 use crate::procfs::ProcFs;
 use attribution::model::{Comm, TaskKey};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +23,19 @@ pub(super) enum Seen {
     Machine(Command),
     /// Something else.
     Other,
-    /// Nothing: the process is gone, a zombie, another one of the same pid, or not for us to look at.
-    Nothing,
+    /// Nothing: the process is gone, a zombie, or another one of the same pid.
+    Gone,
+    /// Nothing: it is not for us to look at.
+    Refused,
+}
+
+impl From<io::Error> for Seen {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::PermissionDenied => Self::Refused,
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// Looks at processes below a proc mount.
@@ -48,18 +59,21 @@ impl Looker {
     /// ours then, the pid was ours all along.
     pub(super) fn look(&mut self, task: TaskKey, comm: Comm) -> Seen {
         let folder = self.root.join(task.tgid.to_string());
-        let Ok(mut file) = File::open(folder.join("cmdline")) else {
-            return Seen::Nothing;
+        let mut file = match File::open(folder.join("cmdline")) {
+            Ok(file) => file,
+            Err(error) => return error.into(),
         };
-        if self.read(&mut file, FIRST).is_err() || self.buffer.is_empty() {
-            return Seen::Nothing;
+        match self.read(&mut file, FIRST) {
+            Ok(0) => return Seen::Gone,
+            Ok(_) => {}
+            Err(error) => return error.into(),
         }
         let Some(program) = self.program(&folder, comm) else {
             return Seen::Other;
         };
         let full = |buffer: &Vec<u8>| u64::try_from(buffer.len()).is_ok_and(|len| len >= LIMIT);
-        if self.more(&mut file).is_err() {
-            return Seen::Nothing;
+        if let Err(error) = self.more(&mut file) {
+            return error.into();
         }
         let mut arguments = arguments(&self.buffer);
         if full(&self.buffer) {
@@ -69,7 +83,7 @@ impl Looker {
         let command = program.parse(arguments.get(1..).unwrap_or_default());
         match (command, self.proc.stat(task.tgid)) {
             (Some(command), Ok(Some(stat))) if stat.key() == task => Seen::Machine(command),
-            (Some(_), _) => Seen::Nothing,
+            (Some(_), _) => Seen::Gone,
             (None, _) => Seen::Other,
         }
     }

@@ -135,8 +135,12 @@ impl VmNames {
                         self.book.mark(task, false);
                     }
                 }
-                Seen::Nothing => {
-                    self.counters.looks_without_answer += 1;
+                Seen::Gone => {
+                    self.counters.gone += 1;
+                    self.book.doubt(task);
+                }
+                Seen::Refused => {
+                    self.counters.refused += 1;
                     self.book.doubt(task);
                 }
             }

@@ -460,10 +460,20 @@ fn each_process_is_looked_at_a_few_times_and_never_again() {
         names.name(&usage(&rows), &mut identity, SECOND * tenths / 10);
     }
     assert_eq!(names.counters().looks, 3 + 1);
-    assert_eq!(
-        (names.counters().found, names.counters().looks_without_answer),
-        (1, 0)
-    );
+    assert_eq!((names.counters().found, names.counters().gone), (1, 0));
+}
+
+#[test]
+fn only_a_look_that_is_refused_loses_something() {
+    let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    assert_eq!(Seen::from(refused), Seen::Refused);
+    for kind in [
+        rustix::io::Errno::NOENT,
+        rustix::io::Errno::SRCH,
+        rustix::io::Errno::IO,
+    ] {
+        assert_eq!(Seen::from(std::io::Error::from(kind)), Seen::Gone, "{kind}");
+    }
 }
 
 #[test]
@@ -781,10 +791,7 @@ fn a_reused_pid_a_zombie_and_a_kernel_thread_are_no_machine() {
     let mut identity = Arc::new(Identity::default());
     names.name(&usage(&[earlier, zombie, vhost]), &mut identity, SECOND * 200);
     assert!(identity.tasks.is_empty() && identity.vms.is_empty());
-    assert_eq!(
-        (names.counters().looks, names.counters().looks_without_answer),
-        (2, 2)
-    );
+    assert_eq!((names.counters().looks, names.counters().gone), (2, 2));
 }
 
 #[test]
@@ -837,8 +844,9 @@ fn the_kernels_workers_of_a_machine_are_its_own_from_its_start_to_their_end() {
     let expected = [
         ("done", "looks", 2),
         ("done", "looks put off", 0),
+        ("done", "looks at processes that were gone", 1),
         ("done", "machines' processes found", 1),
-        ("lost", "looks without answer", 1),
+        ("lost", "looks refused", 0),
         ("held", "processes", 2),
         ("held", "machines' processes", 1),
         ("held", "machines", 1),
