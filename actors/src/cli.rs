@@ -2,6 +2,7 @@
 //! The command line, and the way from it to a loaded configuration.
 
 use crate::estimate::EstimateOptions;
+use crate::harden::Security;
 use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
@@ -246,6 +247,7 @@ pub fn schema() -> Schema {
     // What systemd says for StateDirectory=; see `first_of_many`.
     schema.section::<Root>("").variable("state.dir", STATE_DIRECTORY);
     schema.section::<Log>("log");
+    schema.section::<Security>("security");
     schema.section::<Probes>("probes");
     schema.section::<Sources>("sources");
     for entry in power_sources::ALL {

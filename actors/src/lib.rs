@@ -16,6 +16,7 @@ pub mod clock;
 mod cpu_lines;
 pub mod driven;
 pub mod estimate;
+pub mod harden;
 pub mod health;
 pub mod logging;
 pub mod messages;

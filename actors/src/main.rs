@@ -9,7 +9,7 @@ use actors::estimate::{self, EstimateOptions};
 use actors::recorder::{self, Names, Serve, Wanted};
 use actors::replay::{self, Every, Replay};
 use actors::settings::Log;
-use actors::{check, logging, run};
+use actors::{check, harden, logging, run};
 use clap::Parser;
 use config::{Loaded, Problems};
 use power_sources::estimator::RefusedModels;
@@ -61,7 +61,9 @@ fn main() -> ExitCode {
 }
 
 fn daemon(loaded: &Loaded) -> ExitCode {
-    let ran = start_log(loaded).and_then(|()| run::run(loaded));
+    let ran = start_log(loaded)
+        .and_then(|()| harden::daemon(loaded))
+        .and_then(|()| run::run(loaded));
     match ran {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => fail(&error),

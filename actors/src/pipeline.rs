@@ -10,6 +10,7 @@ mod stop;
 
 use crate::clock::{self, Clock};
 use crate::driven::Driven;
+use crate::harden::Network;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{EnergyReady, Publish, Stop, Tick, UsageReady};
 use crate::recorder::Tap;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub tap: Option<Tap>,
     /// Feeds guests, where that is asked for.
     pub passthrough: Option<Writer>,
+    /// What the thread that answers HTTP may do.
+    pub network: Network,
 }
 
 /// A running pipeline.
@@ -362,8 +365,13 @@ fn serve(
         now: clock::monotonic,
     };
     let lifeline = vitals.lifeline("http");
+    let network = parts.network.clone();
     arbiter.spawn(async move {
         let _lifeline = lifeline;
+        if let Err(error) = network.restrict() {
+            tracing::error!(%error, "http ended");
+            return;
+        }
         let shutdown = async {
             drop(stopped.await);
         };
@@ -453,6 +461,7 @@ mod tests {
             listeners: Vec::new(),
             tap: None,
             passthrough: None,
+            network: Network::unrestricted(),
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::accountants;
 use crate::choice;
 use crate::clock;
+use crate::harden::Network;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
@@ -56,6 +57,7 @@ pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
             parts.memory = memory(loaded, &machine)?;
         }
         parts.passthrough = passthrough(loaded, &parts.render)?;
+        parts.network = Network::of(loaded)?;
         announce(&parts);
         Ok(parts)
     })
@@ -186,6 +188,7 @@ pub(crate) fn parts(
         listeners,
         tap: None,
         passthrough: None,
+        network: Network::unrestricted(),
     })
 }
 
