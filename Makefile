@@ -15,7 +15,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube lab
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages lab
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -99,6 +99,24 @@ test-kube: setup-kube ## The daemon on a real Kubernetes node, built once (15 mi
 	@deploy/mount-kernel-filesystems.sh
 	integration-tests/kube/run.sh
 	$(CARGO) run --locked -q -p integration-tests --bin kube .cache/kube/results docs/kube.md
+
+setup-packages: setup-build
+	@deploy/install-packages.sh packages
+
+packages: build setup-packages ## A Debian and an RPM package, in target/debian and target/generate-rpm
+	$(CARGO) deb --no-build --locked -q -p actors
+	strip --strip-debug -o "$(TARGET)/release/kepler.stripped" "$(TARGET)/release/kepler"
+	$(CARGO) generate-rpm -p actors --auto-req auto
+
+test-packages: packages ## The Debian package installed, reloaded, upgraded and purged under a real systemd (QEMU, as root)
+	integration-tests/packages/run.sh
+
+setup-image: setup-build
+	@deploy/install-packages.sh image
+
+test-image: setup-image ## The image, built by its Dockerfile for amd64 and arm64, and run with few rights (as root)
+	@deploy/mount-kernel-filesystems.sh
+	integration-tests/image/run.sh
 
 lab: setup-build ## Bills of a simulated node against its truth, and against other rules; writes docs/lab.md and docs/lab.svg
 	$(CARGO) run --locked -q -p lab -- --docs docs
