@@ -144,17 +144,25 @@ impl Largest {
         let Some(slot) = slots.iter().next_back() else {
             return;
         };
+        let least = self.kept.iter().map(|series| series.score).min();
+        let bar = least
+            .filter(|_| self.kept.len() >= KEPT)
+            .map(|score| score.saturating_add(score / 2));
         let mut outside: Vec<_> = outside
             .into_iter()
             .filter(|row| !row.ended())
             .map(|row| {
-                let rate = rates.of(&row, snapshot).unwrap_or_default();
+                let rate = rates
+                    .of(&row, row.energy(&snapshot.zones))
+                    .unwrap_or_default();
                 let in_slot = (rate.dynamic.energy_over(slot.length())
                     + rate.idle.energy_over(slot.length()))
                 .as_micro()
                 .saturating_mul(MEMORY);
                 (in_slot, row)
             })
+            // Who does not get past the least of those inside now will not later: each that gets in raises the bar.
+            .filter(|(score, _)| bar.is_none_or(|bar| *score > bar))
             .collect();
         outside.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
         for (score, row) in outside {

@@ -158,8 +158,8 @@ impl History {
         self.largest.iter().find(|largest| largest.level() == level)
     }
 
-    /// Power of a row over the last seconds.
-    pub(crate) fn rate(&self, row: &Row<'_>, snapshot: &Snapshot) -> Option<Rate> {
-        self.rates.of(row, snapshot)
+    /// Power over the last seconds of a row that has used so much up to now.
+    pub(crate) fn rate(&self, row: &Row<'_>, energy: Energy) -> Option<Rate> {
+        self.rates.of(row, energy)
     }
 }

@@ -7,7 +7,7 @@
 
 use super::MOST_ROWS;
 use super::node::Payment;
-use super::rows::{Row, WORKLOADS, rows};
+use super::rows::{Energy, Row, WORKLOADS, rows};
 use attribution::model::{Microjoules, Microwatts, MonotonicNanos, Snapshot};
 use std::time::Duration;
 
@@ -116,13 +116,13 @@ impl Rates {
         self.seen.len() < MOST_ROWS && self.seen.binary_search(&row.hash()).is_err()
     }
 
-    pub(super) fn of(&self, row: &Row<'_>, snapshot: &Snapshot) -> Option<Rate> {
+    /// Of a row that has used so much up to now.
+    pub(super) fn of(&self, row: &Row<'_>, energy: Energy) -> Option<Rate> {
         let span = self.now.since(self.older.moment);
         if span.is_zero() {
             return None;
         }
         let (dynamic, idle) = self.older.of(row.hash())?;
-        let energy = row.energy(&snapshot.zones);
         Some(Rate {
             dynamic: energy.dynamic.saturating_sub(dynamic).mean_power(span),
             idle: energy.idle.saturating_sub(idle).mean_power(span),

@@ -300,7 +300,10 @@ fn power_of_a_row_is_a_mean_of_the_last_seconds() {
         };
         now.pods = vec![pod("a", joules(total))];
         history.record(&now);
-        let rate = history.rate(&Row::Pod(&now.pods[0]), &now).unwrap();
+        let rate = {
+            let row = Row::Pod(&now.pods[0]);
+            history.rate(&row, row.energy(&now.zones)).unwrap()
+        };
         if tick == 20 {
             assert_eq!(rate.dynamic, Microwatts::from_watts(3));
         }

@@ -234,7 +234,10 @@ struct OthersView {
 fn table(snapshot: &Snapshot, history: &History, of: Level) -> (Vec<RowView>, OthersView) {
     let mut all: Vec<(Row<'_>, Energy, Option<Rate>)> = rows(snapshot, of)
         .into_iter()
-        .map(|row| (row, row.energy(&snapshot.zones), history.rate(&row, snapshot)))
+        .map(|row| {
+            let energy = row.energy(&snapshot.zones);
+            (row, energy, history.rate(&row, energy))
+        })
         .collect();
     all.sort_by_key(|(_, energy, rate)| {
         let power = rate.map(|rate| rate.dynamic + rate.idle);
