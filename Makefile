@@ -104,8 +104,8 @@ setup-packages: setup-build
 	@deploy/install-packages.sh packages
 
 packages: build setup-packages ## A Debian and an RPM package, in target/debian and target/generate-rpm
-	$(CARGO) deb --no-build --locked -q -p actors
 	strip --strip-debug -o "$(TARGET)/release/kepler.stripped" "$(TARGET)/release/kepler"
+	$(CARGO) deb --no-build --no-strip --locked -q -p actors
 	$(CARGO) generate-rpm -p actors --auto-req auto
 
 test-packages: packages ## The Debian package installed, reloaded, upgraded and purged under a real systemd (QEMU, as root)
