@@ -15,6 +15,7 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
+use exporter::push::Pusher;
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
@@ -56,6 +57,7 @@ pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
             parts.memory = memory(loaded, &machine)?;
         }
         parts.passthrough = passthrough(loaded, &parts.render)?;
+        parts.pusher = pusher(loaded, &parts.render)?;
         announce(&parts);
         Ok(parts)
     })
@@ -186,6 +188,7 @@ pub(crate) fn parts(
         listeners,
         tap: None,
         passthrough: None,
+        pusher: None,
     })
 }
 
@@ -204,6 +207,13 @@ fn passthrough(loaded: &Loaded, render: &RenderSettings) -> anyhow::Result<Optio
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let config: PassthroughConfig = loaded.section("vm_passthrough")?;
     Ok(Writer::new(&config, exporter.ended.keep.into(), render))
+}
+
+/// Who tells those that do not scrape, where there are any. The daemon's alone, too: its series are not a replay's.
+fn pusher(loaded: &Loaded, render: &RenderSettings) -> anyhow::Result<Option<Pusher>> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
+    Ok(Pusher::new(&exporter.push, &node::name(&kubernetes), render))
 }
 
 /// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.
