@@ -263,7 +263,13 @@ pub fn schema() -> Schema {
     schema.section::<Split>("attribution");
     schema.section::<Smt>("attribution.smt");
     schema.section::<Idle>("attribution.idle").open("floor");
-    schema.section::<ExporterConfig>("exporter");
+    schema
+        .section::<ExporterConfig>("exporter")
+        .open("push.remote_write.labels")
+        .open("push.remote_write.request.headers")
+        .open("push.otlp.attributes")
+        .open("push.otlp.request.headers")
+        .rules(exporter::push::contradictions);
     schema.section::<PassthroughConfig>("vm_passthrough");
     // What a pod's manifest and Kubernetes itself put into a container's environment.
     schema

@@ -3,9 +3,10 @@
 //!
 //! The only place that knows concrete actors; everybody else holds couriers. Threads: the System's arbiter (ticker and the
 //! shells of sources), one arbiter for the attribution and for the shells of usage, resolver, estimator and exporter, one for
-//! HTTP, and one plain thread per reader that may block. Those shells only hand things on, from or to the attribution: on
+//! HTTP, one plain thread that pushes, and one per reader that may block. Those shells only hand things on, from or to the attribution: on
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
+mod push;
 mod stop;
 
 use crate::clock::{self, Clock};
@@ -26,6 +27,7 @@ use attribution::engine::{Engine, LearnedZone, RESOLVER, Settings, Trust, USAGE}
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
 use attribution::recording::Entry;
 use exporter::passthrough::Writer;
+use exporter::push::Pusher;
 use exporter::{Page, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
@@ -64,6 +66,8 @@ pub struct Parts {
     pub passthrough: Option<Writer>,
     /// What the thread that answers HTTP may do.
     pub network: Network,
+    /// Tells those that do not scrape, where there are any.
+    pub pusher: Option<Pusher>,
 }
 
 /// A running pipeline.
@@ -76,6 +80,7 @@ pub struct Pipeline {
     shells: Vec<Recipient<Stop>>,
     readers: Vec<JoinHandle<()>>,
     saver: Option<JoinHandle<()>>,
+    pusher: Option<JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
     http: Option<Http>,
 }
@@ -128,6 +133,11 @@ impl Pipeline {
         if let Some(writer) = parts.passthrough.take() {
             published.push(builder.passthrough(writer)?);
         }
+
+        let pusher = match parts.pusher.take() {
+            Some(pusher) => Some(push::start(pusher, pages.clone(), vitals.lifeline("push"))?),
+            None => None,
+        };
 
         let memory = std::mem::take(&mut parts.memory);
         let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
@@ -186,6 +196,7 @@ impl Pipeline {
             shells: builder.shells,
             readers: builder.readers,
             saver: saving,
+            pusher,
             arbiters: vec![attribution_arbiter, http_arbiter],
             http,
         })
@@ -462,6 +473,7 @@ mod tests {
             tap: None,
             passthrough: None,
             network: Network::unrestricted(),
+            pusher: None,
         }
     }
 

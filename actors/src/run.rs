@@ -16,6 +16,7 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
+use exporter::push::Pusher;
 use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
@@ -58,6 +59,7 @@ pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
         }
         parts.passthrough = passthrough(loaded, &parts.render)?;
         parts.network = Network::of(loaded)?;
+        parts.pusher = pusher(loaded, &parts.render)?;
         announce(&parts);
         Ok(parts)
     })
@@ -189,6 +191,7 @@ pub(crate) fn parts(
         tap: None,
         passthrough: None,
         network: Network::unrestricted(),
+        pusher: None,
     })
 }
 
@@ -207,6 +210,13 @@ fn passthrough(loaded: &Loaded, render: &RenderSettings) -> anyhow::Result<Optio
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let config: PassthroughConfig = loaded.section("vm_passthrough")?;
     Ok(Writer::new(&config, exporter.ended.keep.into(), render))
+}
+
+/// Who tells those that do not scrape, where there are any. The daemon's alone, too: its series are not a replay's.
+fn pusher(loaded: &Loaded, render: &RenderSettings) -> anyhow::Result<Option<Pusher>> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
+    Ok(Pusher::new(&exporter.push, &node::name(&kubernetes), render))
 }
 
 /// A source's own section. It was validated when the configuration was loaded; `null` stands for its defaults.

@@ -23,6 +23,7 @@ mod naming;
 mod observer;
 mod page;
 pub mod passthrough;
+pub mod push;
 mod rows;
 #[cfg(test)]
 mod sample;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changes with every scrape: our own process, the scrapes themselves, and what the feeding of guests counts.
+//! What changes with every scrape: our own process, the scrapes themselves, and what the feeding of guests and pushing count.
 //!
 //! Reads `/proc/self` at scrape time, below a root that is an argument. The prometheus crate's own process collector is
 //! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
@@ -8,6 +8,7 @@
 use crate::cpuinfo::{self, Cpu};
 use crate::page::Epoch;
 use crate::passthrough::Health;
+use crate::push;
 use crate::text::metric::{Kind, Metric};
 use crate::text::writer::{Decimal, Family, Format, Labels, Sheet};
 use prometheus::proto::MetricFamily;
@@ -32,6 +33,7 @@ pub(crate) struct Observer {
     registry: Registry,
     duration: Histogram,
     passthrough: Arc<Health>,
+    push: Arc<push::Health>,
 }
 
 impl Observer {
@@ -54,12 +56,18 @@ impl Observer {
             registry,
             duration,
             passthrough: Arc::default(),
+            push: Arc::default(),
         }
     }
 
     /// What the feeding of guests counts into.
     pub(crate) fn passthrough(&self) -> Arc<Health> {
         Arc::clone(&self.passthrough)
+    }
+
+    /// What pushing counts into.
+    pub(crate) fn push(&self) -> Arc<push::Health> {
+        Arc::clone(&self.push)
     }
 
     /// A scrape was answered.
@@ -74,6 +82,7 @@ impl Observer {
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
         self.passthrough.write(&mut sheet);
+        self.push.write(&mut sheet);
         for family in self.registry.gather() {
             write_histogram(&mut sheet, &family);
         }

@@ -21,6 +21,7 @@ pub mod kernels;
 pub mod kube;
 pub mod meters;
 pub mod promtext;
+pub mod receiver;
 pub mod runc;
 pub mod serial;
 pub mod tree;

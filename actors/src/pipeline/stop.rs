@@ -43,22 +43,27 @@ impl Pipeline {
         within(ACTOR_GRACE, "shells", shells).await;
         drop((self.ticker, self.attribution, self.shells));
         let saved = joined(self.saver.into_iter().collect());
-        threads(joined(self.readers), saved, saved_by).await;
+        // It has known since the exporter's end that there are no more pages.
+        let pushed = joined(self.pusher.into_iter().collect());
+        threads(joined(self.readers), saved, pushed, saved_by).await;
         for arbiter in self.arbiters {
             arbiter.stop();
         }
     }
 }
 
-/// Waits for the readers, and until `saved_by` for the last save, which no reader that hangs can keep from its time.
+/// Waits for the readers, and until `saved_by` for the last save and the last push, which no reader that hangs can keep from their
+/// time.
 async fn threads<T, E>(
     readers: impl Future<Output = Result<T, E>>,
     saved: impl Future<Output = Result<T, E>>,
+    pushed: impl Future<Output = Result<T, E>>,
     saved_by: Instant,
 ) {
     within(READER_GRACE, "readers", readers).await;
-    let left = saved_by.saturating_duration_since(Instant::now());
-    within(left, "last save of the idle floor", saved).await;
+    let left = || saved_by.saturating_duration_since(Instant::now());
+    within(left(), "last save of the idle floor", saved).await;
+    within(left(), "last push", pushed).await;
 }
 
 /// Done when all of these have ended; at once where the kernel gives no thread to wait for them.
@@ -94,18 +99,19 @@ mod tests {
     async fn a_slow_save_has_its_time_whatever_readers_do_and_no_more_than_that() {
         let begun = Instant::now();
         let hangs = std::future::pending::<Result<(), ()>>;
+        let done = || async { Ok::<(), ()>(()) };
         let slow = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Ok::<(), ()>(())
         };
-        threads(hangs(), slow, begun + SAVE_GRACE).await;
+        threads(hangs(), slow, async { Ok(()) }, begun + SAVE_GRACE).await;
         // Awaited only after the readers, as a thread goes on without being waited for.
         assert_eq!(begun.elapsed(), READER_GRACE + Duration::from_secs(1));
         let begun = Instant::now();
-        threads(hangs(), hangs(), begun + SAVE_GRACE).await;
+        threads(hangs(), hangs(), hangs(), begun + SAVE_GRACE).await;
         assert_eq!(begun.elapsed(), SAVE_GRACE);
         let begun = Instant::now();
-        threads(async { Ok::<(), ()>(()) }, async { Ok(()) }, begun + SAVE_GRACE).await;
+        threads(done(), done(), done(), begun + SAVE_GRACE).await;
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 

@@ -39,6 +39,11 @@ pub(super) fn schemas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     Ok(schemas)
 }
 
+/// Schemas, or none.
+pub(crate) fn some_schemas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Schema>, D::Error> {
+    items(deserializer)
+}
+
 pub(super) fn levels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Level>, D::Error> {
     items(deserializer)
 }

@@ -11,8 +11,10 @@ mod page;
 
 pub use duration::HumaneDuration;
 pub use filters::{DropConfig, NamespacesConfig, PodLabels};
+pub(crate) use lists::some_schemas;
 pub use page::{Amount, PageConfig};
 
+use crate::push::PushConfig;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -58,6 +60,8 @@ pub struct ExporterConfig {
     pub created: bool,
     /// What the live page says about money and carbon.
     pub page: PageConfig,
+    /// Who is told without asking. Default: nobody.
+    pub push: PushConfig,
 }
 
 /// The addresses of `exporter.listen`: at least one, none twice.
@@ -178,6 +182,7 @@ impl Default for ExporterConfig {
             namespaces: NamespacesConfig::default(),
             created: true,
             page: PageConfig::default(),
+            push: PushConfig::default(),
         }
     }
 }

@@ -12,6 +12,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// By its name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        [Self::Counter, Self::Gauge, Self::Histogram]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",

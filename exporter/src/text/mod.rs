@@ -22,7 +22,19 @@ use crate::config::{Level, Schema};
 use crate::page::RenderSettings;
 use crate::view::View;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use writer::{Format, Sheet};
+
+/// What the families of a schema are called; those that say something of the daemon itself are in neither.
+pub(crate) fn families(schema: Schema) -> BTreeSet<String> {
+    let mut sections = match schema {
+        Schema::Kepler => names::all(),
+        Schema::Kepler011 => today::all(),
+    };
+    sections.retain(|(heading, _)| *heading != names::OWN);
+    let metrics = sections.into_iter().flat_map(|(_, metrics)| metrics);
+    metrics.map(|metric| metric.name.into_owned()).collect()
+}
 
 /// The whole text, in pieces.
 pub(crate) fn render(view: &View, settings: &RenderSettings, format: Format) -> Vec<Bytes> {

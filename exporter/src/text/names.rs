@@ -217,6 +217,9 @@ pub(super) fn dropped() -> Metric {
     .with(&["queue"])
 }
 
+/// The heading of what the daemon says about itself.
+pub(super) const OWN: &str = "The daemon itself";
+
 /// All of them, by the headings of the reference.
 pub(super) fn all() -> Vec<(&'static str, Vec<Metric>)> {
     let mut node: Vec<_> = Component::ALL.into_iter().map(node_joules).collect();
@@ -252,6 +255,6 @@ pub(super) fn all() -> Vec<(&'static str, Vec<Metric>)> {
         lateness(),
         dropped(),
     ];
-    sections.push(("The daemon itself", own));
+    sections.push((OWN, own));
     sections
 }

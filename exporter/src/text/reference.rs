@@ -3,7 +3,7 @@
 
 use super::metric::Metric;
 use super::{names, today};
-use crate::{observer, passthrough};
+use crate::{observer, passthrough, push};
 use std::fmt::Write;
 
 const HEAD: &str = "<!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -36,8 +36,13 @@ pub fn reference() -> String {
         "Guests that are fed, where `vm_passthrough.dir` is set",
         &passthrough::metrics(),
     );
+    section(
+        &mut out,
+        "Pushing, where `exporter.push` names a receiver",
+        &push::metrics(),
+    );
     out.push_str(
-        "\nThe last three sections are on every page, whatever the schemas are.\n\n## Schema `kepler-0.11`\n\n\
+        "\nThe last four sections are on every page, whatever the schemas are.\n\n## Schema `kepler-0.11`\n\n\
          Names, labels and types of today's Kepler. Names that are in schema `kepler`, too, are one family with the samples of both where \
          both are on; `node_name!=\"\"` chooses those of this one.\n",
     );
