@@ -15,10 +15,9 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
-use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
+use exporter::{BuildInfo, Entrance, ExporterConfig, Page, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,9 +48,9 @@ impl Outcome {
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
 pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     run_until(stop_signal, || {
-        let listeners = listen(loaded)?;
+        let entrance = listen(loaded)?;
         let machine = node::machine();
-        let mut parts = parts(loaded, &machine, listeners)?;
+        let mut parts = parts(loaded, &machine, entrance)?;
         if !parts.meters.is_empty() {
             parts.memory = memory(loaded, &machine)?;
         }
@@ -113,11 +112,11 @@ async fn came(signal: &mut Signal) {
     signal.recv().await;
 }
 
-/// Binds what the configuration asks for. Before anything else: a port that is taken is the likeliest reason not to start,
-/// and nothing else must have been touched then.
-pub(crate) fn listen(loaded: &Loaded) -> anyhow::Result<Vec<TcpListener>> {
+/// Binds what the configuration asks for, with the certificates and users that it names. Before anything else: a port that is
+/// taken is the likeliest reason not to start, and nothing else must have been touched then.
+pub(crate) fn listen(loaded: &Loaded) -> anyhow::Result<Entrance> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
-    Ok(exporter::bind(&exporter.listen.addresses())?)
+    Ok(Entrance::open(&exporter)?)
 }
 
 /// The rules of the split that the configuration asks for.
@@ -140,7 +139,7 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
 pub(crate) fn parts(
     loaded: &Loaded,
     machine: &Machine,
-    listeners: Vec<TcpListener>,
+    entrance: Entrance,
 ) -> anyhow::Result<Parts> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let root: Root = loaded.section("")?;
@@ -183,7 +182,7 @@ pub(crate) fn parts(
                 .with_start(clock::unix(), clock::system()()),
         ),
         memory: Memory::default(),
-        listeners,
+        entrance,
         tap: None,
         passthrough: None,
     })
@@ -267,9 +266,10 @@ pub(crate) fn announce(parts: &Parts) {
             "source"
         );
     }
-    for listener in &parts.listeners {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "listening");
-        }
+    for address in parts.entrance.addresses() {
+        tracing::info!(%address, security = parts.entrance.describe(), "listening");
+    }
+    if let Some(warning) = parts.entrance.warning() {
+        tracing::warn!(warning, "not secure");
     }
 }

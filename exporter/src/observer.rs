@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changes with every scrape: our own process, the scrapes themselves, and what the feeding of guests counts.
+//! What changes with every scrape: our own process, the scrapes themselves, and what the doors and the feeding of guests count.
 //!
 //! Reads `/proc/self` at scrape time, below a root that is an argument. The prometheus crate's own process collector is
 //! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
@@ -8,6 +8,7 @@
 use crate::cpuinfo::{self, Cpu};
 use crate::page::Epoch;
 use crate::passthrough::Health;
+use crate::security::health::Health as Doors;
 use crate::text::metric::{Kind, Metric};
 use crate::text::writer::{Decimal, Family, Format, Labels, Sheet};
 use prometheus::proto::MetricFamily;
@@ -32,6 +33,7 @@ pub(crate) struct Observer {
     registry: Registry,
     duration: Histogram,
     passthrough: Arc<Health>,
+    doors: Arc<Doors>,
 }
 
 impl Observer {
@@ -54,12 +56,18 @@ impl Observer {
             registry,
             duration,
             passthrough: Arc::default(),
+            doors: Arc::default(),
         }
     }
 
     /// What the feeding of guests counts into.
     pub(crate) fn passthrough(&self) -> Arc<Health> {
         Arc::clone(&self.passthrough)
+    }
+
+    /// What the doors count into.
+    pub(crate) fn doors(&self) -> Arc<Doors> {
+        Arc::clone(&self.doors)
     }
 
     /// A scrape was answered.
@@ -73,6 +81,7 @@ impl Observer {
         self.write_process(&mut sheet);
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
+        self.doors.write(&mut sheet);
         self.passthrough.write(&mut sheet);
         for family in self.registry.gather() {
             write_histogram(&mut sheet, &family);
