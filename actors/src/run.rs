@@ -136,11 +136,7 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
 
 /// Opens everything that the configuration asks for, and remembers nothing: what an earlier run has left is the daemon's
 /// alone.
-pub(crate) fn parts(
-    loaded: &Loaded,
-    machine: &Machine,
-    entrance: Entrance,
-) -> anyhow::Result<Parts> {
+pub(crate) fn parts(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> anyhow::Result<Parts> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;

@@ -21,7 +21,7 @@ use attribution::model::{
     EventSet, Feature, FloorOrigin, Microjoules, Microwatts, MonotonicNanos, PackageId, Place, PodFacts,
     PodUid, Provenance, Section, Snapshot, SourceId, TaskKey, TaskKind, TickId, Zone,
 };
-use exporter::{Address, BuildInfo, Context, Entrance, ExporterConfig, Page, RenderSettings, Schema};
+use exporter::{BuildInfo, Context, Entrance, ExporterConfig, Page, RenderSettings, Schema};
 use peak_alloc::PeakAlloc;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -277,11 +277,8 @@ struct Server {
 
 impl Server {
     fn start(page: Arc<Page>) -> Self {
-        let config = serde_json::json!({ "listen": "127.0.0.1:0" });
-        let entrance = Entrance::open(&serde_json::from_value(config).unwrap()).unwrap();
-        let Some(&Address::Tcp(address)) = entrance.addresses().first() else {
-            panic!("no address");
-        };
+        let entrance = Entrance::open(&toml::from_str("listen = '127.0.0.1:0'").unwrap()).unwrap();
+        let address = entrance.addresses().first().unwrap().to_string().parse().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let context = Context {

@@ -30,7 +30,9 @@ pub enum ExporterError {
         source: io::Error,
     },
     /// There is a file where the socket should be, and it is no socket.
-    #[error("cannot listen on {address}: there is a file that is no socket; remove it, or set exporter.listen to another path")]
+    #[error(
+        "cannot listen on {address}: there is a file that is no socket; remove it, or set exporter.listen to another path"
+    )]
     NoSocket {
         /// As configured.
         address: Address,

@@ -32,8 +32,8 @@ mod view;
 mod zstd;
 
 pub use config::{
-    Address, Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen, NamespacesConfig,
-    PageConfig, PodLabels, ProcessesConfig, Schema, SocketMode,
+    Address, Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen,
+    NamespacesConfig, PageConfig, PodLabels, ProcessesConfig, Schema, SocketMode,
 };
 pub use error::ExporterError;
 pub use forms::Renders;

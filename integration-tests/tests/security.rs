@@ -97,7 +97,14 @@ fn tls(lines: &str) -> String {
 /// What curl gets: the status, 0 where there is no answer, and the body.
 fn curl(arguments: &[&str]) -> (u16, String) {
     let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--max-time", "20", "--write-out", "\n%{http_code}"])
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--write-out",
+            "\n%{http_code}",
+        ])
         .args(arguments)
         .output()
         .expect("curl starts");
@@ -126,42 +133,91 @@ fn curl_comes_in_with_certificate_and_password_or_token_and_with_neither_it_does
     let metrics = url("/metrics");
     let ask = |more: &[&str]| curl(&[&trusts, more].concat());
     for (what, arguments, expected) in [
-        ("a password", [&shows[..], &["--user", "alice:wonderland", &metrics]].concat(), 200),
-        ("a token", [&shows[..], &["--header", &bearer, &metrics]].concat(), 200),
+        (
+            "a password",
+            [&shows[..], &["--user", "alice:wonderland", &metrics]].concat(),
+            200,
+        ),
+        (
+            "a token",
+            [&shows[..], &["--header", &bearer, &metrics]].concat(),
+            200,
+        ),
         ("neither", [&shows[..], &[&metrics]].concat(), 401),
-        ("a wrong password", [&shows[..], &["--user", "alice:hatter", &metrics]].concat(), 401),
-        ("nobody's name", [&shows[..], &["--user", "carol:wonderland", &metrics]].concat(), 401),
+        (
+            "a wrong password",
+            [&shows[..], &["--user", "alice:hatter", &metrics]].concat(),
+            401,
+        ),
+        (
+            "nobody's name",
+            [&shows[..], &["--user", "carol:wonderland", &metrics]].concat(),
+            401,
+        ),
         ("a probe", [&shows[..], &[&url("/livez")]].concat(), 200),
         ("no certificate", vec!["--user", "alice:wonderland", &metrics], 0),
         ("a probe without certificate", vec![&url("/livez")], 0),
-        ("plain text", vec!["--user", "alice:wonderland", &metrics.replace("https", "http")], 0),
+        (
+            "plain text",
+            vec!["--user", "alice:wonderland", &metrics.replace("https", "http")],
+            0,
+        ),
     ] {
         let (status, body) = ask(&arguments);
         assert_eq!(status, expected, "{what}: {body}");
-        assert_eq!(body.contains("kepler_node_"), expected == 200 && what != "a probe", "{what}");
+        assert_eq!(
+            body.contains("kepler_node_"),
+            expected == 200 && what != "a probe",
+            "{what}"
+        );
     }
     let (_, page) = ask(&[&shows[..], &["--header", &bearer, &metrics]].concat());
-    let counted = |series: &str| page.lines().any(|line| line.starts_with(series) && !line.ends_with(" 0"));
-    assert!(counted("kepler_exporter_requests_refused_total{reason=\"unauthorized\"}"), "{page}");
-    assert!(counted("kepler_exporter_connections_closed_total{reason=\"handshake\"}"), "{page}");
-    assert!(counted("kepler_exporter_certificate_expiry_timestamp_seconds"), "{page}");
+    let counted = |series: &str| {
+        page.lines()
+            .any(|line| line.starts_with(series) && !line.ends_with(" 0"))
+    };
+    assert!(
+        counted("kepler_exporter_requests_refused_total{reason=\"unauthorized\"}"),
+        "{page}"
+    );
+    assert!(
+        counted("kepler_exporter_connections_closed_total{reason=\"handshake\"}"),
+        "{page}"
+    );
+    assert!(
+        counted("kepler_exporter_certificate_expiry_timestamp_seconds"),
+        "{page}"
+    );
     // Nothing secret is in the log.
     let log = daemon.log().join("\n");
-    assert!(!log.contains(TOKEN) && !log.contains("wonderland") && !log.contains(HASH), "{log}");
+    assert!(
+        !log.contains(TOKEN) && !log.contains("wonderland") && !log.contains(HASH),
+        "{log}"
+    );
     assert_eq!(daemon.stop(), Some(0));
 }
 
 /// One request over a connection of its own: the certificate that was shown, and the answer.
-fn ask(address: SocketAddr, config: &Arc<ClientConfig>, path: &str) -> io::Result<(CertificateDer<'static>, String)> {
+fn ask(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    path: &str,
+) -> io::Result<(CertificateDer<'static>, String)> {
     let name = ServerName::try_from("localhost").expect("a name");
     let client = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
     let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut stream = StreamOwned::new(client, socket);
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let shown = stream.conn.peer_certificates().and_then(|chain| chain.first().cloned());
+    let shown = stream
+        .conn
+        .peer_certificates()
+        .and_then(|chain| chain.first().cloned());
     let shown = shown.ok_or_else(|| io::Error::other("no certificate"))?;
     if !answer.starts_with("HTTP/1.1 200") {
         return Err(io::Error::other(answer));
@@ -224,7 +280,10 @@ fn a_certificate_is_renewed_under_load_without_a_failed_request_and_a_bad_one_is
     });
     assert!(asked.load(Ordering::Relaxed) > 20);
     let log = daemon.log().join("\n");
-    assert!(log.contains("server.key") && log.contains("the old one stays"), "{log}");
+    assert!(
+        log.contains("server.key") && log.contains("the old one stays"),
+        "{log}"
+    );
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -244,7 +303,10 @@ fn refused(listen: &str, arguments: &[&str]) -> (Option<i32>, String) {
         .args(arguments)
         .output()
         .expect("kepler starts");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
@@ -255,28 +317,57 @@ fn what_cannot_be_served_securely_is_not_served_at_all() {
     fs::copy(desk.path("client.key"), desk.path("server.key")).expect("our own folder");
     let (code, said) = refused(NETWORK, &["--set", &web]);
     assert_eq!(code, Some(2), "{said}");
-    for part in ["exporter.web_config", "web.yml", "key_file", "server.key", "not the key of the certificate"] {
+    for part in [
+        "exporter.web_config",
+        "web.yml",
+        "key_file",
+        "server.key",
+        "not the key of the certificate",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("listening"), "{said}");
-    desk.write("web.yml", "tls_server_config:\n  cert_file: server.crt\n  keyfile: server.key\n");
+    desk.write(
+        "web.yml",
+        "tls_server_config:\n  cert_file: server.crt\n  keyfile: server.key\n",
+    );
     let (code, said) = refused(NETWORK, &["--set", &web]);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("tls_server_config.keyfile: unknown key; did you mean key_file?"), "{said}");
-    let (code, said) = refused(NETWORK, &["--set", "exporter.bearer_token_file=/nonexistent/token"]);
+    assert!(
+        said.contains("tls_server_config.keyfile: unknown key; did you mean key_file?"),
+        "{said}"
+    );
+    let (code, said) = refused(
+        NETWORK,
+        &["--set", "exporter.bearer_token_file=/nonexistent/token"],
+    );
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("exporter.bearer_token_file") && said.contains("/nonexistent/token"), "{said}");
+    assert!(
+        said.contains("exporter.bearer_token_file") && said.contains("/nonexistent/token"),
+        "{said}"
+    );
     // And `kepler check` says the same.
-    let output = command().arg("check").args(["--set", &web]).output().expect("kepler starts");
+    let output = command()
+        .arg("check")
+        .args(["--set", &web])
+        .output()
+        .expect("kepler starts");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(told.contains("did you mean key_file?") && output.status.code() == Some(1), "{told}");
+    assert!(
+        told.contains("did you mean key_file?") && output.status.code() == Some(1),
+        "{told}"
+    );
 }
 
 /// What a socket file answers to `GET path`.
 fn ask_socket(path: &Path, what: &str) -> String {
     let mut stream = std::os::unix::net::UnixStream::connect(path).expect("a socket that answers");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time");
-    write!(stream, "GET {what} HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n").expect("a request");
+    write!(
+        stream,
+        "GET {what} HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n"
+    )
+    .expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer
@@ -290,7 +381,14 @@ fn a_socket_file_is_served_replaced_after_a_death_and_removed_at_the_stop() {
     let arguments = ["--listen", &listen, "--set", "exporter.socket_mode=0600"];
     let start = || {
         let mut daemon = command();
-        daemon.args(["--tick", "200ms", "--set", "sources.cpu=estimator", "--set", "log.format=json"]);
+        daemon.args([
+            "--tick",
+            "200ms",
+            "--set",
+            "sources.cpu=estimator",
+            "--set",
+            "log.format=json",
+        ]);
         daemon.args(arguments);
         Daemon::spawn(daemon)
     };
@@ -301,16 +399,29 @@ fn a_socket_file_is_served_replaced_after_a_death_and_removed_at_the_stop() {
     assert_eq!(of.permissions().mode() & 0o777, 0o600);
     let (code, said) = refused(&listen, &[]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&format!("unix:{} is in use", path.display())), "{said}");
-    assert!(ask_socket(&path, "/livez").ends_with("ok\n"), "the living one keeps its file");
+    assert!(
+        said.contains(&format!("unix:{} is in use", path.display())),
+        "{said}"
+    );
+    assert!(
+        ask_socket(&path, "/livez").ends_with("ok\n"),
+        "the living one keeps its file"
+    );
     daemon.signal(Signal::KILL);
     daemon.wait();
     assert!(path.exists(), "nobody was there to remove it");
     let daemon = start();
     assert!(ask_socket(&path, "/readyz").starts_with("HTTP/1.1 "));
     if has_command("curl") {
-        let (status, body) = curl(&["--unix-socket", &path.display().to_string(), "http://localhost/metrics"]);
-        assert!(status == 200 && body.contains("kepler_exporter_build_info"), "{status} {body}");
+        let (status, body) = curl(&[
+            "--unix-socket",
+            &path.display().to_string(),
+            "http://localhost/metrics",
+        ]);
+        assert!(
+            status == 200 && body.contains("kepler_exporter_build_info"),
+            "{status} {body}"
+        );
     }
     assert_eq!(daemon.stop(), Some(0));
     assert!(!path.exists());

@@ -15,8 +15,7 @@ const UNIX: &str = "unix:";
 const LONGEST: usize = 90;
 
 /// What `exporter.listen` takes, in the words of its errors.
-pub(super) const ADDRESSES: &str =
-    "at least one IP address with its port, such as 0.0.0.0:28282 or [::]:28282, or unix:/run/kepler/kepler.sock";
+pub(super) const ADDRESSES: &str = "at least one IP address with its port, such as 0.0.0.0:28282 or [::]:28282, or unix:/run/kepler/kepler.sock";
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +102,16 @@ mod tests {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
         let long = format!("unix:/{}", "a".repeat(LONGEST));
-        for text in ["unix:", "unix:/", "unix:run/k", "unix:/run/", "unix:/a\0b", "/run/k.sock", "localhost:1", &long] {
+        for text in [
+            "unix:",
+            "unix:/",
+            "unix:run/k",
+            "unix:/run/",
+            "unix:/a\0b",
+            "/run/k.sock",
+            "localhost:1",
+            &long,
+        ] {
             assert_eq!(Address::parse(text), None, "{text}");
         }
     }

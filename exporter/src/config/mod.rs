@@ -87,7 +87,9 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)).into()])
+        Self(vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)).into(),
+        ])
     }
 }
 
@@ -264,7 +266,10 @@ mod tests {
     fn an_empty_section_is_the_documented_default() {
         let config = read("").unwrap();
         assert_eq!(config, ExporterConfig::default());
-        assert_eq!(config.listen.0, ["0.0.0.0:28282".parse::<SocketAddr>().unwrap().into()]);
+        assert_eq!(
+            config.listen.0,
+            ["0.0.0.0:28282".parse::<SocketAddr>().unwrap().into()]
+        );
         assert_eq!(
             (config.processes.max, config.ended.keep.0),
             (200, Duration::from_secs(180))
@@ -278,7 +283,9 @@ mod tests {
         assert_eq!(read("listen = '127.0.0.1:1'").unwrap().listen.0, two[..1]);
         assert_eq!(read("listen = ['127.0.0.1:1', '[::1]:2']").unwrap().listen.0, two);
         assert_eq!(read("listen = '127.0.0.1:1, [::1]:2'").unwrap().listen.0, two);
-        let three = read("listen = '127.0.0.1:1,[::1]:2,unix:/run/k.sock'").unwrap().listen;
+        let three = read("listen = '127.0.0.1:1,[::1]:2,unix:/run/k.sock'")
+            .unwrap()
+            .listen;
         assert_eq!(three.0.last(), Some(&Address::Unix("/run/k.sock".into())));
         assert_eq!(
             read("levels = 'node, pod'").unwrap().levels,

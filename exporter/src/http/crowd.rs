@@ -150,16 +150,41 @@ fn room(here: &[State], newcomer: Origin, now: Instant, places: usize, limits: &
         *crowds.entry(guest.origin).or_default() += 1;
     }
     let crowd = |origin: &Origin| crowds.get(origin).copied().unwrap_or(0);
-    let spare = here.iter().enumerate().filter(|(_, guest)| guest.spare(limits).is_some_and(|from| from <= now));
-    let spare = spare.min_by_key(|(_, guest)| (guest.is_known, Reverse(crowd(&guest.origin)), guest.since));
-    if let Some((position, _)) = spare {
+    let order = |guest: &State| (Reverse(crowd(&guest.origin)), guest.since);
+    let spare = |is_known: bool| {
+        let spare = here
+            .iter()
+            .enumerate()
+            .filter(move |(_, guest)| guest.is_known == is_known);
+        let spare = spare.filter(|(_, guest)| guest.spare(limits).is_some_and(|from| from <= now));
+        spare
+            .min_by_key(|(_, guest)| order(guest))
+            .map(|(position, _)| position)
+    };
+    if let Some(position) = spare(false) {
         return Room::Instead(position);
     }
-    let Some((&largest, _)) = crowds.iter().find(|(_, count)| **count > places / 2) else {
-        return Room::NotBefore(here.iter().filter_map(|guest| guest.spare(limits)).min());
+    if let Some((&largest, _)) = crowds.iter().find(|(_, count)| **count > places / 2) {
+        return instead_of_largest(here, largest, newcomer);
+    }
+    let soonest = |strangers_only: bool| {
+        let asked = here.iter().filter(|guest| !(strangers_only && guest.is_known));
+        asked.filter_map(|guest| guest.spare(limits)).min()
     };
-    // No waiting here: who waits holds up those behind, and who has most would send one after the other.
-    let of_largest = here.iter().enumerate().filter(|(_, guest)| guest.origin == largest);
+    // Who has just come would otherwise drive out, one after the other, those who have shown who they are.
+    if let Some(soon) = soonest(true).filter(|soon| *soon <= now + limits.rest) {
+        return Room::NotBefore(Some(soon));
+    }
+    spare(true).map_or_else(|| Room::NotBefore(soonest(false)), Room::Instead)
+}
+
+/// One origin has more than half of all places. No waiting here: who waits holds up those behind, and who has most would send
+/// one after the other.
+fn instead_of_largest(here: &[State], largest: Origin, newcomer: Origin) -> Room {
+    let of_largest = here
+        .iter()
+        .enumerate()
+        .filter(|(_, guest)| guest.origin == largest);
     let least = of_largest.min_by_key(|(_, guest)| (guest.is_busy(), guest.is_known, guest.since));
     match least {
         Some((position, guest)) if newcomer != largest || !guest.is_busy() => Room::Instead(position),
@@ -258,7 +283,9 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.guests().retain(|guest| !Arc::ptr_eq(guest, &self.guest));
+        self.crowd
+            .guests()
+            .retain(|guest| !Arc::ptr_eq(guest, &self.guest));
         self.crowd.health.left();
         self.crowd.left.notify_waiters();
     }
@@ -309,19 +336,150 @@ mod tests {
         use Phase::{Answered, Arrived, Idle, Streaming};
         let busy = (9, Answered, 0, None, false);
         for (here, newcomer, expected, why) in [
-            ([(1, Idle, 5, None, false), (2, Idle, 9, None, false), busy, busy], 3, Said::Instead(1), "idle for longest"),
-            ([(1, Arrived, 2, None, false), (1, Idle, 3, None, false), (2, Idle, 80, None, false), busy], 3, Said::Instead(1), "of the largest crowd"),
-            ([(1, Idle, 80, None, true), (1, Idle, 80, None, true), (2, Idle, 2, None, false), busy], 3, Said::Instead(2), "strangers first"),
-            ([(1, Idle, 80, None, true), (1, Idle, 90, None, true), busy, busy], 3, Said::Instead(1), "known ones if need be"),
-            ([(1, Streaming, 500, None, false), (2, Streaming, 9, Some(6), false), busy, busy], 3, Said::Instead(1), "viewers that take nothing"),
-            ([(1, Answered, 12, None, false), (2, Answered, 4, None, false), busy, busy], 3, Said::Instead(0), "slow readers"),
-            ([(1, Answered, 6, Some(5), false), (2, Answered, 9, None, false), busy, busy], 3, Said::Instead(0), "stuck readers"),
-            ([(1, Arrived, 0, None, false), (2, Idle, 0, None, false), busy, busy], 3, Said::Wait(Some(1)), "a moment for those who have just come"),
-            ([(1, Streaming, 0, None, false), (2, Streaming, 0, None, false), (3, Streaming, 0, None, false), (4, Streaming, 0, None, false)], 5, Said::Wait(None), "until somebody leaves"),
-            ([(1, Answered, 2, None, false), (1, Answered, 1, None, false), (1, Answered, 3, None, false), busy], 2, Said::Instead(2), "who has more than half loses one"),
-            ([(1, Answered, 2, None, false), (1, Idle, 0, None, false), (1, Streaming, 3, None, false), busy], 2, Said::Instead(1), "at once, one that rests first"),
-            ([(1, Answered, 2, None, false), (1, Answered, 1, None, false), (1, Answered, 3, None, false), busy], 1, Said::No, "and gets no other"),
-            ([(1, Answered, 2, None, false), (1, Arrived, 0, None, false), (1, Idle, 0, None, true), busy], 1, Said::Instead(1), "but instead of one that rests"),
+            (
+                [(1, Idle, 5, None, false), (2, Idle, 9, None, false), busy, busy],
+                3,
+                Said::Instead(1),
+                "idle for longest",
+            ),
+            (
+                [
+                    (1, Arrived, 2, None, false),
+                    (1, Idle, 3, None, false),
+                    (2, Idle, 80, None, false),
+                    busy,
+                ],
+                3,
+                Said::Instead(1),
+                "of the largest crowd",
+            ),
+            (
+                [
+                    (1, Idle, 80, None, true),
+                    (1, Idle, 80, None, true),
+                    (2, Idle, 2, None, false),
+                    busy,
+                ],
+                3,
+                Said::Instead(2),
+                "strangers first",
+            ),
+            (
+                [(1, Idle, 80, None, true), (1, Idle, 90, None, true), busy, busy],
+                3,
+                Said::Instead(1),
+                "known ones if need be",
+            ),
+            (
+                [
+                    (1, Idle, 80, None, true),
+                    (2, Arrived, 0, None, false),
+                    (4, Idle, 90, None, true),
+                    busy,
+                ],
+                3,
+                Said::Wait(Some(1)),
+                "but a stranger that has just come goes before them",
+            ),
+            (
+                [
+                    (1, Streaming, 500, None, false),
+                    (2, Streaming, 9, Some(6), false),
+                    busy,
+                    busy,
+                ],
+                3,
+                Said::Instead(1),
+                "viewers that take nothing",
+            ),
+            (
+                [
+                    (1, Answered, 12, None, false),
+                    (2, Answered, 4, None, false),
+                    busy,
+                    busy,
+                ],
+                3,
+                Said::Instead(0),
+                "slow readers",
+            ),
+            (
+                [
+                    (1, Answered, 6, Some(5), false),
+                    (2, Answered, 9, None, false),
+                    busy,
+                    busy,
+                ],
+                3,
+                Said::Instead(0),
+                "stuck readers",
+            ),
+            (
+                [
+                    (1, Arrived, 0, None, false),
+                    (2, Idle, 0, None, false),
+                    busy,
+                    busy,
+                ],
+                3,
+                Said::Wait(Some(1)),
+                "a moment for those who have just come",
+            ),
+            (
+                [
+                    (1, Streaming, 0, None, false),
+                    (2, Streaming, 0, None, false),
+                    (3, Streaming, 0, None, false),
+                    (4, Streaming, 0, None, false),
+                ],
+                5,
+                Said::Wait(None),
+                "until somebody leaves",
+            ),
+            (
+                [
+                    (1, Answered, 2, None, false),
+                    (1, Answered, 1, None, false),
+                    (1, Answered, 3, None, false),
+                    busy,
+                ],
+                2,
+                Said::Instead(2),
+                "who has more than half loses one",
+            ),
+            (
+                [
+                    (1, Answered, 2, None, false),
+                    (1, Idle, 0, None, false),
+                    (1, Streaming, 3, None, false),
+                    busy,
+                ],
+                2,
+                Said::Instead(1),
+                "at once, one that rests first",
+            ),
+            (
+                [
+                    (1, Answered, 2, None, false),
+                    (1, Answered, 1, None, false),
+                    (1, Answered, 3, None, false),
+                    busy,
+                ],
+                1,
+                Said::No,
+                "and gets no other",
+            ),
+            (
+                [
+                    (1, Answered, 2, None, false),
+                    (1, Arrived, 0, None, false),
+                    (1, Idle, 0, None, true),
+                    busy,
+                ],
+                1,
+                Said::Instead(1),
+                "but instead of one that rests",
+            ),
         ] {
             assert_eq!(room_for(newcomer, here), expected, "{why}");
         }
@@ -362,11 +520,22 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(guest.blocks(&limits), start + limits.stall, "since it began");
         guest.takes();
-        assert_eq!(guest.blocks(&limits), start + Duration::from_secs(10) + limits.stall);
+        assert_eq!(
+            guest.blocks(&limits),
+            start + Duration::from_secs(10) + limits.stall
+        );
         tokio::time::advance(Duration::from_secs(10)).await;
         guest.takes();
-        assert_eq!(guest.blocks(&limits), start + limits.answer, "however little it takes");
+        assert_eq!(
+            guest.blocks(&limits),
+            start + limits.answer,
+            "however little it takes"
+        );
         guest.streams();
-        assert_eq!(guest.blocks(&limits), start + Duration::from_secs(20) + limits.stall, "a stream does not end");
+        assert_eq!(
+            guest.blocks(&limits),
+            start + Duration::from_secs(20) + limits.stall,
+            "a stream does not end"
+        );
     }
 }

@@ -80,7 +80,9 @@ impl Entrance {
         let bound = all.iter().map(|address| {
             let bound = match address {
                 Address::Tcp(wanted) => Bound::tcp(*wanted, all),
-                Address::Unix(path) => SocketFile::bind(path, mode).map(|(listener, file)| Bound::Unix(listener, file)),
+                Address::Unix(path) => {
+                    SocketFile::bind(path, mode).map(|(listener, file)| Bound::Unix(listener, file))
+                }
             };
             bound.map_err(|source| refused(address.clone(), source))
         });
@@ -124,7 +126,10 @@ impl Entrance {
     /// What holds for who comes over the network, in one line.
     #[must_use]
     pub fn describe(&self) -> String {
-        self.security.as_ref().map(|security| security.describe()).unwrap_or_default()
+        self.security
+            .as_ref()
+            .map(|security| security.describe())
+            .unwrap_or_default()
     }
 
     /// What an operator should know although it works.

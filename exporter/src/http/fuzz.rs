@@ -26,7 +26,15 @@ fn method() -> impl Strategy<Value = Vec<u8>> {
 
 fn path() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
-        "/metrics", "/livez", "/readyz", "/", "/api/v1/snapshot", "/api/v1/history", "/api/v1/about", "/page/app.js", "*",
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/",
+        "/api/v1/snapshot",
+        "/api/v1/history",
+        "/api/v1/about",
+        "/page/app.js",
+        "*",
     ]);
     let tail = prop_oneof![
         Just(String::new()),
@@ -48,8 +56,18 @@ fn noise(most: usize) -> impl Strategy<Value = Vec<u8>> {
 
 fn header() -> impl Strategy<Value = Vec<u8>> {
     let name = prop::sample::select(vec![
-        "Accept", "Accept-Encoding", "Authorization", "If-None-Match", "Content-Length", "Transfer-Encoding", "Connection",
-        "Expect", "Upgrade", "Host", "Range", "X",
+        "Accept",
+        "Accept-Encoding",
+        "Authorization",
+        "If-None-Match",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "Expect",
+        "Upgrade",
+        "Host",
+        "Range",
+        "X",
     ]);
     let value = prop_oneof![
         Just(b"Basic YTp4".to_vec()),
@@ -130,13 +148,18 @@ fn locked() -> (Server, Client, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     authority.signs_server().write(folder.path(), "server");
-    let hash = bcrypt::hash_with_salt("x", 4, *b"0123456789abcdef").unwrap().to_string();
+    let hash = bcrypt::hash_with_salt("x", 4, *b"0123456789abcdef")
+        .unwrap()
+        .to_string();
     let web = folder.path().join("web.yml");
-    let text = format!("tls_server_config: {{ cert_file: server.crt, key_file: server.key }}\nbasic_auth_users:\n  a: {hash}\n");
+    let text = format!(
+        "tls_server_config: {{ cert_file: server.crt, key_file: server.key }}\nbasic_auth_users:\n  a: {hash}\n"
+    );
     std::fs::write(&web, text).unwrap();
     let tokens = folder.path().join("tokens");
     std::fs::write(&tokens, "0123456789abcdef\n").unwrap();
-    let config = serde_json::json!({ "listen": "127.0.0.1:0", "web_config": web, "bearer_token_file": tokens });
+    let config =
+        serde_json::json!({ "listen": "127.0.0.1:0", "web_config": web, "bearer_token_file": tokens });
     let server = Server::open(Limits::default(), Arc::new(sample::page()), &config);
     (server, authority.client(), folder)
 }
@@ -148,7 +171,12 @@ fn nothing_that_comes_through_tls_makes_the_server_fall() {
         let stream = client.connect(server.addresses[0]).unwrap();
         let socket = stream.sock.try_clone().unwrap();
         throw(bytes, stream, || drop(socket.shutdown(Shutdown::Write)));
-        assert!(client.get(server.addresses[0], "/livez", "").unwrap().ends_with("ok\n"));
+        assert!(
+            client
+                .get(server.addresses[0], "/livez", "")
+                .unwrap()
+                .ends_with("ok\n")
+        );
     });
     server.stop().unwrap();
 }
@@ -166,6 +194,11 @@ fn nothing_that_comes_instead_of_tls_makes_the_server_fall() {
             throw(bytes, stream, || drop(other.shutdown(Shutdown::Write)));
         }
     });
-    assert!(client.get(server.addresses[0], "/livez", "").unwrap().ends_with("ok\n"));
+    assert!(
+        client
+            .get(server.addresses[0], "/livez", "")
+            .unwrap()
+            .ends_with("ok\n")
+    );
     server.stop().unwrap();
 }

@@ -60,10 +60,13 @@ impl Server {
     pub(crate) fn open(limits: Limits, page: Arc<Page>, config: &Value) -> Self {
         let config = serde_json::from_value(config.clone()).unwrap();
         let entrance = Entrance::open(&config).unwrap();
-        let addresses = entrance.addresses().into_iter().filter_map(|address| match address {
-            Address::Tcp(address) => Some(address),
-            Address::Unix(_) => None,
-        });
+        let addresses = entrance
+            .addresses()
+            .into_iter()
+            .filter_map(|address| match address {
+                Address::Tcp(address) => Some(address),
+                Address::Unix(_) => None,
+            });
         let addresses = addresses.collect();
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = mpsc::channel();
@@ -106,15 +109,23 @@ impl Server {
         let mut sheet = crate::text::writer::Sheet::new(crate::text::writer::Format::Text, None);
         self.page.observer().doors().write(&mut sheet);
         let text = String::from_utf8(sheet.into_pieces().concat()).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}"))
+            .parse()
+            .unwrap()
     }
 
     /// Polls until that is counted.
     pub(crate) fn wait_for(&self, series: &str, at_least: u64) {
         let end = std::time::Instant::now() + PATIENCE;
         while self.counted(series) < at_least {
-            assert!(std::time::Instant::now() < end, "{series} stays at {}", self.counted(series));
+            assert!(
+                std::time::Instant::now() < end,
+                "{series} stays at {}",
+                self.counted(series)
+            );
             std::thread::yield_now();
         }
     }

@@ -92,9 +92,15 @@ fn refusal(why: Refused, security: &Security) -> Response {
             }
             response
         }
-        Refused::RateLimited => text(StatusCode::TOO_MANY_REQUESTS, "too many requests; see rate_limit\n"),
+        Refused::RateLimited => text(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests; see rate_limit\n",
+        ),
         Refused::Busy => {
-            let response = text(StatusCode::SERVICE_UNAVAILABLE, "too many passwords are being checked\n");
+            let response = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many passwords are being checked\n",
+            );
             with(response, RETRY_AFTER, HeaderValue::from_static("1"))
         }
     }
@@ -132,7 +138,10 @@ async fn metrics(context: &Context, scribe: &Scribe, headers: &HeaderMap) -> Res
     let format = negotiate::format(headers);
     let page = context.page();
     let Some((parts, encoding)) = scribe.scrape(Arc::clone(&page), format, encoding).await else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written\n");
+        return text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the page could not be written\n",
+        );
     };
     let mut response = body(parts);
     page.observer().scraped((context.now)().since(began));
@@ -177,7 +186,9 @@ async fn snapshot(page: Arc<Page>, scribe: &Scribe) -> Response {
     match scribe.json(page).await {
         Some(Ok(json)) => with(Response::new(json.into()), CONTENT_TYPE, JSON),
         failed => {
-            let error = failed.and_then(Result::err).unwrap_or_else(|| "the snapshot could not be written".to_owned());
+            let error = failed
+                .and_then(Result::err)
+                .unwrap_or_else(|| "the snapshot could not be written".to_owned());
             tracing::error!(error, "snapshot");
             text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
         }

@@ -30,7 +30,8 @@ impl Scribe {
         encoding: Encoding,
     ) -> Option<(Vec<Bytes>, Encoding)> {
         let is_written = |page: &Page| page.is_written(format, encoding);
-        self.write(page, is_written, move |page| page.scrape(format, encoding)).await
+        self.write(page, is_written, move |page| page.scrape(format, encoding))
+            .await
     }
 
     /// The snapshot as JSON; the reason where writing failed.

@@ -59,10 +59,16 @@ fn has_ended(stream: &mut TcpStream) -> bool {
 fn hundreds_of_silent_connections_from_one_address_lock_out_nobody() {
     let server = serve(patient());
     let places = Limits::default().places;
-    let held: Vec<_> = (0..places + 100).map(|_| connect_from(9, server.addresses[0])).collect();
+    let held: Vec<_> = (0..places + 100)
+        .map(|_| connect_from(9, server.addresses[0]))
+        .collect();
     server.wait_for(MADE_ROOM, 100);
     for (from, path) in [(1, "/livez"), (2, "/metrics"), (1, "/readyz")] {
-        let (head, _) = ask(connect_from(from, server.addresses[0]), &format!("GET {path}"), "");
+        let (head, _) = ask(
+            connect_from(from, server.addresses[0]),
+            &format!("GET {path}"),
+            "",
+        );
         assert!(head.starts_with("http/1.1 200"), "{head}");
     }
     assert!(server.counted(MADE_ROOM) > 100);
@@ -79,19 +85,27 @@ fn silent_connections_from_everywhere_lock_out_nobody() {
         ..patient()
     };
     let server = serve(limits);
-    let mut held: Vec<_> = (10..18).map(|from| connect_from(from, server.addresses[0])).collect();
+    let mut held: Vec<_> = (10..18)
+        .map(|from| connect_from(from, server.addresses[0]))
+        .collect();
     server.wait_for("kepler_exporter_connections_accepted_total", 8);
     let (head, _) = ask(connect_from(1, server.addresses[0]), "GET /metrics", "");
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!((server.counted(MADE_ROOM), server.counted(TURNED_AWAY)), (1, 0));
     // The one that came first had been silent for longest.
-    assert_eq!(held.iter_mut().map(has_ended).collect::<Vec<_>>(), [true, false, false, false, false, false, false, false]);
+    assert_eq!(
+        held.iter_mut().map(has_ended).collect::<Vec<_>>(),
+        [true, false, false, false, false, false, false, false]
+    );
     server.stop().unwrap();
 }
 
 #[test]
 fn whoever_has_filled_all_places_alone_still_gets_in_instead_of_one_that_rests() {
-    let server = serve(Limits { places: 4, ..patient() });
+    let server = serve(Limits {
+        places: 4,
+        ..patient()
+    });
     let held: Vec<_> = (0..10).map(|_| connect_from(1, server.addresses[0])).collect();
     for _ in 0..10 {
         let (head, _) = ask(connect_from(1, server.addresses[0]), "GET /metrics", "");
@@ -106,7 +120,9 @@ fn whoever_has_filled_all_places_alone_still_gets_in_instead_of_one_that_rests()
 fn whoever_has_shown_a_password_keeps_its_connection() {
     let folder = tempfile::tempdir().unwrap();
     let web = folder.path().join("web.yml");
-    let hash = bcrypt::hash_with_salt("x", 4, *b"0123456789abcdef").unwrap().to_string();
+    let hash = bcrypt::hash_with_salt("x", 4, *b"0123456789abcdef")
+        .unwrap()
+        .to_string();
     std::fs::write(&web, format!("basic_auth_users:\n  a: {hash}\n")).unwrap();
     let limits = Limits {
         places: 4,
@@ -122,9 +138,13 @@ fn whoever_has_shown_a_password_keeps_its_connection() {
     known.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
     // Many times more than there are places, each waiting until another has been silent for long enough.
-    let others: Vec<_> = (10..30).map(|from| connect_from(from, server.addresses[0])).collect();
+    let others: Vec<_> = (10..30)
+        .map(|from| connect_from(from, server.addresses[0]))
+        .collect();
     server.wait_for(MADE_ROOM, 17);
-    known.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n").unwrap();
+    known
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut rest = String::new();
     known.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("HTTP/1.1 200 OK") && rest.ends_with("ok\n"));
@@ -137,9 +157,14 @@ fn who_is_on_this_machine_comes_in_by_the_socket_file_while_the_network_is_full(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("k.sock");
     let config = serde_json::json!({ "listen": ["127.0.0.1:0", format!("unix:{}", path.display())] });
-    let limits = Limits { places: 2, ..patient() };
+    let limits = Limits {
+        places: 2,
+        ..patient()
+    };
     let server = Server::open(limits, Arc::new(sample::page()), &config);
-    let held: Vec<_> = (10..14).map(|from| connect_from(from, server.addresses[0])).collect();
+    let held: Vec<_> = (10..14)
+        .map(|from| connect_from(from, server.addresses[0]))
+        .collect();
     server.wait_for("kepler_exporter_connections_accepted_total", 3);
     let (head, _) = ask(UnixStream::connect(&path).unwrap(), "GET /metrics", "");
     assert!(head.starts_with("http/1.1 200"), "{head}");
@@ -153,19 +178,32 @@ fn handshakes_that_never_end_hold_nobody_and_are_cut_off() {
     let authority = Authority::new();
     authority.signs_server().write(folder.path(), "server");
     let web = folder.path().join("web.yml");
-    std::fs::write(&web, "tls_server_config: { cert_file: server.crt, key_file: server.key }\n").unwrap();
+    std::fs::write(
+        &web,
+        "tls_server_config: { cert_file: server.crt, key_file: server.key }\n",
+    )
+    .unwrap();
     let config = serde_json::json!({ "listen": "127.0.0.1:0", "web_config": web });
-    let limits = Limits { handshake: PATIENCE * 10, ..patient() };
+    let limits = Limits {
+        handshake: PATIENCE * 10,
+        ..patient()
+    };
     let server = Server::open(limits, Arc::new(sample::page()), &config);
     let mut held: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for stream in &mut held {
         // The beginning of a record of a handshake, whose rest does not come.
         stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).unwrap();
     }
-    let answer = authority.client().get(server.addresses[0], "/metrics", "").unwrap();
+    let answer = authority
+        .client()
+        .get(server.addresses[0], "/metrics", "")
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     server.stop().unwrap();
-    let limits = Limits { handshake: Duration::from_millis(50), ..patient() };
+    let limits = Limits {
+        handshake: Duration::from_millis(50),
+        ..patient()
+    };
     let server = Server::open(limits, Arc::new(sample::page()), &config);
     let mut silent = server.connect();
     silent.read_to_end(&mut Vec::new()).unwrap();
@@ -187,12 +225,16 @@ fn a_first_request_that_never_ends_is_cut_off() {
     assert_eq!(server.counted(&closed("silent")), 1);
     // One that has asked keeps its connection beyond that time: the head's own bound is another.
     let mut polite = server.connect();
-    polite.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\n").unwrap();
+    polite
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\n")
+        .unwrap();
     polite.read_exact(&mut [0; 12]).unwrap();
     let mut slow = server.connect();
     drop(slow.read_to_end(&mut heard));
     assert_eq!(server.counted(&closed("silent")), 2);
-    polite.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n").unwrap();
+    polite
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut rest = String::new();
     polite.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("HTTP/1.1 200 OK"), "{rest}");
@@ -206,7 +248,8 @@ fn a_later_request_that_never_ends_is_cut_off_and_counted() {
         ..patient()
     });
     let mut slow = server.connect();
-    slow.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\nGET /livez HT").unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\nGET /livez HT")
+        .unwrap();
     drop(slow.read_to_end(&mut Vec::new()));
     server.wait_for(&closed("head_timeout"), 1);
     server.stop().unwrap();
@@ -218,8 +261,14 @@ fn heads_and_paths_beyond_the_bound_are_refused_and_counted() {
     let long = "x".repeat(20_000);
     let many = "X-a: b\r\n".repeat(200);
     for (head, statuses) in [
-        (format!("GET /livez HTTP/1.1\r\nHost: k\r\nX-long: {long}\r\n\r\n"), ["431", "431"]),
-        (format!("GET /livez HTTP/1.1\r\nHost: k\r\n{many}\r\n"), ["431", "400"]),
+        (
+            format!("GET /livez HTTP/1.1\r\nHost: k\r\nX-long: {long}\r\n\r\n"),
+            ["431", "431"],
+        ),
+        (
+            format!("GET /livez HTTP/1.1\r\nHost: k\r\n{many}\r\n"),
+            ["431", "400"],
+        ),
         (format!("GET /{long} HTTP/1.1\r\nHost: k\r\n\r\n"), ["431", "414"]),
     ] {
         let mut stream = server.connect();
@@ -228,7 +277,12 @@ fn heads_and_paths_beyond_the_bound_are_refused_and_counted() {
         let mut heard = Vec::new();
         drop(stream.read_to_end(&mut heard));
         let heard = String::from_utf8_lossy(&heard).into_owned();
-        assert!(statuses.iter().any(|status| heard.starts_with(&format!("HTTP/1.1 {status}"))), "{heard}");
+        assert!(
+            statuses
+                .iter()
+                .any(|status| heard.starts_with(&format!("HTTP/1.1 {status}"))),
+            "{heard}"
+        );
     }
     server.wait_for(&closed("protocol"), 3);
     assert_eq!(server.ask("GET /livez", "").1, b"ok\n");

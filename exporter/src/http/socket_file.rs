@@ -129,7 +129,11 @@ mod tests {
         let path = folder.path().join("k.sock");
         let (listener, file) = SocketFile::bind(&path, 0o640).unwrap();
         assert_eq!(mode(&path), 0o640);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
         let mut client = UnixStream::connect(&path).unwrap();
         listener.set_nonblocking(false).unwrap();
         let (mut served, _) = listener.accept().unwrap();

@@ -227,8 +227,15 @@ fn every_address_is_served() {
 
 #[test]
 fn all_addresses_of_both_families_can_be_had_with_one_port() {
-    let free = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
-    for listen in [vec![format!("0.0.0.0:{free}"), format!("[::]:{free}")], vec![format!("[::]:{free}")]] {
+    let free = std::net::TcpListener::bind("0.0.0.0:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    for listen in [
+        vec![format!("0.0.0.0:{free}"), format!("[::]:{free}")],
+        vec![format!("[::]:{free}")],
+    ] {
         let config = serde_json::json!({ "listen": listen });
         let server = Server::open(Limits::default(), sample_page(), &config);
         for address in [format!("127.0.0.1:{free}"), format!("[::1]:{free}")] {
@@ -391,7 +398,10 @@ fn a_socket_that_cannot_be_had_is_named_too() {
     let error = open(&[&socket]).unwrap_err().to_string();
     assert!(error.contains(&socket) && error.contains("no socket"), "{error}");
     let error = open(&["unix:/nonexistent/k.sock"]).unwrap_err().to_string();
-    assert!(error.contains("cannot listen on unix:/nonexistent/k.sock"), "{error}");
+    assert!(
+        error.contains("cannot listen on unix:/nonexistent/k.sock"),
+        "{error}"
+    );
 }
 
 /// Status and body of `/readyz` without a socket.

@@ -31,19 +31,27 @@ mod tests {
 
     #[test]
     fn a_burst_comes_at_once_and_then_one_each_interval() {
-        let rate = Rate { interval: Duration::from_secs(1), burst: 3 };
+        let rate = Rate {
+            interval: Duration::from_secs(1),
+            burst: 3,
+        };
         let mut bucket = Bucket::default();
         let start = MonotonicNanos::from_nanos(5_000_000_000);
         let mut at = |millis: u64| bucket.takes(rate, start.after(Duration::from_millis(millis)));
         //         ms      0     0     0     0      999    1000  1000   9000  9000  9000  9000
-        let expected = [true, true, true, false, false, true, false, true, true, true, false];
+        let expected = [
+            true, true, true, false, false, true, false, true, true, true, false,
+        ];
         let seen = [0, 0, 0, 0, 999, 1000, 1000, 9000, 9000, 9000, 9000].map(&mut at);
         assert_eq!(seen, expected);
     }
 
     #[test]
     fn a_rate_beyond_all_numbers_takes_everything() {
-        let rate = Rate { interval: Duration::from_secs(u64::MAX / 2), burst: u32::MAX };
+        let rate = Rate {
+            interval: Duration::from_secs(u64::MAX / 2),
+            burst: u32::MAX,
+        };
         assert!(Bucket::default().takes(rate, MonotonicNanos::from_nanos(1)));
     }
 }

@@ -10,7 +10,9 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
@@ -119,13 +121,18 @@ fn has_one_of(certificate: &CertificateDer<'_>, names: &[String]) -> bool {
     };
     let is_listed = |name: &str| names.iter().any(|listed| listed == name);
     extension.value.general_names.iter().any(|name| match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => is_listed(name),
-        GeneralName::IPAddress(bytes) => address(bytes).is_some_and(|address| is_listed(&address.to_string())),
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+            is_listed(name)
+        }
+        GeneralName::IPAddress(bytes) => {
+            address(bytes).is_some_and(|address| is_listed(&address.to_string()))
+        }
         _ => false,
     })
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }

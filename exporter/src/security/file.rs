@@ -9,7 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use warp::http::header::{HeaderName, HeaderValue};
 
-const SECTIONS: [&str; 4] = ["tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"];
+const SECTIONS: [&str; 4] = [
+    "tls_server_config",
+    "http_server_config",
+    "basic_auth_users",
+    "rate_limit",
+];
 const TLS: [&str; 13] = [
     "cert_file",
     "key_file",
@@ -155,7 +160,11 @@ fn document(bytes: &[u8]) -> Result<Value, String> {
         return Ok(Value::Null);
     }
     serde_saphyr::from_slice_with_options(bytes, options).map_err(|error| match error.location() {
-        Some(place) => format!("line {}, column {}: this is no YAML that can be read", place.line(), place.column()),
+        Some(place) => format!(
+            "line {}, column {}: this is no YAML that can be read",
+            place.line(),
+            place.column()
+        ),
         None => "this is no YAML that can be read".to_owned(),
     })
 }
@@ -166,19 +175,28 @@ fn tls(root: &Table<'_>, folder: &Path, known: &Known, problems: &mut Problems) 
     let key = pem(&table, "key_file", "key", folder, problems);
     for (found, file, inline) in [(&cert, "cert_file", "cert"), (&key, "key_file", "key")] {
         if found.is_none() {
-            let advice = format!("missing; set it, or {inline}, or take tls_server_config away to serve without TLS");
+            let advice =
+                format!("missing; set it, or {inline}, or take tls_server_config away to serve without TLS");
             problems.say(&table.at(file), &advice);
         }
     }
     let mut version = |key, default| table.choice(key, &Version::NAMES, problems).unwrap_or(default);
-    let (oldest, newest) = (version("min_version", Version::Tls12), version("max_version", Version::Tls13));
+    let (oldest, newest) = (
+        version("min_version", Version::Tls12),
+        version("max_version", Version::Tls13),
+    );
     if oldest > newest {
-        problems.say(&table.at("min_version"), "newer than max_version; no version is left");
+        problems.say(
+            &table.at("min_version"),
+            "newer than max_version; no version is left",
+        );
     }
     let (clients, client_ca, client_names) = clients(&table, folder, problems);
     let suites = names(&table, "cipher_suites", &known.suites, problems);
     let curves = names(&table, "curve_preferences", &known.curves, problems);
-    let prefers_own_suites = table.flag("prefer_server_cipher_suites", problems).unwrap_or(true);
+    let prefers_own_suites = table
+        .flag("prefer_server_cipher_suites", problems)
+        .unwrap_or(true);
     Some(TlsSection {
         cert: cert?,
         key: key?,
@@ -197,7 +215,10 @@ fn pem(table: &Table<'_>, file: &str, inline: &str, folder: &Path, problems: &mu
     let path = table.text(file, problems);
     let text = table.text(inline, problems);
     if path.is_some() && text.is_some() {
-        problems.say(&table.at(inline), &format!("{file} is set, too; take one of them away"));
+        problems.say(
+            &table.at(inline),
+            &format!("{file} is set, too; take one of them away"),
+        );
     }
     match (path, text) {
         (Some(path), _) => Some(Pem::File(folder.join(path))),
@@ -206,7 +227,11 @@ fn pem(table: &Table<'_>, file: &str, inline: &str, folder: &Path, problems: &mu
     }
 }
 
-fn clients(table: &Table<'_>, folder: &Path, problems: &mut Problems) -> (ClientAuth, Option<Pem>, Option<Vec<String>>) {
+fn clients(
+    table: &Table<'_>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> (ClientAuth, Option<Pem>, Option<Vec<String>>) {
     let clients = table.choice("client_auth_type", &ClientAuth::NAMES, problems);
     let clients = clients.unwrap_or(ClientAuth::None);
     let authorities = pem(table, "client_ca_file", "client_ca", folder, problems);
@@ -224,8 +249,14 @@ fn clients(table: &Table<'_>, folder: &Path, problems: &mut Problems) -> (Client
                       certificate has no name to compare";
         problems.say(&table.at("client_allowed_sans"), advice);
     }
-    if sans.as_ref().is_some_and(|sans| sans.is_empty() || sans.len() > MOST_NAMES) {
-        problems.say(&table.at("client_allowed_sans"), &format!("allowed: 1 to {MOST_NAMES} names"));
+    if sans
+        .as_ref()
+        .is_some_and(|sans| sans.is_empty() || sans.len() > MOST_NAMES)
+    {
+        problems.say(
+            &table.at("client_allowed_sans"),
+            &format!("allowed: 1 to {MOST_NAMES} names"),
+        );
     }
     let sans = sans.map(|sans| sans.into_iter().map(str::to_owned).collect());
     (clients, authorities, sans)
@@ -246,7 +277,10 @@ fn names(table: &Table<'_>, key: &str, known: &[&str], problems: &mut Problems) 
 fn http(root: &Table<'_>, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
     let table = root.table("http_server_config", &["http2", "headers"], problems);
     if table.flag("http2", problems) == Some(true) {
-        problems.say(&table.at("http2"), "HTTP/2 is not spoken here; write false, or take the line away");
+        problems.say(
+            &table.at("http2"),
+            "HTTP/2 is not spoken here; write false, or take the line away",
+        );
     }
     let table = table.table("headers", &HEADERS.map(|(name, _)| name), problems);
     let mut headers = Vec::new();
@@ -274,7 +308,10 @@ fn users(root: &Table<'_>, problems: &mut Problems) -> Users {
         }
     }
     if root.has("basic_auth_users") && users.is_empty() {
-        problems.say("basic_auth_users", "nobody is in it; name somebody, or take it away to let in everybody");
+        problems.say(
+            "basic_auth_users",
+            "nobody is in it; name somebody, or take it away to let in everybody",
+        );
     }
     users
 }

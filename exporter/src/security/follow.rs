@@ -52,7 +52,13 @@ impl Follower {
 impl Security {
     /// Looks at the files every `period`, for ever.
     pub(crate) async fn follow(self: Arc<Self>, period: Duration, health: Arc<Health>) {
-        if self.follower.lock().unwrap_or_else(PoisonError::into_inner).read.is_empty() {
+        if self
+            .follower
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read
+            .is_empty()
+        {
             return std::future::pending().await;
         }
         health.begins(self.rules().certificate_ends());
@@ -84,7 +90,10 @@ impl Security {
                 }
                 Some(reason) => {
                     health.kept();
-                    tracing::error!(reason, "web configuration changed and is not taken; the old one stays");
+                    tracing::error!(
+                        reason,
+                        "web configuration changed and is not taken; the old one stays"
+                    );
                 }
             },
             Err(error) => {

@@ -97,7 +97,10 @@ impl Security {
     /// Whether a certificate of the client was verified before anything else was said.
     pub(crate) fn knows_clients(&self) -> bool {
         let rules = self.rules();
-        rules.tls.as_ref().is_some_and(|tls| tls.clients.verifies() && tls.clients.is_mandatory())
+        rules
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.clients.verifies() && tls.clients.is_mandatory())
     }
 
     /// One line for the log.
@@ -159,7 +162,11 @@ impl Security {
         let rules = self.rules();
         let basic = (!rules.users.is_empty()).then_some("Basic realm=\"kepler\", charset=\"UTF-8\"");
         let bearer = (!rules.tokens.is_empty()).then_some("Bearer realm=\"kepler\"");
-        basic.into_iter().chain(bearer).map(HeaderValue::from_static).collect()
+        basic
+            .into_iter()
+            .chain(bearer)
+            .map(HeaderValue::from_static)
+            .collect()
     }
 }
 

@@ -51,7 +51,13 @@ impl Passwords {
         }
     }
 
-    pub(super) async fn check(self: &Arc<Self>, users: &Users, origin: Origin, name: &[u8], password: &[u8]) -> Answer {
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        users: &Users,
+        origin: Origin,
+        name: &[u8],
+        password: &[u8],
+    ) -> Answer {
         let claim = users.claim(name);
         // The hash is part of it: a password that was changed is not remembered.
         let pair = self.digest(&[name, claim.hash.as_bytes(), password]);

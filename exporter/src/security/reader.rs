@@ -35,7 +35,12 @@ impl<'a> Table<'a> {
 
     /// The table below `key`.
     pub(super) fn table(&self, key: &str, keys: &[&str], problems: &mut Problems) -> Self {
-        Self::of(self.at(key), self.value(key).unwrap_or(&Value::Null), keys, problems)
+        Self::of(
+            self.at(key),
+            self.value(key).unwrap_or(&Value::Null),
+            keys,
+            problems,
+        )
     }
 
     fn of(path: String, value: &'a Value, keys: &[&str], problems: &mut Problems) -> Self {
@@ -44,7 +49,10 @@ impl<'a> Table<'a> {
             Value::Object(entries) => Some(entries),
             other => {
                 let place = if path.is_empty() { "the file" } else { &path };
-                problems.say(place, &format!("found {}; allowed: a table with {}", kind(other), keys.join(", ")));
+                problems.say(
+                    place,
+                    &format!("found {}; allowed: a table with {}", kind(other), keys.join(", ")),
+                );
                 None
             }
         };
@@ -54,7 +62,11 @@ impl<'a> Table<'a> {
     }
 
     fn refuse_others(&self, keys: &[&str], problems: &mut Problems) {
-        let unknown = self.entries.into_iter().flat_map(Map::keys).filter(|key| !keys.contains(&key.as_str()));
+        let unknown = self
+            .entries
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|key| !keys.contains(&key.as_str()));
         for key in unknown {
             let advice = match nearest(key, keys) {
                 Some(near) => format!("did you mean {near}?"),
@@ -70,7 +82,11 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn at(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn value(&self, key: &str) -> Option<&'a Value> {
@@ -111,7 +127,10 @@ impl<'a> Table<'a> {
         let items = match self.value(key)? {
             Value::Array(items) => items,
             other => {
-                problems.say(&self.at(key), &format!("found {}; allowed: a list of texts", kind(other)));
+                problems.say(
+                    &self.at(key),
+                    &format!("found {}; allowed: a list of texts", kind(other)),
+                );
                 return None;
             }
         };
@@ -127,7 +146,10 @@ impl<'a> Table<'a> {
         let value = self.value(key)?;
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         if number.is_none() {
-            problems.say(&self.at(key), &format!("allowed: an integer from 0 to {}", u32::MAX));
+            problems.say(
+                &self.at(key),
+                &format!("allowed: an integer from 0 to {}", u32::MAX),
+            );
         }
         number
     }
@@ -140,7 +162,10 @@ impl<'a> Table<'a> {
             _ => None,
         };
         if duration.is_none() {
-            problems.say(&self.at(key), "allowed: a duration in units h, m, s, ms without fractions, such as 1s or 200ms");
+            problems.say(
+                &self.at(key),
+                "allowed: a duration in units h, m, s, ms without fractions, such as 1s or 200ms",
+            );
         }
         duration
     }
@@ -162,7 +187,10 @@ impl<'a> Table<'a> {
         for (key, value) in self.entries.into_iter().flatten() {
             match value {
                 Value::String(text) => texts.push((key.as_str(), text.as_str())),
-                other => problems.say(&self.at(&cut(key)), &format!("found {}; allowed: a text", kind(other))),
+                other => problems.say(
+                    &self.at(&cut(key)),
+                    &format!("found {}; allowed: a text", kind(other)),
+                ),
             }
         }
         texts
@@ -183,7 +211,9 @@ impl<'a> Table<'a> {
 
 /// A word that is none of those that may be.
 pub(super) fn refused(word: &str, allowed: &[&str]) -> String {
-    let meant = nearest(word, allowed).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let meant = nearest(word, allowed)
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default();
     format!("found \"{}\"{meant}; allowed: {}", cut(word), allowed.join(", "))
 }
 
@@ -214,7 +244,9 @@ fn nearest<'k>(wanted: &str, known: &[&'k str]) -> Option<&'k str> {
         return None;
     }
     let tolerance = (length / 3).clamp(1, 4);
-    let near = known.iter().map(|name| (strsim::osa_distance(wanted, name), *name));
+    let near = known
+        .iter()
+        .map(|name| (strsim::osa_distance(wanted, name), *name));
     let near = near.filter(|(distance, name)| *distance <= tolerance && *distance < name.len());
     near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }

@@ -90,7 +90,9 @@ impl Client {
     /// A connection whose handshake is done, as far as the client can tell.
     pub(crate) fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.roots.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(self.roots.as_bytes()).unwrap())
+            .unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions)
@@ -118,7 +120,10 @@ impl Client {
     pub(crate) fn get(&self, address: SocketAddr, path: &str, headers: &str) -> std::io::Result<String> {
         use std::io::{Read, Write};
         let mut stream = self.connect(address)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: k\r\nConnection: close\r\n{headers}\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: k\r\nConnection: close\r\n{headers}\r\n"
+        )?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -90,10 +90,14 @@ impl Rules {
             return Some("TLS is not turned on or off while serving; restart to do that");
         }
         if clients(self).is_mandatory() && !clients(next).is_mandatory() {
-            return Some("clients had to have a certificate, and would not have to any more; restart to do that");
+            return Some(
+                "clients had to have a certificate, and would not have to any more; restart to do that",
+            );
         }
         if clients(self).verifies() && !clients(next).verifies() {
-            return Some("certificates of clients were verified, and would not be any more; restart to do that");
+            return Some(
+                "certificates of clients were verified, and would not be any more; restart to do that",
+            );
         }
         if !self.users.is_empty() && next.users.is_empty() {
             return Some("there would be no user any more; restart to do that");
@@ -127,4 +131,3 @@ impl Rules {
             .then_some("passwords and tokens come in plain text: whoever sees the network has them; add tls_server_config")
     }
 }
-

@@ -41,7 +41,12 @@ impl Shelf {
 
     /// The same files as they look now.
     pub(super) fn now(&self) -> Self {
-        Self(self.0.iter().map(|(path, _)| (path.clone(), stamp(path))).collect())
+        Self(
+            self.0
+                .iter()
+                .map(|(path, _)| (path.clone(), stamp(path)))
+                .collect(),
+        )
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -28,7 +28,9 @@ use tempfile::TempDir;
 const ALICE: &str = "$2b$04$abcdefghijklmnopqrstuujZkTwHUiJ9XdZPwKfcfDo7dMp5DjlTu";
 
 fn hash(password: &str) -> String {
-    bcrypt::hash_with_salt(password, 4, *b"0123456789abcdef").unwrap().to_string()
+    bcrypt::hash_with_salt(password, 4, *b"0123456789abcdef")
+        .unwrap()
+        .to_string()
 }
 
 fn basic(user: &str, password: &str) -> String {
@@ -92,7 +94,9 @@ fn section(lines: &[&str]) -> String {
 }
 
 fn is_in(client: &Client, address: SocketAddr) -> bool {
-    client.get(address, "/livez", "").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    client
+        .get(address, "/livez", "")
+        .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 #[test]
@@ -100,13 +104,21 @@ fn with_tls_nothing_is_answered_in_plain_text() {
     let desk = Desk::tls(&[]);
     let server = desk.serve();
     assert!(is_in(&desk.authority.client(), server.addresses[0]));
-    assert!(!is_in(&Authority::new().client(), server.addresses[0]), "a client that trusts somebody else");
+    assert!(
+        !is_in(&Authority::new().client(), server.addresses[0]),
+        "a client that trusts somebody else"
+    );
     let mut plain = server.connect();
-    plain.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\n").unwrap();
+    plain
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\n")
+        .unwrap();
     let mut heard = Vec::new();
     drop(plain.read_to_end(&mut heard));
     assert!(!heard.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&heard));
-    server.wait_for("kepler_exporter_connections_closed_total{reason=\"handshake\"}", 1);
+    server.wait_for(
+        "kepler_exporter_connections_closed_total{reason=\"handshake\"}",
+        1,
+    );
     server.stop().unwrap();
 }
 
@@ -114,8 +126,16 @@ fn with_tls_nothing_is_answered_in_plain_text() {
 fn inline_certificates_work_as_files_do() {
     let desk = Desk::new("");
     let Identity { certificate, key } = desk.authority.signs_server();
-    let indent = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    let web = format!("tls_server_config:\n  cert: |\n{}  key: |\n{}", indent(&certificate), indent(&key));
+    let indent = |text: &str| {
+        text.lines()
+            .map(|line| format!("    {line}\n"))
+            .collect::<String>()
+    };
+    let web = format!(
+        "tls_server_config:\n  cert: |\n{}  key: |\n{}",
+        indent(&certificate),
+        indent(&key)
+    );
     desk.write("web.yml", &web);
     let server = desk.serve();
     assert!(is_in(&desk.authority.client(), server.addresses[0]));
@@ -163,7 +183,8 @@ fn a_certificate_without_its_key_lets_in_nobody() {
         stolen.key = desk.authority.signs_server().key;
         // rustls itself would refuse to use such a pair; whoever has stolen a certificate would not.
         let client = desk.authority.client();
-        let connected = std::panic::catch_unwind(|| is_in(&client.clone().with(&stolen), server.addresses[0]));
+        let connected =
+            std::panic::catch_unwind(|| is_in(&client.clone().with(&stolen), server.addresses[0]));
         assert!(!matches!(connected, Ok(true)), "{version:?}");
         server.stop().unwrap();
     }
@@ -181,8 +202,17 @@ fn names_of_clients_are_compared_whatever_their_kind() {
     let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());
     for (names, expected) in [
         (vec![dns("prometheus.example")], true),
-        (vec![dns("other.example"), SanType::Rfc822Name("ops@example.org".try_into().unwrap())], true),
-        (vec![SanType::URI("spiffe://x/prometheus".try_into().unwrap())], true),
+        (
+            vec![
+                dns("other.example"),
+                SanType::Rfc822Name("ops@example.org".try_into().unwrap()),
+            ],
+            true,
+        ),
+        (
+            vec![SanType::URI("spiffe://x/prometheus".try_into().unwrap())],
+            true,
+        ),
         (vec![address("10.1.2.3")], true),
         (vec![address("2001:db8::1")], true),
         (vec![dns("prometheus.example.org"), address("10.1.2.4")], false),
@@ -207,7 +237,10 @@ fn versions_suites_and_curves_are_those_of_the_file() {
     let mut client = desk.authority.client();
     let stream = client.connect(server.addresses[0]).unwrap();
     let suite = stream.conn.negotiated_cipher_suite().unwrap().suite();
-    assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
+    assert_eq!(
+        suite,
+        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+    );
     let group = stream.conn.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, rustls::NamedGroup::secp384r1);
     client.versions = vec![&rustls::version::TLS13];
@@ -223,14 +256,29 @@ fn versions_suites_and_curves_are_those_of_the_file() {
 
 #[test]
 fn passwords_and_tokens_open_everything_and_nothing_else_does() {
-    let desk = Desk::new(&format!("basic_auth_users:\n  alice: {}\n  bob: {}\n", hash("wonderland"), hash("builder")));
+    let desk = Desk::new(&format!(
+        "basic_auth_users:\n  alice: {}\n  bob: {}\n",
+        hash("wonderland"),
+        hash("builder")
+    ));
     desk.write("tokens", "0123456789abcdef-token\n");
     let mut config = desk.config();
     config["bearer_token_file"] = json!(desk.path("tokens"));
     let server = Server::open(Limits::default(), Arc::new(sample::page()), &config);
     let bearer = "Authorization: bearer 0123456789abcdef-token\r\n".to_owned();
-    let right = [basic("alice", "wonderland"), basic("bob", "builder"), bearer.clone(), basic("alice", "wonderland")];
-    for path in ["/metrics", "/", "/api/v1/snapshot", "/api/v1/about", "/page/app.js"] {
+    let right = [
+        basic("alice", "wonderland"),
+        basic("bob", "builder"),
+        bearer.clone(),
+        basic("alice", "wonderland"),
+    ];
+    for path in [
+        "/metrics",
+        "/",
+        "/api/v1/snapshot",
+        "/api/v1/about",
+        "/page/app.js",
+    ] {
         for headers in &right {
             let (head, _) = server.ask(&format!("GET {path}"), headers);
             assert!(head.starts_with("http/1.1 200"), "{path} {headers}: {head}");
@@ -254,14 +302,21 @@ fn passwords_and_tokens_open_everything_and_nothing_else_does() {
         for path in ["/metrics", "/", "/nowhere", "/api/v1/stream"] {
             let (head, body) = server.ask(&format!("GET {path}"), headers);
             assert!(head.starts_with("http/1.1 401"), "{path} {headers}: {head}");
-            assert!(head.contains("www-authenticate: basic realm=\"kepler\"") && head.contains("www-authenticate: bearer"), "{head}");
+            assert!(
+                head.contains("www-authenticate: basic realm=\"kepler\"")
+                    && head.contains("www-authenticate: bearer"),
+                "{head}"
+            );
             assert!(!String::from_utf8_lossy(&body).contains("kepler_"));
         }
         let (head, _) = server.ask("GET /livez", headers);
         assert!(head.starts_with("http/1.1 200"), "probes stay open: {head}");
     }
     let refused = u64::try_from(wrong.len() * 4).unwrap();
-    assert_eq!(server.counted("kepler_exporter_requests_refused_total{reason=\"unauthorized\"}"), refused);
+    assert_eq!(
+        server.counted("kepler_exporter_requests_refused_total{reason=\"unauthorized\"}"),
+        refused
+    );
     server.stop().unwrap();
 }
 
@@ -274,8 +329,18 @@ fn probes_are_closed_where_that_is_wanted_and_a_socket_file_never_asks() {
     config["listen"] = json!(["127.0.0.1:0", format!("unix:{}", socket.display())]);
     let server = Server::open(Limits::default(), Arc::new(sample::page()), &config);
     for path in ["/livez", "/readyz"] {
-        assert!(server.ask(&format!("GET {path}"), "").0.starts_with("http/1.1 401"));
-        assert!(server.ask(&format!("GET {path}"), &basic("alice", "wonderland")).0.starts_with("http/1.1 200"));
+        assert!(
+            server
+                .ask(&format!("GET {path}"), "")
+                .0
+                .starts_with("http/1.1 401")
+        );
+        assert!(
+            server
+                .ask(&format!("GET {path}"), &basic("alice", "wonderland"))
+                .0
+                .starts_with("http/1.1 200")
+        );
     }
     let local = std::os::unix::net::UnixStream::connect(&socket).unwrap();
     assert!(ask(local, "GET /metrics", "").0.starts_with("http/1.1 200"));
@@ -284,7 +349,10 @@ fn probes_are_closed_where_that_is_wanted_and_a_socket_file_never_asks() {
 
 #[test]
 fn a_socket_file_is_plain_where_the_network_has_tls() {
-    let desk = Desk::tls(&["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.crt"]);
+    let desk = Desk::tls(&[
+        "client_auth_type: RequireAndVerifyClientCert",
+        "client_ca_file: ca.crt",
+    ]);
     let socket = desk.path("k.sock");
     let mut config = desk.config();
     config["listen"] = json!(format!("unix:{}", socket.display()));
@@ -300,8 +368,14 @@ fn the_rate_holds_for_everybody_but_probes() {
     let desk = Desk::new("rate_limit:\n  interval: 1s\n  burst: 2\n");
     let server = desk.serve();
     let status = |path: &str| server.ask(&format!("GET {path}"), "").0[9..12].to_owned();
-    assert_eq!(["/metrics", "/", "/metrics", "/", "/livez"].map(status), ["200", "200", "429", "429", "200"]);
-    assert_eq!(server.counted("kepler_exporter_requests_refused_total{reason=\"rate_limited\"}"), 2);
+    assert_eq!(
+        ["/metrics", "/", "/metrics", "/", "/livez"].map(status),
+        ["200", "200", "429", "429", "200"]
+    );
+    assert_eq!(
+        server.counted("kepler_exporter_requests_refused_total{reason=\"rate_limited\"}"),
+        2
+    );
     server.stop().unwrap();
 }
 
@@ -314,10 +388,18 @@ fn headers_of_the_file_are_on_every_answer() {
     let server = desk.serve();
     for path in ["/metrics", "/", "/nowhere", "/livez"] {
         let (head, _) = server.ask(&format!("GET {path}"), "");
-        assert!(head.contains("strict-transport-security: max-age=63072000"), "{path}: {head}");
+        assert!(
+            head.contains("strict-transport-security: max-age=63072000"),
+            "{path}: {head}"
+        );
         assert!(head.contains("x-frame-options: deny"), "{path}: {head}");
         // Also where a route has its own: once.
-        assert_eq!(head.matches("content-security-policy: default-src 'self'").count(), 1, "{head}");
+        assert_eq!(
+            head.matches("content-security-policy: default-src 'self'")
+                .count(),
+            1,
+            "{head}"
+        );
         assert_eq!(head.matches("content-security-policy:").count(), 1, "{head}");
     }
     server.stop().unwrap();
@@ -336,45 +418,123 @@ fn the_example_of_the_documentation_is_read() {
 fn what_is_wrong_in_the_file_is_told_with_what_is_allowed() {
     let users = "basic_auth_users:\n";
     for (web, hint) in [
-        ("tls_server_confg: {}", "tls_server_confg: unknown key; did you mean tls_server_config?"),
-        ("bananas: 1", "bananas: unknown key; allowed: tls_server_config, http_server_config"),
-        ("tls_server_config:\n  cert_fil: x", "tls_server_config.cert_fil: unknown key; did you mean cert_file?"),
+        (
+            "tls_server_confg: {}",
+            "tls_server_confg: unknown key; did you mean tls_server_config?",
+        ),
+        (
+            "bananas: 1",
+            "bananas: unknown key; allowed: tls_server_config, http_server_config",
+        ),
+        (
+            "tls_server_config:\n  cert_fil: x",
+            "tls_server_config.cert_fil: unknown key; did you mean cert_file?",
+        ),
         ("tls_server_config: {}", "tls_server_config.cert_file: missing"),
         ("tls_server_config:", "tls_server_config.key_file: missing"),
-        ("tls_server_config: [1]", "tls_server_config: found a list; allowed: a table"),
+        (
+            "tls_server_config: [1]",
+            "tls_server_config: found a list; allowed: a table",
+        ),
         ("- a", "the file: found a list"),
-        (&section(&["cert: x"]), "tls_server_config.cert: cert_file is set, too"),
-        (&section(&["client_auth_type: RequireAndVerify"]), "allowed: NoClientCert, RequestClientCert"),
-        (&section(&["client_auth_type: RequireAndVerifyClientCert"]), "client_ca_file: missing"),
-        (&section(&["client_ca_file: ca.crt"]), "an authority without a question"),
+        (
+            &section(&["cert: x"]),
+            "tls_server_config.cert: cert_file is set, too",
+        ),
+        (
+            &section(&["client_auth_type: RequireAndVerify"]),
+            "allowed: NoClientCert, RequestClientCert",
+        ),
+        (
+            &section(&["client_auth_type: RequireAndVerifyClientCert"]),
+            "client_ca_file: missing",
+        ),
+        (
+            &section(&["client_ca_file: ca.crt"]),
+            "an authority without a question",
+        ),
         (&section(&["client_allowed_sans: [a]"]), "needs client_auth_type"),
-        (&section(&["client_auth_type: RequireAnyClientCert", "client_allowed_sans: []"]), "1 to 1000 names"),
-        (&section(&["min_version: TLS10"]), "found \"TLS10\"; did you mean TLS12?; allowed: TLS12, TLS13"),
-        (&section(&["min_version: TLS13", "max_version: TLS12"]), "newer than max_version"),
-        (&section(&["cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]"]), "allowed: TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
-        (&section(&["curve_preferences: [CurveP521]"]), "did you mean CurveP256?"),
-        (&section(&["prefer_server_cipher_suites: 1"]), "allowed: true, false"),
-        ("http_server_config:\n  http2: true", "http_server_config.http2: HTTP/2 is not spoken here"),
-        ("http_server_config:\n  headers:\n    Server: x", "http_server_config.headers.Server: unknown key"),
-        ("http_server_config:\n  headers:\n    X-Frame-Options: no", "http_server_config.headers.X-Frame-Options: "),
+        (
+            &section(&[
+                "client_auth_type: RequireAnyClientCert",
+                "client_allowed_sans: []",
+            ]),
+            "1 to 1000 names",
+        ),
+        (
+            &section(&["min_version: TLS10"]),
+            "found \"TLS10\"; did you mean TLS12?; allowed: TLS12, TLS13",
+        ),
+        (
+            &section(&["min_version: TLS13", "max_version: TLS12"]),
+            "newer than max_version",
+        ),
+        (
+            &section(&["cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA]"]),
+            "allowed: TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        ),
+        (
+            &section(&["curve_preferences: [CurveP521]"]),
+            "did you mean CurveP256?",
+        ),
+        (
+            &section(&["prefer_server_cipher_suites: 1"]),
+            "allowed: true, false",
+        ),
+        (
+            "http_server_config:\n  http2: true",
+            "http_server_config.http2: HTTP/2 is not spoken here",
+        ),
+        (
+            "http_server_config:\n  headers:\n    Server: x",
+            "http_server_config.headers.Server: unknown key",
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-Frame-Options: no",
+            "http_server_config.headers.X-Frame-Options: ",
+        ),
         ("basic_auth_users: {}", "basic_auth_users: nobody is in it"),
-        (&format!("{users}  alice: hunter2"), "alice: the password is no bcrypt hash"),
+        (
+            &format!("{users}  alice: hunter2"),
+            "alice: the password is no bcrypt hash",
+        ),
         (&format!("{users}  'a:b': {ALICE}"), "names without colons"),
-        (&format!("{users}  alice: 5"), "basic_auth_users.alice: found a number"),
-        (&format!("{users}  alice: {}", hash("x").replace("$04$", "$16$")), "cost 16; allowed: 4 to 15"),
-        (&format!("{users}  alice: {}", hash("x").replace("$04$", "$03$")), "cost 3; allowed: 4 to 15"),
+        (
+            &format!("{users}  alice: 5"),
+            "basic_auth_users.alice: found a number",
+        ),
+        (
+            &format!("{users}  alice: {}", hash("x").replace("$04$", "$16$")),
+            "cost 16; allowed: 4 to 15",
+        ),
+        (
+            &format!("{users}  alice: {}", hash("x").replace("$04$", "$03$")),
+            "cost 3; allowed: 4 to 15",
+        ),
         ("rate_limit:\n  interval: 1s", "rate_limit.burst: allowed: from 1"),
-        ("rate_limit:\n  interval: 5\n  burst: 1", "rate_limit.interval: allowed: a duration"),
-        ("rate_limit:\n  burst: -1", "rate_limit.burst: allowed: an integer"),
+        (
+            "rate_limit:\n  interval: 5\n  burst: 1",
+            "rate_limit.interval: allowed: a duration",
+        ),
+        (
+            "rate_limit:\n  burst: -1",
+            "rate_limit.burst: allowed: an integer",
+        ),
         ("a: [", "line 1"),
         ("rate_limit: {}\nrate_limit: {}", "no YAML"),
     ] {
         let error = Desk::new(web).open().unwrap_err();
-        assert!(error.contains(hint) && error.contains("web.yml"), "{web}:\n{error}");
+        assert!(
+            error.contains(hint) && error.contains("web.yml"),
+            "{web}:\n{error}"
+        );
         assert!(!error.contains("hunter2"), "{error}");
     }
     let both = Desk::new("x: 1\ny: 2").open().unwrap_err();
-    assert!(both.contains("x: unknown") && both.contains("y: unknown"), "{both}");
+    assert!(
+        both.contains("x: unknown") && both.contains("y: unknown"),
+        "{both}"
+    );
 }
 
 #[test]
@@ -382,26 +542,51 @@ fn a_file_that_cannot_be_used_stops_the_start_and_is_named() {
     let desk = Desk::tls(&[]);
     let other = Authority::new().signs_server();
     for (name, text, hints) in [
-        ("server.key", other.key.as_str(), ["tls_server_config.key_file", "not the key of the certificate"]),
-        ("server.key", "", ["tls_server_config.key_file", "no private key in it"]),
-        ("server.crt", "", ["tls_server_config.cert_file", "no certificate in it"]),
-        ("server.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ["tls_server_config.cert_file", "server.crt"]),
+        (
+            "server.key",
+            other.key.as_str(),
+            ["tls_server_config.key_file", "not the key of the certificate"],
+        ),
+        (
+            "server.key",
+            "",
+            ["tls_server_config.key_file", "no private key in it"],
+        ),
+        (
+            "server.crt",
+            "",
+            ["tls_server_config.cert_file", "no certificate in it"],
+        ),
+        (
+            "server.crt",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            ["tls_server_config.cert_file", "server.crt"],
+        ),
     ] {
         let good = fs::read_to_string(desk.path(name)).unwrap();
         desk.write(name, text);
         let error = desk.open().unwrap_err();
-        assert!(error.contains(name) && hints.iter().all(|hint| error.contains(hint)), "{error}");
+        assert!(
+            error.contains(name) && hints.iter().all(|hint| error.contains(hint)),
+            "{error}"
+        );
         desk.write(name, &good);
     }
     fs::remove_file(desk.path("server.key")).unwrap();
     let error = desk.open().unwrap_err();
-    assert!(error.contains("server.key") && error.contains("No such file"), "{error}");
+    assert!(
+        error.contains("server.key") && error.contains("No such file"),
+        "{error}"
+    );
     fs::remove_file(desk.path("web.yml")).unwrap();
     assert!(desk.open().unwrap_err().contains("exporter.web_config: "));
     let config = json!({ "listen": "127.0.0.1:0", "bearer_token_file": desk.path("no") });
     let config: ExporterConfig = serde_json::from_value(config).unwrap();
     let error = Security::open(&config).unwrap_err().to_string();
-    assert!(error.contains("exporter.bearer_token_file") && error.contains("No such file"), "{error}");
+    assert!(
+        error.contains("exporter.bearer_token_file") && error.contains("No such file"),
+        "{error}"
+    );
 }
 
 /// Looks until the change was seen twice.
@@ -414,7 +599,10 @@ fn count(health: &Health, series: &str) -> String {
     let mut sheet = crate::text::writer::Sheet::new(crate::text::writer::Format::Text, None);
     health.write(&mut sheet);
     let text = String::from_utf8(sheet.into_pieces().concat()).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(series)).unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series))
+        .unwrap_or_default();
     line.trim().to_owned()
 }
 
@@ -429,43 +617,79 @@ fn a_new_certificate_is_taken_once_it_has_settled_and_a_bad_one_never() {
     health.begins(security.rules().certificate_ends());
     let first = security.tls().unwrap();
     look_twice(&security, &health);
-    assert!(Arc::ptr_eq(&first, &security.tls().unwrap()), "nothing has changed");
+    assert!(
+        Arc::ptr_eq(&first, &security.tls().unwrap()),
+        "nothing has changed"
+    );
     assert_eq!(count(&health, TAKEN), "0");
     // A certificate whose key has not come yet.
     let next = desk.authority.signs_server();
     desk.write("server.crt", &next.certificate);
     security.look(&health);
-    assert!(Arc::ptr_eq(&first, &security.tls().unwrap()) && count(&health, KEPT) == "0", "seen once");
+    assert!(
+        Arc::ptr_eq(&first, &security.tls().unwrap()) && count(&health, KEPT) == "0",
+        "seen once"
+    );
     desk.write("server.key", &next.key);
     security.look(&health);
-    assert_eq!((count(&health, KEPT), count(&health, TAKEN)), ("0".into(), "0".into()), "still changing");
+    assert_eq!(
+        (count(&health, KEPT), count(&health, TAKEN)),
+        ("0".into(), "0".into()),
+        "still changing"
+    );
     security.look(&health);
     let second = security.tls().unwrap();
     assert!(!Arc::ptr_eq(&first, &second));
-    assert_eq!((count(&health, TAKEN), count(&health, GOOD)), ("1".into(), "1".into()));
+    assert_eq!(
+        (count(&health, TAKEN), count(&health, GOOD)),
+        ("1".into(), "1".into())
+    );
     // A bad one: told once, the old one stays, and a good one heals it.
     desk.write("server.key", "no key");
     for _ in 0..4 {
         look_twice(&security, &health);
     }
     assert!(Arc::ptr_eq(&second, &security.tls().unwrap()));
-    assert_eq!((count(&health, KEPT), count(&health, GOOD)), ("1".into(), "0".into()));
+    assert_eq!(
+        (count(&health, KEPT), count(&health, GOOD)),
+        ("1".into(), "0".into())
+    );
     desk.authority.signs_server().write(desk.folder.path(), "server");
     look_twice(&security, &health);
     assert!(!Arc::ptr_eq(&second, &security.tls().unwrap()));
-    assert_eq!((count(&health, TAKEN), count(&health, GOOD)), ("2".into(), "1".into()));
-    assert!(count(&health, "kepler_exporter_certificate_expiry_timestamp_seconds").parse::<u64>().unwrap() > 0);
+    assert_eq!(
+        (count(&health, TAKEN), count(&health, GOOD)),
+        ("2".into(), "1".into())
+    );
+    assert!(
+        count(&health, "kepler_exporter_certificate_expiry_timestamp_seconds")
+            .parse::<u64>()
+            .unwrap()
+            > 0
+    );
 }
 
 #[test]
 fn nothing_that_protects_is_taken_away_while_serving() {
-    let mtls = ["client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.crt"];
+    let mtls = [
+        "client_auth_type: RequireAndVerifyClientCert",
+        "client_ca_file: ca.crt",
+    ];
     let users = format!("basic_auth_users:\n  alice: {}\n", hash("wonderland"));
     for (before, after) in [
         (section(&[]), String::new()),
         (section(&mtls), section(&[])),
-        (section(&mtls), section(&["client_auth_type: RequireAnyClientCert"])),
-        (section(&mtls), section(&["client_auth_type: VerifyClientCertIfGiven", "client_ca_file: ca.crt"])),
+        (
+            section(&mtls),
+            section(&["client_auth_type: RequireAnyClientCert"]),
+        ),
+        (
+            section(&mtls),
+            section(&[
+                "client_auth_type: VerifyClientCertIfGiven",
+                "client_ca_file: ca.crt",
+            ]),
+        ),
         (users.clone(), String::new()),
         (users.clone(), section(&[]) + &users),
     ] {
@@ -476,7 +700,16 @@ fn nothing_that_protects_is_taken_away_while_serving() {
         look_twice(&security, &health);
         assert!(Arc::ptr_eq(&was, &security.rules()), "{before}\n->\n{after}");
         // A user more is welcome.
-        desk.write("web.yml", &format!("{before}{}", before.contains("alice").then(|| format!("  bob: {ALICE}\n")).unwrap_or_default()));
+        desk.write(
+            "web.yml",
+            &format!(
+                "{before}{}",
+                before
+                    .contains("alice")
+                    .then(|| format!("  bob: {ALICE}\n"))
+                    .unwrap_or_default()
+            ),
+        );
         look_twice(&security, &health);
         assert!(!Arc::ptr_eq(&was, &security.rules()), "{before}");
     }
@@ -524,7 +757,9 @@ fn hashes_of_other_programs_are_taken_whatever_they_call_their_bcrypt() {
 #[test]
 fn a_name_that_nobody_has_costs_the_same_and_never_holds() {
     let mut users = people(&[("alice", "wonderland")]);
-    let dear = bcrypt::hash_with_salt("builder", 5, *b"0123456789abcdef").unwrap().to_string();
+    let dear = bcrypt::hash_with_salt("builder", 5, *b"0123456789abcdef")
+        .unwrap()
+        .to_string();
     users.add("bob", &dear).unwrap();
     let claim = users.claim(b"carol");
     assert!(!claim.exists && claim.hash == dear, "the dearest hash stands in");
@@ -545,11 +780,26 @@ const AWAY: Origin = Origin::V4(std::net::Ipv4Addr::BROADCAST);
 fn right_passwords_are_remembered_and_wrong_ones_are_not() {
     let users = people(&[("alice", "wonderland"), ("bob", "builder")]);
     at_work(async |passwords| {
-        assert_eq!(passwords.check(&users, HOME, b"alice", b"wonderland").await, Answer::Right);
-        assert_eq!(passwords.check(&users, HOME, b"alice", b"builder").await, Answer::Wrong);
+        assert_eq!(
+            passwords.check(&users, HOME, b"alice", b"wonderland").await,
+            Answer::Right
+        );
+        assert_eq!(
+            passwords.check(&users, HOME, b"alice", b"builder").await,
+            Answer::Wrong
+        );
         let busy = Arc::clone(&passwords.one).acquire_owned().await.unwrap();
-        assert_eq!(passwords.check(&users, HOME, b"alice", b"wonderland").await, Answer::Right, "no hash");
-        for (name, password) in [("alice", "builder"), ("bob", "wonderland"), ("bob", "builder"), ("carol", "wonderland")] {
+        assert_eq!(
+            passwords.check(&users, HOME, b"alice", b"wonderland").await,
+            Answer::Right,
+            "no hash"
+        );
+        for (name, password) in [
+            ("alice", "builder"),
+            ("bob", "wonderland"),
+            ("bob", "builder"),
+            ("carol", "wonderland"),
+        ] {
             let mut check = pin!(passwords.check(&users, HOME, name.as_bytes(), password.as_bytes()));
             assert!(is_pending(check.as_mut()).await, "{name} {password}");
         }

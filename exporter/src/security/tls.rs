@@ -17,15 +17,36 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 fn suites() -> [(&'static str, SupportedCipherSuite); 9] {
     use ring::cipher_suite as ours;
     [
-        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", ours::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-        ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", ours::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-        ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", ours::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", ours::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-        ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", ours::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", ours::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+        (
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            ours::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        ),
+        (
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            ours::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        ),
+        (
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            ours::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        ),
+        (
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            ours::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ),
+        (
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+            ours::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        ),
+        (
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+            ours::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ),
         ("TLS_AES_128_GCM_SHA256", ours::TLS13_AES_128_GCM_SHA256),
         ("TLS_AES_256_GCM_SHA384", ours::TLS13_AES_256_GCM_SHA384),
-        ("TLS_CHACHA20_POLY1305_SHA256", ours::TLS13_CHACHA20_POLY1305_SHA256),
+        (
+            "TLS_CHACHA20_POLY1305_SHA256",
+            ours::TLS13_CHACHA20_POLY1305_SHA256,
+        ),
     ]
 }
 
@@ -70,7 +91,8 @@ pub(super) fn build(section: &TlsSection, shelf: &mut Shelf) -> Result<Tls, Stri
     let chain = certificates("cert", &section.cert, shelf)?;
     let ends = chain.first().map_or(Err("cert: empty".to_owned()), |first| {
         let place = place("cert", &section.cert);
-        let (_, certificate) = X509Certificate::from_der(first).map_err(|error| format!("{place}: {error}"))?;
+        let (_, certificate) =
+            X509Certificate::from_der(first).map_err(|error| format!("{place}: {error}"))?;
         Ok(certificate.validity().not_after.timestamp())
     })?;
     let key = private_key(&section.key, shelf)?;
@@ -92,13 +114,15 @@ pub(super) fn build(section: &TlsSection, shelf: &mut Shelf) -> Result<Tls, Stri
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            let (key, cert) = (place("key", &section.key), place("cert", &section.cert));
-            format!("{key}: not the key of the certificate in {cert}")
-        }
-        error => format!("{}: {error}", place("key", &section.key)),
-    })?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let (key, cert) = (place("key", &section.key), place("cert", &section.cert));
+                format!("{key}: not the key of the certificate in {cert}")
+            }
+            error => format!("{}: {error}", place("key", &section.key)),
+        })?;
     config.ignore_client_order = section.prefers_own_suites;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls {
@@ -111,9 +135,15 @@ pub(super) fn build(section: &TlsSection, shelf: &mut Shelf) -> Result<Tls, Stri
 fn provider(section: &TlsSection) -> CryptoProvider {
     let mut provider = ring::default_provider();
     if let Some(wanted) = &section.suites {
-        let newest = provider.cipher_suites.iter().copied().filter(|suite| suite.tls13().is_some());
+        let newest = provider
+            .cipher_suites
+            .iter()
+            .copied()
+            .filter(|suite| suite.tls13().is_some());
         let named = wanted.iter().filter_map(|name| find(&suites(), name));
-        provider.cipher_suites = newest.chain(named.filter(|suite| suite.tls13().is_none())).collect();
+        provider.cipher_suites = newest
+            .chain(named.filter(|suite| suite.tls13().is_none()))
+            .collect();
     }
     if let Some(wanted) = &section.curves {
         provider.kx_groups = wanted.iter().filter_map(|name| find(&curves(), name)).collect();
@@ -122,12 +152,20 @@ fn provider(section: &TlsSection) -> CryptoProvider {
 }
 
 fn find<T: Copy>(table: &[(&str, T)], wanted: &str) -> Option<T> {
-    table.iter().find(|(name, _)| *name == wanted).map(|(_, found)| *found)
+    table
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, found)| *found)
 }
 
 fn versions(section: &TlsSection) -> Vec<&'static SupportedProtocolVersion> {
-    let all = [(Version::Tls13, &rustls::version::TLS13), (Version::Tls12, &rustls::version::TLS12)];
-    let wanted = all.into_iter().filter(|(version, _)| (section.oldest..=section.newest).contains(version));
+    let all = [
+        (Version::Tls13, &rustls::version::TLS13),
+        (Version::Tls12, &rustls::version::TLS12),
+    ];
+    let wanted = all
+        .into_iter()
+        .filter(|(version, _)| (section.oldest..=section.newest).contains(version));
     wanted.map(|(_, version)| version).collect()
 }
 
@@ -141,7 +179,9 @@ fn place(key: &str, pem: &Pem) -> String {
 
 fn bytes(key: &str, pem: &Pem, shelf: &mut Shelf) -> Result<Vec<u8>, String> {
     match pem {
-        Pem::File(path) => shelf.read(path).map_err(|error| format!("{}: {error}", place(key, pem))),
+        Pem::File(path) => shelf
+            .read(path)
+            .map_err(|error| format!("{}: {error}", place(key, pem))),
         Pem::Inline(text) => Ok(text.clone().into_bytes()),
     }
 }
@@ -149,7 +189,12 @@ fn bytes(key: &str, pem: &Pem, shelf: &mut Shelf) -> Result<Vec<u8>, String> {
 fn certificates(key: &str, pem: &Pem, shelf: &mut Shelf) -> Result<Vec<CertificateDer<'static>>, String> {
     let bytes = bytes(key, pem, shelf)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let wrong = |why: &str| format!("{}: {why}; a certificate in PEM form begins with -----BEGIN CERTIFICATE-----", place(key, pem));
+    let wrong = |why: &str| {
+        format!(
+            "{}: {why}; a certificate in PEM form begins with -----BEGIN CERTIFICATE-----",
+            place(key, pem)
+        )
+    };
     match chain {
         Ok(chain) if chain.is_empty() => Err(wrong("there is no certificate in it")),
         Ok(chain) => Ok(chain),
@@ -165,7 +210,10 @@ fn private_key(pem: &Pem, shelf: &mut Shelf) -> Result<PrivateKeyDer<'static>, S
             error => error.to_string(),
         };
         // Encrypted ones are of that kind, too: nobody is there who could be asked for the passphrase.
-        format!("{}: {why}; a key without passphrase in PEM form begins with -----BEGIN PRIVATE KEY-----", place("key", pem))
+        format!(
+            "{}: {why}; a key without passphrase in PEM form begins with -----BEGIN PRIVATE KEY-----",
+            place("key", pem)
+        )
     })
 }
 
@@ -175,7 +223,9 @@ fn authorities(pem: Option<&Pem>, shelf: &mut Shelf) -> Result<RootCertStore, St
         return Ok(roots);
     };
     for certificate in certificates("client_ca", pem, shelf)? {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", place("client_ca", pem)))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{}: {error}", place("client_ca", pem)))?;
     }
     Ok(roots)
 }

@@ -34,7 +34,9 @@ impl Users {
     pub(super) fn add(&mut self, name: &str, hash: &str) -> Result<(), String> {
         let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
         if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
-            return Err(format!("{shown:?} cannot be a user: allowed are names without colons and control characters"));
+            return Err(format!(
+                "{shown:?} cannot be a user: allowed are names without colons and control characters"
+            ));
         }
         let Ok(parts) = hash.parse::<bcrypt::HashParts>() else {
             let advice = "make one with htpasswd -nBC 10 \"\" | tr -d ':\\n'";
@@ -43,7 +45,9 @@ impl Users {
         let cost = parts.get_cost();
         if !COSTS.contains(&cost) {
             let (least, most) = COSTS.into_inner();
-            return Err(format!("{shown}: the hash has cost {cost}; allowed: {least} to {most}, beyond that a check takes seconds"));
+            return Err(format!(
+                "{shown}: the hash has cost {cost}; allowed: {least} to {most}, beyond that a check takes seconds"
+            ));
         }
         if self.hashes.len() >= MOST {
             return Err(format!("more than {MOST} users"));
@@ -61,7 +65,9 @@ impl Users {
 
     /// What a password that came with `name` is compared with.
     pub(super) fn claim(&self, name: &[u8]) -> Claim {
-        let known = std::str::from_utf8(name).ok().and_then(|name| self.hashes.get(name));
+        let known = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| self.hashes.get(name));
         Claim {
             hash: known.unwrap_or(&self.stand_in.1).clone(),
             exists: known.is_some(),
