@@ -13,8 +13,8 @@ use crate::settings::{CpuTime, Idle, Probes, Root, Sources};
 use attribution::engine::FloorPolicy;
 use attribution::model::{Accounting, Component, ProbeState, Selection};
 use config::Loaded;
-use exporter::ExporterConfig;
 use exporter::passthrough::PassthroughConfig;
+use exporter::{Entrance, ExporterConfig};
 use power_sources::estimator::{EstimatorConfig, ModelsConfig, RefusedModels};
 use probe_ebpf::preflight::{self, Preflight};
 use probe_workloads::cgroup::Mode;
@@ -365,18 +365,15 @@ fn of_addresses(report: &mut Report, loaded: &Loaded) {
     let Ok(exporter) = loaded.section::<ExporterConfig>("exporter") else {
         return;
     };
-    let addresses = exporter.listen.addresses();
-    match exporter::bind(&addresses) {
-        Ok(_) => report.say(
-            "http",
-            "listen",
-            Verdict::Yes,
-            addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        ),
+    match Entrance::check(&exporter) {
+        Ok(security) => report.say("http", "security", Verdict::Fact, security),
+        Err(error) => return report.say("http", "security", Verdict::Fatal, error.to_string()),
+    }
+    match Entrance::open(&exporter) {
+        Ok(entrance) => {
+            let addresses: Vec<_> = entrance.addresses().iter().map(ToString::to_string).collect();
+            report.say("http", "listen", Verdict::Yes, addresses.join(", "));
+        }
         // Not fatal here: it is what a check beside a running daemon sees.
         Err(error) => report.say(
             "http",

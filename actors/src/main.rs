@@ -12,6 +12,7 @@ use actors::settings::Log;
 use actors::{check, harden, logging, run};
 use clap::Parser;
 use config::{Loaded, Problems};
+use exporter::ExporterError;
 use power_sources::estimator::RefusedModels;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
@@ -202,9 +203,14 @@ fn usage(words: &str) -> ExitCode {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     drop(writeln!(std::io::stderr(), "kepler: {error:#}"));
-    // A model's file that cannot be used is as wrong as a key: a restart does not mend it.
-    match error.downcast_ref::<RefusedModels>() {
-        Some(_) => ExitCode::from(EXIT_CONFIG),
-        None => ExitCode::FAILURE,
+    // A file of the configuration that cannot be used is as wrong as a key: a restart does not mend it.
+    let is_model = error.downcast_ref::<RefusedModels>().is_some();
+    let is_web = matches!(
+        error.downcast_ref::<ExporterError>(),
+        Some(ExporterError::WebConfig { .. } | ExporterError::Tokens { .. })
+    );
+    if is_model || is_web {
+        return ExitCode::from(EXIT_CONFIG);
     }
+    ExitCode::FAILURE
 }

@@ -28,7 +28,7 @@ use attribution::model::{NodeFacts, ReporterId, Snapshot};
 use attribution::recording::Entry;
 use exporter::passthrough::Writer;
 use exporter::push::Pusher;
-use exporter::{Page, RenderSettings};
+use exporter::{Entrance, Page, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
 use std::sync::Arc;
@@ -58,8 +58,8 @@ pub struct Parts {
     pub render: Arc<RenderSettings>,
     /// What an earlier run has left.
     pub memory: Memory,
-    /// Bound sockets; empty for a pipeline that only measures.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Where people come in; closed for a pipeline that only measures.
+    pub entrance: Entrance,
     /// Who hears what the attribution is asked, where it is recorded.
     pub tap: Option<Tap>,
     /// Feeds guests, where that is asked for.
@@ -360,12 +360,8 @@ fn serve(
     pages: watch::Receiver<Arc<Page>>,
     vitals: &Vitals,
 ) -> Option<Http> {
-    let sockets: Vec<_> = parts
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.try_clone().ok())
-        .collect();
-    if sockets.is_empty() {
+    let entrance = parts.entrance.clone();
+    if entrance.is_closed() {
         return None;
     }
     let (stop, stopped) = oneshot::channel::<()>();
@@ -386,7 +382,7 @@ fn serve(
         let shutdown = async {
             drop(stopped.await);
         };
-        if let Err(error) = exporter::serve(sockets, context, shutdown).await {
+        if let Err(error) = exporter::serve(entrance, context, shutdown).await {
             tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "http ended");
         }
         let _ = finished.send(());
@@ -469,7 +465,7 @@ mod tests {
                 crate::run::build_info(),
             )),
             memory: Memory::default(),
-            listeners: Vec::new(),
+            entrance: Entrance::closed(),
             tap: None,
             passthrough: None,
             network: Network::unrestricted(),

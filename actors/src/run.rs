@@ -17,10 +17,9 @@ use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
 use exporter::push::Pusher;
-use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
+use exporter::{BuildInfo, Entrance, ExporterConfig, Page, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,14 +50,14 @@ impl Outcome {
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
 pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     run_until(stop_signal, || {
-        let listeners = listen(loaded)?;
+        let entrance = listen(loaded)?;
         let machine = node::machine();
-        let mut parts = parts(loaded, &machine, listeners)?;
+        let mut parts = parts(loaded, &machine, entrance)?;
         if !parts.meters.is_empty() {
             parts.memory = memory(loaded, &machine)?;
         }
         parts.passthrough = passthrough(loaded, &parts.render)?;
-        parts.network = Network::of(loaded)?;
+        parts.network = Network::of(loaded, &parts.entrance)?;
         parts.pusher = pusher(loaded, &parts.render)?;
         announce(&parts);
         Ok(parts)
@@ -117,11 +116,11 @@ async fn came(signal: &mut Signal) {
     signal.recv().await;
 }
 
-/// Binds what the configuration asks for. Before anything else: a port that is taken is the likeliest reason not to start,
-/// and nothing else must have been touched then.
-pub(crate) fn listen(loaded: &Loaded) -> anyhow::Result<Vec<TcpListener>> {
+/// Binds what the configuration asks for, with the certificates and users that it names. Before anything else: a port that is
+/// taken is the likeliest reason not to start, and nothing else must have been touched then.
+pub(crate) fn listen(loaded: &Loaded) -> anyhow::Result<Entrance> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
-    Ok(exporter::bind(&exporter.listen.addresses())?)
+    Ok(Entrance::open(&exporter)?)
 }
 
 /// The rules of the split that the configuration asks for.
@@ -141,11 +140,7 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
 
 /// Opens everything that the configuration asks for, and remembers nothing: what an earlier run has left is the daemon's
 /// alone.
-pub(crate) fn parts(
-    loaded: &Loaded,
-    machine: &Machine,
-    listeners: Vec<TcpListener>,
-) -> anyhow::Result<Parts> {
+pub(crate) fn parts(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> anyhow::Result<Parts> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
@@ -187,7 +182,7 @@ pub(crate) fn parts(
                 .with_start(clock::unix(), clock::system()()),
         ),
         memory: Memory::default(),
-        listeners,
+        entrance,
         tap: None,
         passthrough: None,
         network: Network::unrestricted(),
@@ -280,9 +275,10 @@ pub(crate) fn announce(parts: &Parts) {
             "source"
         );
     }
-    for listener in &parts.listeners {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "listening");
-        }
+    for address in parts.entrance.addresses() {
+        tracing::info!(%address, security = parts.entrance.describe(), "listening");
+    }
+    if let Some(warning) = parts.entrance.warning() {
+        tracing::warn!(warning, "not secure");
     }
 }

@@ -21,7 +21,7 @@ use attribution::model::{
     EventSet, Feature, FloorOrigin, Microjoules, Microwatts, MonotonicNanos, PackageId, Place, PodFacts,
     PodUid, Provenance, Section, Snapshot, SourceId, TaskKey, TaskKind, TickId, Zone,
 };
-use exporter::{BuildInfo, Context, ExporterConfig, Page, RenderSettings, Schema};
+use exporter::{BuildInfo, Context, Entrance, ExporterConfig, Page, RenderSettings, Schema};
 use peak_alloc::PeakAlloc;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -277,8 +277,8 @@ struct Server {
 
 impl Server {
     fn start(page: Arc<Page>) -> Self {
-        let listeners = exporter::bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let address = listeners.first().unwrap().local_addr().unwrap();
+        let entrance = Entrance::open(&toml::from_str("listen = '127.0.0.1:0'").unwrap()).unwrap();
+        let address = entrance.addresses().first().unwrap().to_string().parse().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let context = Context {
@@ -291,7 +291,7 @@ impl Server {
                 .build()
                 .unwrap();
             let stop = async move { stopped.await.unwrap_or(()) };
-            let server = exporter::serve(listeners, context, stop);
+            let server = exporter::serve(entrance, context, stop);
             tokio::task::LocalSet::new().block_on(&runtime, server).unwrap();
         });
         Self {

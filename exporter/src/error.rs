@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can go wrong while telling: listening, and writing JSON. Rendering text cannot fail.
 
+use crate::config::Address;
 use std::io;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// An error of the exporter.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +13,7 @@ pub enum ExporterError {
     #[error("address {address} is in use; set exporter.listen or KEPLER_EXPORTER__LISTEN")]
     AddressInUse {
         /// As configured.
-        address: SocketAddr,
+        address: Address,
         /// The kernel's answer.
         #[source]
         source: io::Error,
@@ -23,14 +24,38 @@ pub enum ExporterError {
     )]
     Bind {
         /// As configured.
-        address: SocketAddr,
+        address: Address,
         /// The kernel's answer.
         #[source]
         source: io::Error,
     },
+    /// There is a file where the socket should be, and it is no socket.
+    #[error(
+        "cannot listen on {address}: there is a file that is no socket; remove it, or set exporter.listen to another path"
+    )]
+    NoSocket {
+        /// As configured.
+        address: Address,
+    },
     /// A listener could not be handed to the runtime.
     #[error("cannot accept connections on a bound address")]
     Listener(#[source] io::Error),
+    /// The web configuration, or a file that it names, cannot be used.
+    #[error("exporter.web_config: {}: {reason}", path.display())]
+    WebConfig {
+        /// The web configuration.
+        path: PathBuf,
+        /// What is wrong, what is allowed and what to do; a line each.
+        reason: String,
+    },
+    /// The bearer tokens cannot be used.
+    #[error("exporter.bearer_token_file: {}: {reason}", path.display())]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// An accept loop ended before it was told to.
     #[error("the http server ended before it was told to")]
     Ended(#[source] Option<tokio::task::JoinError>),

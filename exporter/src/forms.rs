@@ -80,6 +80,16 @@ impl Forms {
         })
     }
 
+    /// Whether nothing is left to be written for that form.
+    pub(crate) fn are_written(&self, format: Format, encoding: Encoding) -> bool {
+        let (written, _) = self.of(format);
+        match encoding {
+            Encoding::Identity => written.plain.get().is_some(),
+            Encoding::Gzip => written.gzip.get().is_some(),
+            Encoding::Zstd => written.zstd.get().is_some(),
+        }
+    }
+
     /// The whole body with `tail` behind the page's own part, and how it is encoded. The shared part is not copied.
     pub(crate) fn body(
         &self,

@@ -4,8 +4,8 @@
 //! The crate owns how figures look and how they are fetched. It refuses to compute any: a figure that is not in the
 //! snapshot is not exported, and the only arithmetic here is adding up what shares a label set, and the power between two
 //! readings. Between snapshots it keeps its own scrape counters, what rows are called, sums of rows that the configuration
-//! wants to be one, the last fifteen minutes for people who look (`history`), and where the counters stand that guests
-//! read (`passthrough`).
+//! wants to be one, the last fifteen minutes for people who look (`history`), where the counters stand that guests
+//! read (`passthrough`), and who may come in (`security`).
 
 #![forbid(unsafe_code)]
 
@@ -27,16 +27,17 @@ pub mod push;
 mod rows;
 #[cfg(test)]
 mod sample;
+mod security;
 mod text;
 mod view;
 mod zstd;
 
 pub use config::{
-    Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen, NamespacesConfig,
-    PageConfig, PodLabels, ProcessesConfig, Schema,
+    Address, Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen,
+    NamespacesConfig, PageConfig, PodLabels, ProcessesConfig, Schema, SocketMode,
 };
 pub use error::ExporterError;
 pub use forms::Renders;
-pub use http::{Context, bind, serve};
+pub use http::{Context, Entrance, serve};
 pub use page::{BuildInfo, Page, RenderSettings};
 pub use text::reference;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changes with every scrape: our own process, the scrapes themselves, and what the feeding of guests and pushing count.
+//! What changes with every scrape: our own process, the scrapes themselves, and what the doors, the feeding of guests and pushing count.
 //!
 //! Reads `/proc/self` at scrape time, below a root that is an argument. The prometheus crate's own process collector is
 //! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
@@ -9,6 +9,7 @@ use crate::cpuinfo::{self, Cpu};
 use crate::page::Epoch;
 use crate::passthrough::Health;
 use crate::push;
+use crate::security::health::Health as Doors;
 use crate::text::metric::{Kind, Metric};
 use crate::text::writer::{Decimal, Family, Format, Labels, Sheet};
 use prometheus::proto::MetricFamily;
@@ -34,6 +35,7 @@ pub(crate) struct Observer {
     duration: Histogram,
     passthrough: Arc<Health>,
     push: Arc<push::Health>,
+    doors: Arc<Doors>,
 }
 
 impl Observer {
@@ -57,6 +59,7 @@ impl Observer {
             duration,
             passthrough: Arc::default(),
             push: Arc::default(),
+            doors: Arc::default(),
         }
     }
 
@@ -70,6 +73,11 @@ impl Observer {
         Arc::clone(&self.push)
     }
 
+    /// What the doors count into.
+    pub(crate) fn doors(&self) -> Arc<Doors> {
+        Arc::clone(&self.doors)
+    }
+
     /// A scrape was answered.
     pub(crate) fn scraped(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
@@ -81,6 +89,7 @@ impl Observer {
         self.write_process(&mut sheet);
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
+        self.doors.write(&mut sheet);
         self.passthrough.write(&mut sheet);
         self.push.write(&mut sheet);
         for family in self.registry.gather() {

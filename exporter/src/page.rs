@@ -233,6 +233,15 @@ impl Page {
             .body((format, encoding), tail.into_bytes(), || self.render(format))
     }
 
+    /// Whether a scrape of that form only shares what is there.
+    pub(crate) fn is_written(&self, format: Format, encoding: Encoding) -> bool {
+        self.forms.are_written(format, encoding)
+    }
+
+    pub(crate) fn is_json_written(&self) -> bool {
+        self.json.get().is_some()
+    }
+
     pub(crate) fn settings(&self) -> &RenderSettings {
         &self.settings
     }

@@ -21,6 +21,7 @@ use attribution::model::{Component, SourceId};
 use attribution::recording::{Ending, Reader};
 use config::Loaded;
 use draft::Draft;
+use exporter::Entrance;
 use listener::{Ear, Listener};
 use power_sources::estimator::COMPONENTS;
 use power_sources::estimator::calibration::{
@@ -99,7 +100,7 @@ pub fn live(loaded: &Loaded, wanted: &Wanted<'_>) -> anyhow::Result<Calibrated> 
     };
     let mut has_gpu = false;
     let (outcome, _) = run::run_to_the_last_page(stop, || {
-        let mut parts = parts(loaded, &machine, Vec::new())?;
+        let mut parts = parts(loaded, &machine, Entrance::closed())?;
         // Nothing is learned of a model.
         parts.estimator = None;
         let awaited = meters(&parts)?;

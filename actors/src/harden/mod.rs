@@ -15,11 +15,11 @@ mod capabilities;
 mod files;
 
 use config::Loaded;
-use exporter::ExporterConfig;
+use exporter::{Address, Entrance};
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `[security]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,17 +79,29 @@ pub struct Network {
 }
 
 impl Network {
-    /// By the configuration.
+    /// By the configuration, and what people come in by.
     ///
     /// # Errors
     /// None that a validated configuration has.
-    pub fn of(loaded: &Loaded) -> anyhow::Result<Self> {
-        let _exporter: ExporterConfig = loaded.section("exporter")?;
+    pub fn of(loaded: &Loaded, entrance: &Entrance) -> anyhow::Result<Self> {
+        // What the daemon says of itself: its own files, and no other process's. Where certificates lie as a rule, for a
+        // web configuration that names another one some day.
+        let usual = ["/proc/self", "/etc", "/run/secrets"].map(PathBuf::from);
+        // Both where a file is named and where it is: another file may get the name.
+        let named = entrance.files();
+        let real: Vec<PathBuf> = named.iter().filter_map(|file| file.canonicalize().ok()).collect();
+        let folders = named.iter().chain(&real).map(|file| folder(file));
+        let sockets = entrance
+            .addresses()
+            .into_iter()
+            .filter_map(|address| match address {
+                Address::Unix(path) => Some(folder(&path)),
+                Address::Tcp(_) => None,
+            });
         Ok(Self {
             security: loaded.section("security")?,
-            // What the daemon says of itself (exporter::Context): its own files, and no other process's.
-            readable: vec![PathBuf::from("/proc/self")],
-            sockets: Vec::new(),
+            readable: usual.into_iter().chain(folders).collect(),
+            sockets: sockets.collect(),
         })
     }
 
@@ -113,6 +125,14 @@ impl Network {
         let measures = thread(self.security, &self.readable, &self.sockets)?;
         announce("the thread that answers HTTP", &measures);
         Ok(())
+    }
+}
+
+/// Where a file is.
+fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

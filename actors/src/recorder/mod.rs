@@ -15,7 +15,7 @@ use crate::node;
 use crate::run::{self, Outcome, announce, listen, parts, stop_signal};
 use attribution::recording::{Beginning, Entry};
 use config::Loaded;
-use exporter::Page;
+use exporter::{Entrance, Page};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -72,11 +72,11 @@ pub fn record(loaded: &Loaded, wanted: &Wanted<'_>) -> anyhow::Result<Recorded> 
         })
     };
     let ran = run::run_to_the_last_page(stop, || {
-        let listeners = match wanted.serve {
+        let entrance = match wanted.serve {
             Serve::Yes => listen(loaded)?,
-            Serve::No => Vec::new(),
+            Serve::No => Entrance::closed(),
         };
-        let mut parts = parts(loaded, &node::machine(), listeners)?;
+        let mut parts = parts(loaded, &node::machine(), entrance)?;
         // A replay begins with nothing learned, so a recording does, too: `parts` remembers nothing.
         let mut tap = tap;
         let beginning = Beginning {

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lists that may also be one string with commas, for keys that come from the environment.
 
+use super::address::{ADDRESSES, Address};
 use super::{Level, Schema};
 use serde::de::value::StrDeserializer;
 use serde::de::{Error, IntoDeserializer, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
-use std::net::SocketAddr;
 
-/// What `exporter.listen` takes, in the words of its errors.
-const ADDRESSES: &str = "at least one IP address with its port, such as 0.0.0.0:28282 or [::]:28282";
-
-pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
-    let mut addresses: Vec<SocketAddr> = Vec::new();
+pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {
+    let mut addresses: Vec<Address> = Vec::new();
     for word in words(deserializer)? {
-        let Ok(address) = word.parse() else {
+        let Some(address) = Address::parse(&word) else {
             return Err(D::Error::invalid_value(Unexpected::Str(&word), &ADDRESSES));
         };
         if addresses.contains(&address) {

@@ -4,11 +4,13 @@
 //! Everything is checked while it is read, so that a wrong value is named with its key before anything starts. Lists
 //! may be one string with commas, because environment variables have no lists.
 
+mod address;
 mod duration;
 mod filters;
 mod lists;
 mod page;
 
+pub use address::{Address, SocketMode};
 pub use duration::HumaneDuration;
 pub use filters::{DropConfig, NamespacesConfig, PodLabels};
 pub(crate) use lists::some_schemas;
@@ -19,6 +21,7 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Most process rows that may be asked for: with two metered components that is
@@ -35,8 +38,17 @@ const DEFAULT_PORT: u16 = 28282;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExporterConfig {
-    /// Addresses to serve HTTP on. Default: `0.0.0.0:28282`.
+    /// Addresses to serve HTTP on: IP addresses with their ports, and socket files as `unix:/run/kepler/kepler.sock`.
+    /// Default: `0.0.0.0:28282`.
     pub listen: Listen,
+    /// Permissions of the socket files among them. Default: `"0660"`.
+    pub socket_mode: SocketMode,
+    /// A `web.config.file` of Prometheus' exporters: TLS, basic auth, headers, a rate limit. Default: `""`, none.
+    pub web_config: PathBuf,
+    /// A file of bearer tokens, one a line, that let in whoever has one. Default: `""`, none.
+    pub bearer_token_file: PathBuf,
+    /// Whether `/livez` and `/readyz` answer also who says no password or token: the kubelet has none. Default: `true`.
+    pub open_probes: bool,
     /// Schemas of metric names to write, all of them side by side. Default: `kepler`.
     #[serde(deserialize_with = "lists::schemas")]
     pub schemas: Vec<Schema>,
@@ -67,19 +79,21 @@ pub struct ExporterConfig {
 /// The addresses of `exporter.listen`: at least one, none twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Listen(#[serde(deserialize_with = "lists::addresses")] Vec<SocketAddr>);
+pub struct Listen(#[serde(deserialize_with = "lists::addresses")] Vec<Address>);
 
 impl Listen {
     /// Every address, in the order of the configuration.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.clone()
+    pub fn addresses(&self) -> &[Address] {
+        &self.0
     }
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))])
+        Self(vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT)).into(),
+        ])
     }
 }
 
@@ -166,6 +180,10 @@ impl Default for ExporterConfig {
     fn default() -> Self {
         Self {
             listen: Listen::default(),
+            socket_mode: SocketMode::default(),
+            web_config: PathBuf::new(),
+            bearer_token_file: PathBuf::new(),
+            open_probes: true,
             schemas: vec![Schema::Kepler],
             levels: vec![
                 Level::Node,
@@ -253,7 +271,10 @@ mod tests {
     fn an_empty_section_is_the_documented_default() {
         let config = read("").unwrap();
         assert_eq!(config, ExporterConfig::default());
-        assert_eq!(config.listen.0, ["0.0.0.0:28282".parse().unwrap()]);
+        assert_eq!(
+            config.listen.0,
+            ["0.0.0.0:28282".parse::<SocketAddr>().unwrap().into()]
+        );
         assert_eq!(
             (config.processes.max, config.ended.keep.0),
             (200, Duration::from_secs(180))
@@ -263,10 +284,14 @@ mod tests {
 
     #[test]
     fn one_address_a_list_and_a_string_with_commas_all_work() {
-        let two: Vec<SocketAddr> = vec!["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
+        let two = ["127.0.0.1:1", "[::1]:2"].map(|text| Address::parse(text).unwrap());
         assert_eq!(read("listen = '127.0.0.1:1'").unwrap().listen.0, two[..1]);
         assert_eq!(read("listen = ['127.0.0.1:1', '[::1]:2']").unwrap().listen.0, two);
         assert_eq!(read("listen = '127.0.0.1:1, [::1]:2'").unwrap().listen.0, two);
+        let three = read("listen = '127.0.0.1:1,[::1]:2,unix:/run/k.sock'")
+            .unwrap()
+            .listen;
+        assert_eq!(three.0.last(), Some(&Address::Unix("/run/k.sock".into())));
         assert_eq!(
             read("levels = 'node, pod'").unwrap().levels,
             [Level::Node, Level::Pod]
@@ -276,7 +301,7 @@ mod tests {
     #[test]
     fn what_is_written_out_is_read_back_the_same() {
         let config =
-            read("listen = '[::]:9'\nlevels = []\npod_labels = 'b, a.c'\ncreated = false\nschemas = ['kepler-0.11']\ndrop.vm = 'vm_id'\nnamespaces.deny = ['x']\n[processes]\nmax = 0\n[ended]\nkeep = '24h'").unwrap();
+            read("listen = ['[::]:9', 'unix:/k']\nsocket_mode = '0600'\nweb_config = 'web.yml'\nopen_probes = false\nlevels = []\npod_labels = 'b, a.c'\ncreated = false\nschemas = ['kepler-0.11']\ndrop.vm = 'vm_id'\nnamespaces.deny = ['x']\n[processes]\nmax = 0\n[ended]\nkeep = '24h'").unwrap();
         let again: ExporterConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
     }
@@ -285,6 +310,10 @@ mod tests {
     fn a_wrong_value_is_refused_with_what_is_allowed() {
         for (toml, hint) in [
             ("listen = ':28282'", "0.0.0.0:28282"),
+            ("listen = 'unix:k.sock'", "unix:/run/kepler/kepler.sock"),
+            ("listen = 'unix:/k,unix:/k'", "expected every address once"),
+            ("socket_mode = '0999'", "three octal digits"),
+            ("open_probes = 'no'", "expected a boolean"),
             ("listen = []", "expected at least one IP address"),
             ("listen = ''", "expected at least one IP address"),
             ("listen = 28282", "a list"),

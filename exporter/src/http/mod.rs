@@ -1,16 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! HTTP over the newest page: routes, and the connections they come in by.
+//! HTTP over the newest page: routes, the connections they come in by, and who has to leave when it is full.
 //!
 //! A request reads the watch channel and shares the page's bytes; it sends no message and waits for nobody. Routes are a
 //! pure function of the request and the newest page, so that they are tested without a socket.
 
+pub(crate) mod answers;
 mod connections;
+mod crowd;
+mod entrance;
+#[cfg(test)]
+mod fuzz;
+mod limits;
 pub(crate) mod negotiate;
+pub(crate) mod origin;
+mod paced;
+#[cfg(test)]
+pub(crate) mod rig;
 mod routes;
+mod scribe;
+#[cfg(test)]
+mod siege;
+mod socket_file;
 #[cfg(test)]
 mod tests;
 
-pub use connections::{bind, serve};
+pub use connections::serve;
+pub use entrance::Entrance;
+
+pub(crate) use limits::Limits;
 
 use crate::page::Page;
 use attribution::model::MonotonicNanos;

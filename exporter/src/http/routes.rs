@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each path answers.
 
+use super::answers::{JSON, only_get, text, with};
+use super::crowd::Guest;
+use super::scribe::Scribe;
 use super::{Context, negotiate};
 use crate::live::{self, Live};
 use crate::page::Page;
+use crate::security::health::{Health, Refused};
+use crate::security::{Admitted, Security};
 use crate::text::writer::Format;
 use bytes::Bytes;
 use std::convert::Infallible;
@@ -14,51 +19,116 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use warp::Filter;
 use warp::http::header::{
-    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
 
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
 /// Ticks after which a snapshot is too old to be ready.
 const READY_TICKS: u32 = 3;
 
+/// What a connection's requests are answered with.
+#[derive(Clone)]
+pub(super) struct Visit {
+    pub(super) guest: Arc<Guest>,
+    pub(super) security: Arc<Security>,
+    pub(super) health: Arc<Health>,
+    pub(super) scribe: Scribe,
+    pub(super) context: Context,
+    pub(super) live: Arc<Live>,
+}
+
 /// All routes as one filter.
 pub(super) fn filter(
-    context: Arc<Context>,
-    live: Arc<Live>,
+    visit: Visit,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let visit = Arc::new(visit);
     warp::method()
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
-        .map(
+        .then(
             move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap| {
-                live::respond(&live, &method, path.as_str(), &query, &headers)
-                    .unwrap_or_else(|| respond(&context, &method, path.as_str(), &headers))
+                let visit = Arc::clone(&visit);
+                async move { visit.answer(&method, path.as_str(), &query, &headers).await }
             },
         )
 }
 
-/// The answer to one request. A `HEAD` gets the answer to its `GET`; hyper leaves the body away.
-pub(super) fn respond(context: &Context, method: &Method, path: &str, headers: &HeaderMap) -> Response {
-    let route: fn(&Context, &HeaderMap) -> Response = match path {
-        "/metrics" => metrics,
-        "/livez" => |_, _| text(StatusCode::OK, "ok\n"),
-        "/readyz" => |context, _| ready(context),
-        "/api/v1/snapshot" => |context, _| snapshot(&context.page()),
-        _ => return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n"),
-    };
-    if *method != Method::GET && *method != Method::HEAD {
-        let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
-        return with(refusal, ALLOW, HeaderValue::from_static("GET, HEAD"));
+impl Visit {
+    /// Who may not come in learns nothing of what there is; who may is answered.
+    async fn answer(&self, method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Response {
+        let now = (self.context.now)();
+        let admitted = self.security.admit(self.guest.origin(), path, headers, now).await;
+        let mut response = match admitted {
+            Err(why) => {
+                self.health.refused(why);
+                refusal(why, &self.security)
+            }
+            Ok(admitted) => {
+                if admitted == Admitted::Known {
+                    self.guest.is_known();
+                }
+                match live::respond(&self.live, method, path, query, headers) {
+                    Some(response) => response,
+                    None => respond(&self.context, &self.scribe, method, path, headers).await,
+                }
+            }
+        };
+        // Last, so that what the operator wants holds for every answer.
+        for (name, value) in self.security.headers() {
+            response = with(response, name, value);
+        }
+        response
     }
-    route(context, headers)
 }
 
-fn metrics(context: &Context, headers: &HeaderMap) -> Response {
+fn refusal(why: Refused, security: &Security) -> Response {
+    match why {
+        Refused::Unauthorized => {
+            let mut response = text(StatusCode::UNAUTHORIZED, "a password or a token is needed\n");
+            for challenge in security.challenges() {
+                response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
+        Refused::RateLimited => text(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests; see rate_limit\n",
+        ),
+        Refused::Busy => {
+            let response = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many passwords are being checked\n",
+            );
+            with(response, RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+    }
+}
+
+/// The answer to one request. A `HEAD` gets the answer to its `GET`; hyper leaves the body away.
+pub(super) async fn respond(
+    context: &Context,
+    scribe: &Scribe,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Response {
+    if !matches!(path, "/metrics" | "/livez" | "/readyz" | "/api/v1/snapshot") {
+        return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n");
+    }
+    if let Some(refusal) = only_get(method) {
+        return refusal;
+    }
+    match path {
+        "/metrics" => metrics(context, scribe, headers).await,
+        "/readyz" => ready(context),
+        "/api/v1/snapshot" => snapshot(context.page(), scribe).await,
+        _ => text(StatusCode::OK, "ok\n"),
+    }
+}
+
+async fn metrics(context: &Context, scribe: &Scribe, headers: &HeaderMap) -> Response {
     const VARIES: HeaderValue = HeaderValue::from_static("accept, accept-encoding");
     let began = (context.now)();
     let Some(encoding) = negotiate::encoding(headers) else {
@@ -67,7 +137,12 @@ fn metrics(context: &Context, headers: &HeaderMap) -> Response {
     };
     let format = negotiate::format(headers);
     let page = context.page();
-    let (parts, encoding) = page.scrape(format, encoding);
+    let Some((parts, encoding)) = scribe.scrape(Arc::clone(&page), format, encoding).await else {
+        return text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the page could not be written\n",
+        );
+    };
     let mut response = body(parts);
     page.observer().scraped((context.now)().since(began));
     if let Some(name) = encoding.name() {
@@ -107,29 +182,17 @@ fn ready(context: &Context) -> Response {
     text(StatusCode::OK, reason)
 }
 
-fn snapshot(page: &Page) -> Response {
-    match page.json() {
-        Ok(json) => with(json_reply(json), CONTENT_TYPE, JSON),
-        Err(error) => {
-            tracing::error!(%error, "snapshot");
+async fn snapshot(page: Arc<Page>, scribe: &Scribe) -> Response {
+    match scribe.json(page).await {
+        Some(Ok(json)) => with(Response::new(json.into()), CONTENT_TYPE, JSON),
+        failed => {
+            let error = failed
+                .and_then(Result::err)
+                .unwrap_or_else(|| "the snapshot could not be written".to_owned());
+            tracing::error!(error, "snapshot");
             text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
         }
     }
-}
-
-fn json_reply(json: Bytes) -> Response {
-    Response::new(json.into())
-}
-
-fn text(status: StatusCode, body: impl Into<String>) -> Response {
-    let mut response = with(Response::new(body.into().into()), CONTENT_TYPE, TEXT);
-    *response.status_mut() = status;
-    response
-}
-
-fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
-    response.headers_mut().insert(name, value);
-    response
 }
 
 /// A body of parts that are sent behind each other and never copied together: with many scrapers at once the page

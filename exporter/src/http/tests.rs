@@ -1,29 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Routes over a real loopback socket, on a current-thread runtime as an actix arbiter has it.
 
-use super::connections::{Limits, serve_within};
+use super::rig::{PATIENCE, Server, answer, ask, context, is_pending, soon_after};
 use super::routes::respond;
-use super::{Context, bind};
+use super::scribe::Scribe;
+use super::{Entrance, Limits};
 use crate::ExporterError;
-use crate::forms::Renders;
+use crate::config::{Address, ExporterConfig};
+use crate::forms::{Encoding, Renders};
 use crate::page::Page;
 use crate::sample;
+use crate::text::writer::Format;
 use attribution::model::{MonotonicNanos, Snapshot};
 use flate2::read::GzDecoder;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
-use tokio::task::LocalSet;
 use warp::http::{HeaderMap, Method, StatusCode};
-
-/// One second after the sample's window closed.
-fn soon_after() -> MonotonicNanos {
-    sample::CLOSED.after(Duration::from_secs(1))
-}
 
 fn exactly_three_ticks_after() -> MonotonicNanos {
     sample::CLOSED.after(Duration::from_secs(3))
@@ -31,100 +26,6 @@ fn exactly_three_ticks_after() -> MonotonicNanos {
 
 fn long_after() -> MonotonicNanos {
     sample::CLOSED.after(Duration::from_millis(4_200))
-}
-
-fn context(page: Arc<Page>, now: fn() -> MonotonicNanos) -> Context {
-    Context {
-        // Without its sender the channel keeps the last value.
-        pages: watch::channel(page).1,
-        now,
-        tick: Duration::from_secs(1),
-    }
-}
-
-/// A server on its own thread.
-struct Server {
-    addresses: Vec<SocketAddr>,
-    stop: Option<oneshot::Sender<()>>,
-    ended: mpsc::Receiver<Result<(), ExporterError>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// No test waits longer than this for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-impl Server {
-    fn start(page: Arc<Page>) -> Self {
-        Self::start_within(Limits::default(), page, &["127.0.0.1:0"])
-    }
-
-    fn start_within(limits: Limits, page: Arc<Page>, addresses: &[&str]) -> Self {
-        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let listeners = bind(&addresses).unwrap();
-        let addresses = listeners
-            .iter()
-            .map(|listener| listener.local_addr().unwrap())
-            .collect();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (end, ended) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            let shutdown = async move {
-                // This one cannot move between threads, like much that an arbiter waits for.
-                let _not_send = std::rc::Rc::new(());
-                stopped.await.unwrap_or(());
-            };
-            let server = serve_within(limits, listeners, context(page, soon_after), shutdown);
-            end.send(LocalSet::new().block_on(&runtime, server)).unwrap();
-        });
-        Self {
-            addresses,
-            stop: Some(stop),
-            ended,
-            thread: Some(thread),
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.addresses[0]).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    /// Status line and headers in lower case, and the body.
-    fn ask(&self, request: &str, headers: &str) -> (String, Vec<u8>) {
-        ask(self.connect(), request, headers)
-    }
-
-    fn stop(mut self) -> Result<(), ExporterError> {
-        self.stop.take().unwrap().send(()).unwrap();
-        let ended = self
-            .ended
-            .recv_timeout(PATIENCE)
-            .expect("the server stops in time");
-        self.thread.take().unwrap().join().unwrap();
-        ended
-    }
-}
-
-fn ask(mut stream: TcpStream, request: &str, headers: &str) -> (String, Vec<u8>) {
-    let head = format!("{request} HTTP/1.1\r\nHost: kepler\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    answer(stream)
-}
-
-fn answer(mut stream: TcpStream) -> (String, Vec<u8>) {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let end = bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .expect("a whole head");
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
-    (head, bytes[end + 4..].to_vec())
 }
 
 fn sample_page() -> Arc<Page> {
@@ -302,16 +203,71 @@ fn fifty_scrapers_at_once_share_one_rendering() {
 
 #[test]
 fn every_address_is_served() {
-    let server = Server::start_within(Limits::default(), sample_page(), &["127.0.0.1:0", "127.0.0.1:0"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k.sock");
+    let socket = format!("unix:{}", path.display());
+    // Two addresses of one family and port 0, the other family, and a socket file.
+    let listen = serde_json::json!({ "listen": ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0", socket] });
+    let server = Server::open(Limits::default(), sample_page(), &listen);
+    let request = b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.addresses.len(), 3);
     for address in &server.addresses {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-            .write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        stream.write_all(request).unwrap();
         assert_eq!(answer(stream).1, b"ok\n");
     }
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request).unwrap();
+    assert_eq!(answer(stream).1, b"ok\n");
     server.stop().unwrap();
+    assert!(!path.exists(), "the socket file is removed at the stop");
+}
+
+#[test]
+fn all_addresses_of_both_families_can_be_had_with_one_port() {
+    let free = std::net::TcpListener::bind("0.0.0.0:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    for listen in [
+        vec![format!("0.0.0.0:{free}"), format!("[::]:{free}")],
+        vec![format!("[::]:{free}")],
+    ] {
+        let config = serde_json::json!({ "listen": listen });
+        let server = Server::open(Limits::default(), sample_page(), &config);
+        for address in [format!("127.0.0.1:{free}"), format!("[::1]:{free}")] {
+            let stream = TcpStream::connect(address).unwrap();
+            assert_eq!(ask(stream, "GET /livez", "").1, b"ok\n");
+        }
+        server.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_form_that_is_being_written_holds_nobody_up() {
+    let page = sample_page();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let scribe = Scribe::default();
+    let answers = context(Arc::clone(&page), soon_after);
+    runtime.block_on(async {
+        let headers = HeaderMap::new();
+        // Nobody can write rows as long as this is held: on this thread the test would stand still.
+        let rows = page.settings().viewer.lock().unwrap();
+        let mut scrape = std::pin::pin!(respond(&answers, &scribe, &Method::GET, "/metrics", &headers));
+        // The first look at it only begins: the page is written elsewhere.
+        assert!(is_pending(scrape.as_mut()).await);
+        let probe = respond(&answers, &scribe, &Method::GET, "/livez", &headers);
+        assert!(!is_pending(std::pin::pin!(probe)).await);
+        drop(rows);
+        assert_eq!(scrape.await.status(), StatusCode::OK);
+        // Now it is there, and given at once.
+        assert!(page.is_written(Format::Text, Encoding::Identity));
+        let again = respond(&answers, &scribe, &Method::GET, "/metrics", &headers);
+        assert!(!is_pending(std::pin::pin!(again)).await);
+    });
 }
 
 /// Connects and sends half a request; served for certain once a later connection was answered.
@@ -341,7 +297,7 @@ fn a_viewer_does_not_hold_the_stop() {
         grace: PATIENCE * 10,
         ..Limits::default()
     };
-    let server = Server::start_within(limits, sample_page(), &["127.0.0.1:0"]);
+    let server = Server::start_within(limits, sample_page());
     let mut viewer = server.connect();
     viewer
         .write_all(b"GET /api/v1/stream?level=pod HTTP/1.1\r\nHost: k\r\n\r\n")
@@ -365,7 +321,7 @@ fn an_idle_connection_is_closed_at_the_stop_without_waiting_for_the_grace() {
         grace: PATIENCE * 10,
         ..Limits::default()
     };
-    let server = Server::start_within(limits, sample_page(), &["127.0.0.1:0"]);
+    let server = Server::start_within(limits, sample_page());
     let mut idle = server.connect();
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\n").unwrap();
     let mut first = [0; 12];
@@ -380,7 +336,7 @@ fn a_head_that_takes_too_long_is_cut_off() {
         head: Duration::from_millis(50),
         ..Limits::default()
     };
-    let server = Server::start_within(limits, sample_page(), &["127.0.0.1:0"]);
+    let server = Server::start_within(limits, sample_page());
     let mut rest = Vec::new();
     // Ends only because the server ends it.
     half_a_request(&server).read_to_end(&mut rest).unwrap();
@@ -394,40 +350,23 @@ fn a_connection_ends_when_it_is_too_old() {
         grace: Duration::ZERO,
         ..Limits::default()
     };
-    let server = Server::start_within(limits, sample_page(), &["127.0.0.1:0"]);
+    let server = Server::start_within(limits, sample_page());
     let mut rest = Vec::new();
     server.connect().read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty());
     server.stop().unwrap();
 }
 
-#[test]
-fn a_connection_too_many_waits_until_another_one_ends() {
-    let limits = Limits {
-        connections: 2,
-        ..Limits::default()
-    };
-    let server = Server::start_within(limits, sample_page(), &["127.0.0.1:0"]);
-    let held = [half_a_request(&server), half_a_request(&server)];
-    let mut waiting = server.connect();
-    waiting
-        .write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    waiting
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
-    assert!(waiting.read(&mut [0; 1]).is_err(), "served beyond the bound");
-    drop(held);
-    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert_eq!(answer(waiting).1, b"ok\n");
-    server.stop().unwrap();
+fn open(listen: &[&str]) -> Result<Entrance, ExporterError> {
+    let config: ExporterConfig = serde_json::from_value(serde_json::json!({ "listen": listen })).unwrap();
+    Entrance::open(&config)
 }
 
 #[test]
 fn an_occupied_port_is_named_with_what_to_do() {
-    let taken = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-    let address = taken[0].local_addr().unwrap();
-    let error = bind(&[address]).unwrap_err();
+    let taken = open(&["127.0.0.1:0"]).unwrap();
+    let address = taken.addresses()[0].to_string();
+    let error = open(&["127.0.0.1:0", &address]).unwrap_err();
     assert!(matches!(error, ExporterError::AddressInUse { .. }));
     assert_eq!(
         error.to_string(),
@@ -438,9 +377,29 @@ fn an_occupied_port_is_named_with_what_to_do() {
 #[test]
 fn an_address_of_another_machine_is_named_too() {
     // TEST-NET-1 (RFC 5737) belongs to no machine.
-    let error = bind(&["192.0.2.1:28282".parse().unwrap()]).unwrap_err();
+    let error = open(&["127.0.0.1:0", "192.0.2.1:28282"]).unwrap_err();
     assert!(
         error.to_string().contains("cannot listen on 192.0.2.1:28282"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_socket_that_cannot_be_had_is_named_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k.sock");
+    let socket = format!("unix:{}", path.display());
+    let alive = open(&[&socket]).unwrap();
+    assert_eq!(alive.addresses(), [Address::Unix(path.clone())]);
+    let error = open(&[&socket]).unwrap_err().to_string();
+    assert!(error.contains(&format!("address {socket} is in use")), "{error}");
+    drop(alive);
+    std::fs::write(&path, "precious").unwrap();
+    let error = open(&[&socket]).unwrap_err().to_string();
+    assert!(error.contains(&socket) && error.contains("no socket"), "{error}");
+    let error = open(&["unix:/nonexistent/k.sock"]).unwrap_err().to_string();
+    assert!(
+        error.contains("cannot listen on unix:/nonexistent/k.sock"),
         "{error}"
     );
 }
@@ -448,11 +407,13 @@ fn an_address_of_another_machine_is_named_too() {
 /// Status and body of `/readyz` without a socket.
 fn ready(page: Page, now: fn() -> MonotonicNanos) -> (StatusCode, String) {
     let context = context(Arc::new(page), now);
-    let response = respond(&context, &Method::GET, "/readyz", &HeaderMap::new());
-    let status = response.status();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let body = runtime.block_on(body_of(response));
-    (status, String::from_utf8(body).unwrap())
+    runtime.block_on(async {
+        let (scribe, headers) = (Scribe::default(), HeaderMap::new());
+        let response = respond(&context, &scribe, &Method::GET, "/readyz", &headers).await;
+        let status = response.status();
+        (status, String::from_utf8(body_of(response).await).unwrap())
+    })
 }
 
 /// Reads a body frame by frame.

@@ -15,7 +15,7 @@ mod tests;
 mod update;
 mod view;
 
-pub(crate) use routes::respond;
+pub(crate) use routes::{EVENTS, respond};
 
 use crate::config::Level;
 use crate::history::{History, WORKLOADS};
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Viewers at once: a quarter of the connections, so that scrapers and probes always have theirs. Each holds at most one
+/// Viewers at once: a sixteenth of the connections, so that scrapers and probes always have theirs. Each holds at most one
 /// update that is being sent.
 const MOST_VIEWERS: usize = 16;
 

@@ -4,13 +4,14 @@
 use super::{Live, assets, events, view};
 use crate::config::Level;
 use crate::history::WORKLOADS;
+use crate::http::answers::{JSON, line, only_get, with};
 use crate::http::negotiate;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use warp::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
-    HeaderValue, IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::{Reply, Response};
@@ -25,9 +26,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// A browser may keep files, but asks each time whether they are still those of the running daemon.
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 const NEVER_KEEP: HeaderValue = HeaderValue::from_static("no-store");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+pub(crate) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// Seconds after which a viewer too many may ask again.
 const AGAIN: HeaderValue = HeaderValue::from_static("10");
@@ -46,18 +45,10 @@ pub(crate) fn respond(
         "/api/v1/about" => |live, _| about(live),
         path => {
             let asset = assets::find(path)?;
-            return Some(only_get(method, || file(asset, headers)));
+            return only_get(method).or_else(|| Some(file(asset, headers)));
         }
     };
-    Some(only_get(method, || answer(live, query)))
-}
-
-fn only_get(method: &Method, answer: impl FnOnce() -> Response) -> Response {
-    if *method == Method::GET || *method == Method::HEAD {
-        return answer();
-    }
-    let refusal = told(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed");
-    with(refusal, ALLOW, HeaderValue::from_static("GET, HEAD"))
+    only_get(method).or_else(|| Some(answer(live, query)))
 }
 
 fn file(asset: &'static assets::Asset, headers: &HeaderMap) -> Response {
@@ -127,7 +118,7 @@ impl Question {
 fn history(live: &Arc<Live>, query: &str) -> Response {
     let question = match Question::read(query) {
         Ok(question) => question,
-        Err(reason) => return told(StatusCode::BAD_REQUEST, &reason),
+        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
     let history = live.history();
     let now = (live.now)();
@@ -136,7 +127,7 @@ fn history(live: &Arc<Live>, query: &str) -> Response {
         (Some(level), None) => json(&view::level_history(&history, level, now)),
         (Some(level), Some(id)) => match view::workload_history(&history, level, &id, now) {
             Some(view) => json(&view),
-            None => told(
+            None => line(
                 StatusCode::NOT_FOUND,
                 "this workload has no history here: it is kept for the largest of each level only",
             ),
@@ -153,12 +144,12 @@ fn about(live: &Arc<Live>) -> Response {
 fn stream(live: &Arc<Live>, query: &str) -> Response {
     let level = match Question::read(query) {
         Ok(Question { level, id: None }) => level.unwrap_or(Level::Container),
-        Ok(_) => return told(StatusCode::BAD_REQUEST, "a stream has no id"),
-        Err(reason) => return told(StatusCode::BAD_REQUEST, &reason),
+        Ok(_) => return line(StatusCode::BAD_REQUEST, "a stream has no id"),
+        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
     };
     let Ok(place) = Arc::clone(&live.viewers).try_acquire_owned() else {
         live.counters.refused.fetch_add(1, Ordering::Relaxed);
-        let refusal = told(
+        let refusal = line(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many live viewers; close another window",
         );
@@ -182,17 +173,6 @@ fn json(view: &impl serde::Serialize) -> Response {
             let response = with(Response::new(bytes.into()), CONTENT_TYPE, JSON);
             with(response, CACHE_CONTROL, NEVER_KEEP)
         }
-        Err(error) => told(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
-}
-
-fn told(status: StatusCode, reason: &str) -> Response {
-    let mut response = with(Response::new(format!("{reason}\n").into()), CONTENT_TYPE, TEXT);
-    *response.status_mut() = status;
-    response
-}
-
-fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
-    response.headers_mut().insert(name, value);
-    response
 }

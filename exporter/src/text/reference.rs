@@ -3,7 +3,7 @@
 
 use super::metric::Metric;
 use super::{names, today};
-use crate::{observer, passthrough, push};
+use crate::{observer, passthrough, push, security};
 use std::fmt::Write;
 
 const HEAD: &str = "<!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -30,6 +30,11 @@ pub fn reference() -> String {
         &mut out,
         "Our own process, and the scrape itself",
         &observer::metrics(),
+    );
+    section(
+        &mut out,
+        "Who comes in, docs/security.md; the last three where a web configuration or bearer tokens are set",
+        &security::health::metrics(),
     );
     section(
         &mut out,

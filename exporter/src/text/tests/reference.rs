@@ -57,6 +57,7 @@ fn page(schema: Schema) -> String {
         ..ExporterConfig::default()
     };
     let settings = Arc::new(sample::settings_of(&config));
+    settings.observer.doors().begins(1_800_000_000);
     let mut later = everything();
     later.window.ended = later.window.ended.after(Duration::from_secs(1));
     later.packages[0].busy = CpuNanos::from_nanos(20_000_000_000);
@@ -128,6 +129,7 @@ fn every_family_of_a_full_page_is_in_the_reference_as_it_is_written_and_the_othe
             expected.extend(names::all().pop().unwrap().1);
         }
         expected.extend(crate::observer::metrics());
+        expected.extend(crate::security::health::metrics());
         for metric in &expected {
             assert_eq!(
                 written.get(&*metric.name),
