@@ -69,11 +69,11 @@ fn every_thread_of_the_daemon_keeps_what_it_uses_and_cannot_gain_more() {
         assert_eq!(bounding & !ALL_THAT_IS_USED, 0, "{bounding:x}");
         assert_eq!((*no_new_privs, *seccomp), (1, 2));
     }
-    // The thread that faces the network is the only one with less.
+    // The thread that faces the network, and those that it starts, have less.
     let with_less = threads
         .iter()
         .filter(|[effective, ..]| *effective == kept & DAC_READ_SEARCH);
-    assert_eq!(with_less.count(), 1);
+    assert!(with_less.count() >= 1);
     let hardened = said(&daemon, "hardened");
     let measures = |of: &str| -> Vec<&str> {
         let ours = hardened.iter().filter(|line| line["of"] == of);

@@ -11,7 +11,7 @@
 
 use integration_tests::daemon::{Daemon, PATIENCE, command, pause};
 use integration_tests::{has_command, skip};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -43,6 +43,8 @@ impl Desk {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Of its own: OpenSSL calls a certificate self-signed whose names of subject and issuer are one.
+        params.distinguished_name.push(DnType::CommonName, "an authority");
         let key = KeyPair::generate().expect("a key");
         let authority = params.self_signed(&key).expect("a certificate").pem();
         let desk = Self {
@@ -108,6 +110,8 @@ fn curl(arguments: &[&str]) -> (u16, String) {
         .args(arguments)
         .output()
         .expect("curl starts");
+    // Why there was no answer, for who reads a failure.
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (body, status) = text.rsplit_once('\n').unwrap_or(("", &text));
     (status.trim().parse().unwrap_or(0), body.to_owned())

@@ -18,6 +18,7 @@ use config::Loaded;
 use exporter::{Address, Entrance};
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -84,9 +85,9 @@ impl Network {
     /// # Errors
     /// None that a validated configuration has.
     pub fn of(loaded: &Loaded, entrance: &Entrance) -> anyhow::Result<Self> {
-        // What the daemon says of itself: its own files, and no other process's. Where certificates lie as a rule, for a
+        // What the daemon says of itself: its own files, when the machine was started, and no other process's. Where certificates lie as a rule, for a
         // web configuration that names another one some day.
-        let usual = ["/proc/self", "/etc", "/run/secrets"].map(PathBuf::from);
+        let usual = ["/proc/self", "/proc/stat", "/etc", "/run/secrets"].map(PathBuf::from);
         // Both where a file is named and where it is: another file may get the name.
         let named = entrance.files();
         let real: Vec<PathBuf> = named.iter().filter_map(|file| file.canonicalize().ok()).collect();
@@ -98,9 +99,10 @@ impl Network {
                 Address::Unix(path) => Some(folder(&path)),
                 Address::Tcp(_) => None,
             });
+        let readable: BTreeSet<PathBuf> = usual.into_iter().chain(folders).collect();
         Ok(Self {
             security: loaded.section("security")?,
-            readable: usual.into_iter().chain(folders).collect(),
+            readable: readable.into_iter().collect(),
             sockets: sockets.collect(),
         })
     }
