@@ -134,38 +134,36 @@ fn curl_comes_in_with_certificate_and_password_or_token_and_with_neither_it_does
     let trusts = ["--cacert", &ca, "--resolve", &to];
     let shows = ["--cert", &certificate, "--key", &key];
     let bearer = format!("Authorization: Bearer {TOKEN}");
-    let metrics = url("/metrics");
+    let (metrics, probe) = (url("/metrics"), url("/livez"));
+    let plain = metrics.replace("https", "http");
+    let (metrics, probe, plain) = (metrics.as_str(), probe.as_str(), plain.as_str());
     let ask = |more: &[&str]| curl(&[&trusts, more].concat());
     for (what, arguments, expected) in [
         (
             "a password",
-            [&shows[..], &["--user", "alice:wonderland", &metrics]].concat(),
+            [&shows[..], &["--user", "alice:wonderland", metrics]].concat(),
             200,
         ),
         (
             "a token",
-            [&shows[..], &["--header", &bearer, &metrics]].concat(),
+            [&shows[..], &["--header", &bearer, metrics]].concat(),
             200,
         ),
-        ("neither", [&shows[..], &[&metrics]].concat(), 401),
+        ("neither", [&shows[..], &[metrics]].concat(), 401),
         (
             "a wrong password",
-            [&shows[..], &["--user", "alice:hatter", &metrics]].concat(),
+            [&shows[..], &["--user", "alice:hatter", metrics]].concat(),
             401,
         ),
         (
             "nobody's name",
-            [&shows[..], &["--user", "carol:wonderland", &metrics]].concat(),
+            [&shows[..], &["--user", "carol:wonderland", metrics]].concat(),
             401,
         ),
-        ("a probe", [&shows[..], &[&url("/livez")]].concat(), 200),
-        ("no certificate", vec!["--user", "alice:wonderland", &metrics], 0),
-        ("a probe without certificate", vec![&url("/livez")], 0),
-        (
-            "plain text",
-            vec!["--user", "alice:wonderland", &metrics.replace("https", "http")],
-            0,
-        ),
+        ("a probe", [&shows[..], &[probe]].concat(), 200),
+        ("no certificate", vec!["--user", "alice:wonderland", metrics], 0),
+        ("a probe without certificate", vec![probe], 0),
+        ("plain text", vec!["--user", "alice:wonderland", plain], 0),
     ] {
         let (status, body) = ask(&arguments);
         assert_eq!(status, expected, "{what}: {body}");
@@ -175,7 +173,7 @@ fn curl_comes_in_with_certificate_and_password_or_token_and_with_neither_it_does
             "{what}"
         );
     }
-    let (_, page) = ask(&[&shows[..], &["--header", &bearer, &metrics]].concat());
+    let (_, page) = ask(&[&shows[..], &["--header", &bearer, metrics]].concat());
     let counted = |series: &str| {
         page.lines()
             .any(|line| line.starts_with(series) && !line.ends_with(" 0"))

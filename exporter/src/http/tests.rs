@@ -247,6 +247,10 @@ fn all_addresses_of_both_families_can_be_had_with_one_port() {
 }
 
 #[test]
+#[expect(
+    clippy::await_holding_lock,
+    reason = "it is held against the thread that writes"
+)]
 fn a_form_that_is_being_written_holds_nobody_up() {
     let page = sample_page();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

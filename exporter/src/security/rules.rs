@@ -44,7 +44,7 @@ impl Rules {
                 reason,
             };
             let bytes = shelf.read(path).map_err(|error| refused(error.to_string()))?;
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
             let WebFile {
                 tls,
                 headers,

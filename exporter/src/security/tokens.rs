@@ -25,7 +25,7 @@ impl Tokens {
     ///
     /// The line, what is allowed and what to do; never the token.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "this is no text".to_owned())?;
+        let text = std::str::from_utf8(bytes).map_err(|error| format!("this is no text: {error}"))?;
         let mut tokens = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let token = line.trim();
