@@ -124,9 +124,15 @@ impl Prometheus {
 /// Whether a metric is the same at each scrape of one snapshot.
 fn is_of_the_snapshot(name: &Value) -> bool {
     let name = name.as_str().unwrap_or("");
-    !["process_", "kepler_scrape_", "kepler_push_"]
-        .iter()
-        .any(|own| name.starts_with(own))
+    ![
+        "process_",
+        "kepler_scrape_",
+        "kepler_push_",
+        "kepler_exporter_",
+        "kepler_web_",
+    ]
+    .iter()
+    .any(|own| name.starts_with(own))
 }
 
 /// Bounds are numbers, however they are written.
