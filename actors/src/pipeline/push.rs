@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use tokio::sync::watch;
 
+/// Threads that look up names, which the C library does in its own time: one for each receiver. Where both hang, a push waits in its queue.
+const LOOK_UPS: usize = 2;
+
 /// Starts it.
 pub(super) fn start(
     pusher: Pusher,
@@ -20,6 +23,7 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(LOOK_UPS)
         .build()
         .context("cannot make what pushes")?;
     let clocks = Clocks {

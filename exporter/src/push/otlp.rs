@@ -148,7 +148,8 @@ impl Otlp {
                 whole_one.at = nanos(moment.millis());
                 whole_one.attributes = point.pairs().map(attribute).collect();
                 if moment.is_end() {
-                    (whole_one.flags, whole_one.sum, whole_one.count) = (NO_RECORDED_VALUE, None, 0);
+                    // With a sum, whatever it is: receivers end the series of a sum only where there is one.
+                    (whole_one.flags, whole_one.sum, whole_one.count) = (NO_RECORDED_VALUE, Some(0.0), 0);
                     whole_one.counts.fill(0);
                 }
                 let Some(metric) = self.metric(point.family) else {

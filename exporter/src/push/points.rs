@@ -107,7 +107,7 @@ fn unescaped(value: &str) -> Cow<'_, str> {
 }
 
 /// Calls `each` for every sample of a page, in its order. `_created` lines of OpenMetrics are told with the sample they belong to.
-pub(super) fn each<'p>(pieces: &'p [Bytes], mut each: impl FnMut(&Point<'_>)) {
+pub(super) fn each(pieces: &[Bytes], mut each: impl FnMut(&Point<'_>)) {
     let mut head = FamilyHead::default();
     for piece in pieces {
         let text = std::str::from_utf8(piece).unwrap_or_default();

@@ -239,7 +239,7 @@ impl Deliverer<'_> {
         }
     }
 
-    /// Waits before the next try, which the end of the daemon has come at once: the last one.
+    /// Waits before the next try. The end of the daemon ends the wait: then there is one last try.
     async fn pause(&mut self, asked: Option<Duration>) {
         let pause = self.backoff.next(fastrand::f64(), asked, self.age);
         let mut pause = pin!(sleep(pause));

@@ -219,6 +219,7 @@ pub(super) fn arrived_otlp(batches: &[Batch]) -> Arrived {
         }
         for buckets in metric.histogram.iter().flat_map(|histogram| &histogram.points) {
             let stale = buckets.flags == proto::NO_RECORDED_VALUE;
+            assert!(buckets.sum.is_some(), "its series could not be ended");
             let mut put = |suffix: &str, le: Option<String>, value: f64| {
                 let mut pairs = pairs(&buckets.attributes);
                 pairs.extend(le.map(|le| ("le".to_owned(), le)));
