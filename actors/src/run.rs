@@ -7,6 +7,9 @@ use crate::clock;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
+use crate::reload::files::Files;
+use crate::reload::prepare::{Held, InForce};
+use crate::reload::{self, Load, Reload};
 use crate::settings::{Idle, Probes, Root, Smt, Sources, Split};
 use crate::state::Memory;
 use actix::System;
@@ -15,11 +18,12 @@ use attribution::engine::{FloorPolicy, Settings};
 use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
-use exporter::{BuildInfo, ExporterConfig, Page, RenderSettings};
+use exporter::{BuildInfo, ExporterConfig, Page, Reloader, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::net::TcpListener;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -43,22 +47,58 @@ impl Outcome {
     }
 }
 
-/// Runs until a signal comes or a part dies.
+/// Runs until a signal to stop comes or a part dies. SIGHUP, or a request, has the configuration loaded by `load` once more.
 ///
 /// # Errors
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
-pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
-    run_until(stop_signal, || {
-        let listeners = listen(loaded)?;
-        let machine = node::machine();
-        let mut parts = parts(loaded, &machine, listeners)?;
-        if !parts.meters.is_empty() {
-            parts.memory = memory(loaded, &machine)?;
-        }
-        parts.passthrough = passthrough(loaded, &parts.render)?;
-        announce(&parts);
-        Ok(parts)
+pub fn run(loaded: &Loaded, load: Load) -> anyhow::Result<Outcome> {
+    System::new().block_on(async {
+        let (stop, hangup) = (stop_signal()?, reload::hangup()?);
+        let (reloader, requests) = Reloader::new();
+        let (parts, in_force) = daemon(loaded, reloader)?;
+        in_force.render.reloads().succeeded(clock::unix());
+        let mut pipeline = Pipeline::start(parts)?;
+        let mut reload = Reload::new(load, in_force, hangup, requests);
+        let mut stop = pin!(stop);
+        let outcome = loop {
+            let ready = tokio::select! {
+                () = &mut stop => break Outcome::Stopped,
+                name = pipeline.died() => break Outcome::Died(name),
+                ready = reload.next() => ready,
+            };
+            tokio::select! {
+                () = &mut stop => break Outcome::Stopped,
+                () = reload.finish(ready, &mut pipeline) => {}
+            }
+        };
+        pipeline.stop().await;
+        tracing::info!(?outcome, "stopped");
+        Ok(outcome)
     })
+}
+
+/// The parts of the daemon, and what is in force then.
+fn daemon(loaded: &Loaded, reloader: Reloader) -> anyhow::Result<(Parts, InForce)> {
+    let listeners = listen(loaded)?;
+    // Before anything is read that they name: what changes in between is seen by the first reload.
+    let files = Files::of(loaded);
+    let machine = node::machine();
+    let (mut parts, meters) = opened(loaded, &machine, listeners)?;
+    if !parts.meters.is_empty() {
+        parts.memory = memory(loaded, &machine)?;
+    }
+    parts.passthrough = passthrough(loaded, &parts.render)?;
+    parts.reloader = reloader;
+    announce(&parts);
+    let in_force = InForce {
+        loaded: loaded.clone(),
+        files,
+        machine: Arc::new(machine),
+        facts: Arc::clone(&parts.facts),
+        meters,
+        render: Arc::clone(&parts.render),
+    };
+    Ok((parts, in_force))
 }
 
 /// Runs what `parts` gives until `stop` is done or one of them dies. `stop` is called first, so that a signal that comes
@@ -142,6 +182,15 @@ pub(crate) fn parts(
     machine: &Machine,
     listeners: Vec<TcpListener>,
 ) -> anyhow::Result<Parts> {
+    opened(loaded, machine, listeners).map(|(parts, _)| parts)
+}
+
+/// The same, and which meters are in use.
+fn opened(
+    loaded: &Loaded,
+    machine: &Machine,
+    listeners: Vec<TcpListener>,
+) -> anyhow::Result<(Parts, Vec<Held>)> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
@@ -156,9 +205,7 @@ pub(crate) fn parts(
         &chosen.estimated,
     )?;
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
-    let mut kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
-    // What becomes a label of series has to be kept.
-    kubernetes.labels.keep(exporter.pod_labels.of_pods());
+    let kubernetes = kubernetes(loaded, &exporter)?;
     let resolver = node::resolver(roots, &runtimes, &kubernetes)?;
     let facts = node::facts(
         machine,
@@ -167,7 +214,8 @@ pub(crate) fn parts(
         usage.probes,
         usage.accounting,
     );
-    Ok(Parts {
+    let held = Held::all(&chosen);
+    let parts = Parts {
         tick: root.tick.0,
         clock: clock::system(),
         usage: usage.reader,
@@ -176,17 +224,31 @@ pub(crate) fn parts(
         estimator,
         rules: rules(loaded)?,
         facts: Arc::new(facts),
-        render: Arc::new(
-            RenderSettings::new(&exporter, build_info())
-                .with_cpu_architecture(node::microarchitecture(machine))
-                .with_node_name(&node::name(&kubernetes))
-                .with_start(clock::unix(), clock::system()()),
-        ),
+        render: Arc::new(render(loaded, machine)?),
         memory: Memory::default(),
         listeners,
         tap: None,
         passthrough: None,
-    })
+        reloader: Reloader::default(),
+    };
+    Ok((parts, held))
+}
+
+/// Who is asked for pods. What becomes a label of series has to be kept.
+pub(crate) fn kubernetes(loaded: &Loaded, exporter: &ExporterConfig) -> anyhow::Result<KubernetesConfig> {
+    let mut kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
+    kubernetes.labels.keep(exporter.pod_labels.of_pods());
+    Ok(kubernetes)
+}
+
+/// What is on pages.
+pub(crate) fn render(loaded: &Loaded, machine: &Machine) -> anyhow::Result<RenderSettings> {
+    let root: Root = loaded.section("")?;
+    Ok(RenderSettings::new(&loaded.section("exporter")?, build_info())
+        .with_cpu_architecture(node::microarchitecture(machine))
+        .with_node_name(&node::name(&loaded.section("kubernetes")?))
+        .with_tick(root.tick.0)
+        .with_start(clock::unix(), clock::system()()))
 }
 
 /// What an earlier run has learned. Asked for where there are meters: what a model says it knows the idle part of.

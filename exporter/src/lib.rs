@@ -23,6 +23,7 @@ mod naming;
 mod observer;
 mod page;
 pub mod passthrough;
+mod reloads;
 mod rows;
 #[cfg(test)]
 mod sample;
@@ -36,6 +37,7 @@ pub use config::{
 };
 pub use error::ExporterError;
 pub use forms::Renders;
-pub use http::{Context, bind, serve};
+pub use http::{Context, ReloadAnswer, ReloadRequest, Reloader, bind, serve};
 pub use page::{BuildInfo, Page, RenderSettings};
+pub use reloads::Reloads;
 pub use text::reference;

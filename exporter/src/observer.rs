@@ -8,6 +8,7 @@
 use crate::cpuinfo::{self, Cpu};
 use crate::page::Epoch;
 use crate::passthrough::Health;
+use crate::reloads::Reloads;
 use crate::text::metric::{Kind, Metric};
 use crate::text::writer::{Decimal, Family, Format, Labels, Sheet};
 use prometheus::proto::MetricFamily;
@@ -32,6 +33,7 @@ pub(crate) struct Observer {
     registry: Registry,
     duration: Histogram,
     passthrough: Arc<Health>,
+    reloads: Arc<Reloads>,
 }
 
 impl Observer {
@@ -54,12 +56,18 @@ impl Observer {
             registry,
             duration,
             passthrough: Arc::default(),
+            reloads: Arc::default(),
         }
     }
 
     /// What the feeding of guests counts into.
     pub(crate) fn passthrough(&self) -> Arc<Health> {
         Arc::clone(&self.passthrough)
+    }
+
+    /// How the configuration fares.
+    pub(crate) const fn reloads(&self) -> &Arc<Reloads> {
+        &self.reloads
     }
 
     /// A scrape was answered.
@@ -73,6 +81,7 @@ impl Observer {
         self.write_process(&mut sheet);
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
+        self.reloads.write(&mut sheet);
         self.passthrough.write(&mut sheet);
         for family in self.registry.gather() {
             write_histogram(&mut sheet, &family);

@@ -58,6 +58,8 @@ pub struct ExporterConfig {
     pub created: bool,
     /// What the live page says about money and carbon.
     pub page: PageConfig,
+    /// Whether `POST /-/reload` reloads the configuration. Default: no, it is answered with 403.
+    pub reload: bool,
 }
 
 /// The addresses of `exporter.listen`: at least one, none twice.
@@ -178,6 +180,7 @@ impl Default for ExporterConfig {
             namespaces: NamespacesConfig::default(),
             created: true,
             page: PageConfig::default(),
+            reload: false,
         }
     }
 }

@@ -6,11 +6,13 @@
 
 mod connections;
 pub(crate) mod negotiate;
+mod reload;
 mod routes;
 #[cfg(test)]
 mod tests;
 
 pub use connections::{bind, serve};
+pub use reload::{ReloadAnswer, ReloadRequest, Reloader};
 
 use crate::page::Page;
 use attribution::model::MonotonicNanos;
@@ -27,6 +29,8 @@ pub struct Context {
     pub now: fn() -> MonotonicNanos,
     /// The configured tick: a snapshot older than three of them is not ready.
     pub tick: Duration,
+    /// Who reloads the configuration when a request asks for it.
+    pub reloader: Reloader,
 }
 
 impl Context {

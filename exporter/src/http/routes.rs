@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each path answers.
 
-use super::{Context, negotiate};
+use super::{Context, negotiate, reload};
 use crate::live::{self, Live};
 use crate::page::Page;
 use crate::text::writer::Format;
@@ -34,10 +34,16 @@ pub(super) fn filter(
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
-        .map(
+        .then(
             move |method: Method, path: warp::path::FullPath, query: String, headers: HeaderMap| {
-                live::respond(&live, &method, path.as_str(), &query, &headers)
-                    .unwrap_or_else(|| respond(&context, &method, path.as_str(), &headers))
+                let (context, live) = (Arc::clone(&context), Arc::clone(&live));
+                async move {
+                    if path.as_str() == reload::PATH {
+                        return reload::respond(&context, &method, &headers).await;
+                    }
+                    live::respond(&live, &method, path.as_str(), &query, &headers)
+                        .unwrap_or_else(|| respond(&context, &method, path.as_str(), &headers))
+                }
             },
         )
 }
@@ -94,7 +100,8 @@ fn ready(context: &Context) -> Response {
         );
     }
     let age = (context.now)().since(snapshot.window.ended);
-    let limit = context.tick.saturating_mul(READY_TICKS);
+    let tick = page.settings().tick.unwrap_or(context.tick);
+    let limit = tick.saturating_mul(READY_TICKS);
     if age > limit {
         let reason = format!("the newest snapshot is {age:.1?} old; {READY_TICKS} ticks are {limit:.1?}\n");
         return text(StatusCode::SERVICE_UNAVAILABLE, reason);
@@ -121,13 +128,13 @@ fn json_reply(json: Bytes) -> Response {
     Response::new(json.into())
 }
 
-fn text(status: StatusCode, body: impl Into<String>) -> Response {
+pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     let mut response = with(Response::new(body.into().into()), CONTENT_TYPE, TEXT);
     *response.status_mut() = status;
     response
 }
 
-fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
+pub(super) fn with(mut response: Response, name: HeaderName, value: HeaderValue) -> Response {
     response.headers_mut().insert(name, value);
     response
 }
