@@ -69,7 +69,7 @@ pub struct RenderSettings {
     /// When counters began, for OpenMetrics; `None` where it is not told.
     pub(crate) epoch: Option<Epoch>,
     /// The same, also where the configuration does not want it told.
-    begun: Option<Epoch>,
+    pub(crate) begun: Option<Epoch>,
     pub(crate) tells_since: bool,
     /// Period of the windows; `None` where nobody says.
     pub(crate) tick: Option<Duration>,
