@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::settings::{ESTIMATOR, Sources};
 use attribution::model::{Component, PassedOver, Selection};
-use power_sources::{Ask, Entry, Opened, PowerSource};
+use power_sources::{Ask, Entry, Opened, PowerSource, SourceOpenError};
 
 /// Sources that were taken, and how that came.
 #[derive(Default)]
@@ -26,7 +26,12 @@ pub struct Meter {
     pub name: &'static str,
     /// Itself.
     pub source: Box<dyn PowerSource>,
+    /// The components that it was opened for.
+    pub wanted: Vec<Component>,
 }
+
+/// How a source is opened.
+pub type Open<'a> = &'a dyn Fn(&Entry, &Ask<'_>) -> Result<Opened, SourceOpenError>;
 
 /// Components behind each key of `[sources]`.
 const KEYS: [(&str, &[Component]); 4] = [
@@ -38,6 +43,16 @@ const KEYS: [(&str, &[Component]); 4] = [
 
 /// Tries the sources of every key in their order. `section` gives the section of a source by its name.
 pub fn choose(sources: &Sources, table: &[Entry], section: impl Fn(&str) -> serde_json::Value) -> Chosen {
+    choose_opening(sources, table, section, &|entry, ask| (entry.open)(ask))
+}
+
+/// As [`choose`], and opens sources by `open`.
+pub fn choose_opening(
+    sources: &Sources,
+    table: &[Entry],
+    section: impl Fn(&str) -> serde_json::Value,
+    open: Open<'_>,
+) -> Chosen {
     let lists = [&sources.cpu, &sources.dram, &sources.platform, &sources.gpu];
     let mut chosen = Chosen::default();
     for ((key, components), names) in KEYS.into_iter().zip(lists) {
@@ -50,7 +65,7 @@ pub fn choose(sources: &Sources, table: &[Entry], section: impl Fn(&str) -> serd
             let answer = match selection.chosen.first() {
                 Some(first) if key != "gpu" => Err(format!("not needed: {first} comes first")),
                 _ if selection.chosen.contains(name) => Err("named twice".to_owned()),
-                _ => chosen.take(name, components, table, &section),
+                _ => chosen.take(name, components, table, &section, open),
             };
             match answer {
                 Ok(()) => selection.chosen.push(name.clone()),
@@ -73,6 +88,7 @@ impl Chosen {
         components: &[Component],
         table: &[Entry],
         section: &impl Fn(&str) -> serde_json::Value,
+        open: Open<'_>,
     ) -> Result<(), String> {
         let one_of = |has: &[Component]| components.iter().any(|component| has.contains(component));
         if name == ESTIMATOR {
@@ -100,7 +116,7 @@ impl Chosen {
             wanted: &wanted,
             clock: clock::monotonic,
         };
-        let source = match (entry.open)(&ask) {
+        let source = match open(entry, &ask) {
             Ok(Opened::Source(source)) => source,
             Ok(Opened::Absent { reason }) => return Err(reason),
             Err(error) => return Err(format!("{:#}", anyhow::Error::from(error))),
@@ -116,6 +132,7 @@ impl Chosen {
         let meter = Meter {
             name: entry.name,
             source,
+            wanted,
         };
         match before.and_then(|at| self.meters.get_mut(at)) {
             Some(taken) => *taken = meter,
@@ -130,7 +147,6 @@ mod tests {
     use super::*;
     use crate::settings::Names;
     use attribution::model::{Energy, MonotonicNanos, SourceId};
-    use power_sources::SourceOpenError;
     use serde_json::{Value, json};
 
     /// A meter that has of the wanted components those that its section names.

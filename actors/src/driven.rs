@@ -4,8 +4,10 @@
 //! What is recorded and what is called is one value, so a replay makes the same calls with the same moments.
 
 use crate::recorder::Tap;
-use attribution::engine::{Closed, Engine, LearnedZone};
+use attribution::engine::{Closed, Engine, LearnedZone, Settings};
+use attribution::model::{NodeFacts, SourceId};
 use attribution::recording::Entry;
+use std::sync::Arc;
 
 /// An engine, and who listens to its calls.
 pub struct Driven {
@@ -42,6 +44,22 @@ impl Driven {
         self.engine.call(entry)
     }
 
+    /// Whether a window is open.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Goes on by other rules. Not written down: what is recorded is not reloaded, and a replay has one set of rules.
+    pub fn adopt(&mut self, rules: Settings, facts: Arc<NodeFacts>) {
+        self.engine.adopt(rules, facts);
+    }
+
+    /// Waits for a source no more. Not written down, either.
+    pub fn dismiss(&mut self, source: SourceId) {
+        self.engine.dismiss_source(source);
+    }
+
     /// What was learned about the floors of its zones.
     #[must_use]
     pub fn learned_floors(&self) -> Vec<LearnedZone> {
@@ -59,9 +77,8 @@ impl Driven {
 mod tests {
     use super::*;
     use crate::recorder::{Names, Recording};
-    use attribution::engine::{FloorPolicy, IdleShare, Settings, SplitRules};
+    use attribution::engine::{FloorPolicy, IdleShare, SplitRules};
     use attribution::model::{MonotonicNanos, TickId};
-    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]

@@ -37,9 +37,16 @@ impl Vitals {
     /// A lifeline for `name`.
     #[must_use]
     pub fn lifeline(&self, name: &str) -> Lifeline {
+        self.lifeline_until(name, &Leave::default())
+    }
+
+    /// A lifeline for `name`, who may go once it has this leave.
+    #[must_use]
+    pub fn lifeline_until(&self, name: &str, leave: &Leave) -> Lifeline {
         Lifeline {
             name: name.to_owned(),
             vitals: self.clone(),
+            leave: leave.clone(),
         }
     }
 
@@ -49,16 +56,28 @@ impl Vitals {
     }
 }
 
+/// Leave to end while all others go on.
+#[derive(Clone, Debug, Default)]
+pub struct Leave(Arc<AtomicBool>);
+
+impl Leave {
+    /// Gives it.
+    pub fn give(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Held by whatever must not end before the shutdown.
 #[derive(Debug)]
 pub struct Lifeline {
     name: String,
     vitals: Vitals,
+    leave: Leave,
 }
 
 impl Drop for Lifeline {
     fn drop(&mut self) {
-        if self.vitals.stopping.load(Ordering::SeqCst) {
+        if self.vitals.stopping.load(Ordering::SeqCst) || self.leave.0.load(Ordering::SeqCst) {
             return;
         }
         tracing::error!(actor = %self.name, "actor died");
@@ -157,6 +176,14 @@ mod tests {
         let (vitals, mut heard) = Vitals::new();
         drop(vitals.lifeline("resolver"));
         assert_eq!(heard.try_recv().ok().as_deref(), Some("resolver"));
+        let leave = Leave::default();
+        let leaves = [
+            vitals.lifeline_until("rapl", &leave),
+            vitals.lifeline_until("rapl reader", &leave),
+        ];
+        leave.give();
+        drop(leaves);
+        assert!(heard.try_recv().is_err());
         let orderly = vitals.lifeline("usage");
         vitals.begin_shutdown();
         drop(orderly);

@@ -4,39 +4,71 @@
 use crate::health::EXIT_DIED;
 use crate::settings::{Log, LogFormat, LogLevel};
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
+use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+type Filtered = Layered<Layer<Targets, Registry>, Registry>;
+type Lines = Box<dyn tracing_subscriber::Layer<Filtered> + Send + Sync>;
+
+/// What of it can be changed.
+struct Running {
+    filter: Handle<Targets, Registry>,
+    lines: Handle<Lines, Filtered>,
+}
+
+static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// Starts logging. A second call changes nothing.
 pub fn start(log: &Log) {
-    let level = match log.level {
+    let (filter, filter_handle) = Layer::new(ours(level(log)));
+    let (lines, lines_handle) = Layer::new(lines(log));
+    match tracing_subscriber::registry().with(filter).with(lines).try_init() {
+        Ok(()) => {
+            drop(RUNNING.set(Running {
+                filter: filter_handle,
+                lines: lines_handle,
+            }));
+        }
+        Err(error) => tracing::debug!(%error, "logging was started before"),
+    }
+}
+
+/// Logs otherwise from now on, where it was started here.
+pub fn change(log: &Log) {
+    let Some(running) = RUNNING.get() else { return };
+    let changed = running
+        .filter
+        .reload(ours(level(log)))
+        .and_then(|()| running.lines.reload(lines(log)));
+    if let Err(error) = changed {
+        tracing::error!(%error, "the log cannot be changed");
+    }
+}
+
+fn level(log: &Log) -> LevelFilter {
+    match log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
+    }
+}
+
+fn lines(log: &Log) -> Lines {
     // https://no-color.org: any non-empty value turns colour off.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);
-    let started = match log.format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal() && !plain)
-            .finish()
-            .with(ours(level))
-            .try_init(),
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true);
-            builder.finish().with(ours(level)).try_init()
-        }
-    };
-    if let Err(error) = started {
-        tracing::debug!(%error, "logging was started before");
+    match log.format {
+        LogFormat::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal() && !plain)),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true)),
     }
 }
 

@@ -17,6 +17,7 @@ use power_sources::estimator::RefusedModels;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Wrong configuration; clap exits with the same for wrong usage.
 const EXIT_CONFIG: u8 = 2;
@@ -57,14 +58,15 @@ fn main() -> ExitCode {
         Some(Command::Record(wanted)) => record(&loaded, &wanted),
         Some(Command::Calibrate(wanted)) => calibrate(&loaded, &wanted),
         // A replay and an estimate have gone their own way: they do not ask this machine for its configuration.
-        Some(Command::Run | Command::Replay(_) | Command::Estimate(_)) | None => daemon(&loaded),
+        Some(Command::Run | Command::Replay(_) | Command::Estimate(_)) | None => daemon(options, &loaded),
     }
 }
 
-fn daemon(loaded: &Loaded) -> ExitCode {
+fn daemon(options: Options, loaded: &Loaded) -> ExitCode {
+    let again = move || cli::load(&options, std::env::vars_os().collect());
     let ran = start_log(loaded)
         .and_then(|()| harden::daemon(loaded))
-        .and_then(|()| run::run(loaded));
+        .and_then(|()| run::run(loaded, Arc::new(again)));
     match ran {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => fail(&error),

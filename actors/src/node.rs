@@ -7,7 +7,9 @@ use crate::settings::State;
 use crate::shells::Resolve;
 use crate::state::{Plan, StateError};
 use attribution::model::facts::SourceFacts;
-use attribution::model::{Accounting, Component, Identity, Microwatts, NodeFacts, ProbeState, Tally, Usage};
+use attribution::model::{
+    Accounting, Component, Identity, Microwatts, NodeFacts, ProbeState, SourceId, Tally, Usage,
+};
 use power_sources::estimator::{
     Estimator, EstimatorConfig, MachineDescription, RefusedModels, Signature, Vendor,
 };
@@ -141,20 +143,9 @@ pub fn facts(
     probes: Vec<ProbeState>,
     accounting: Accounting,
 ) -> NodeFacts {
-    let mut sources: Vec<SourceFacts> = chosen
-        .meters
-        .iter()
-        .map(|meter| SourceFacts {
-            source: meter.source.id(),
-            components: meter.source.components(),
-            detail: meter.source.detail(),
-        })
-        .collect();
-    sources.extend(estimator.map(|model| SourceFacts {
-        source: power_sources::estimator::SOURCE,
-        components: model.components(),
-        detail: model.detail(),
-    }));
+    let meters = chosen.meters.iter().map(|meter| &meter.source);
+    let meters = meters.map(|meter| (meter.id(), meter.components(), meter.detail()));
+    let sources = source_facts(meters, estimator);
     NodeFacts {
         memory: machine.memory_bytes,
         selections: chosen.selections.clone(),
@@ -162,6 +153,22 @@ pub fn facts(
         accounting,
         sources,
     }
+}
+
+/// What is said of sources: of meters, and of the model after them.
+pub fn source_facts(
+    meters: impl Iterator<Item = (SourceId, Vec<Component>, String)>,
+    estimator: Option<&Estimator>,
+) -> Vec<SourceFacts> {
+    let model = estimator.map(|model| (model.id(), model.components(), model.detail()));
+    meters
+        .chain(model)
+        .map(|(source, components, detail)| SourceFacts {
+            source,
+            components,
+            detail,
+        })
+        .collect()
 }
 
 /// Where this node's state is kept; `None` where nothing is.

@@ -6,29 +6,30 @@
 //! HTTP, one plain thread that pushes, and one per reader that may block. Those shells only hand things on, from or to the attribution: on
 //! its thread that is a matter of nanoseconds, from another one each costs a wake-up.
 
+mod adopt;
+mod builder;
 mod push;
 mod stop;
+
+pub use adopt::Changes;
 
 use crate::clock::{self, Clock};
 use crate::driven::Driven;
 use crate::harden::Network;
 use crate::health::{Drops, Queue, Vitals};
-use crate::messages::{EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::messages::{Publish, UsageReady};
 use crate::recorder::Tap;
-use crate::shells::{
-    AttributionShell, Courier, EstimatorShell, ExporterShell, PassthroughShell, PayTo, Resolve,
-    ResolverShell, Saver, SourceShell, Ticker, UsageReader, UsageShell,
-};
-use crate::state::{Keeper, Memory};
-use crate::worker::{Inbox, Worker};
-use actix::{Actor, Addr, Arbiter, ArbiterHandle, Recipient};
-use anyhow::Context as _;
+use crate::shells::{AttributionShell, Courier, ExporterShell, Resolve, Score, Ticker, UsageReader};
+use crate::splice::Splice;
+use crate::state::Memory;
+use actix::{Actor, Addr, Arbiter};
 use attribution::engine::{Engine, LearnedZone, RESOLVER, Settings, Trust, USAGE};
 use attribution::model::{NodeFacts, ReporterId, Snapshot};
 use attribution::recording::Entry;
+use builder::{Beaten, Builder, Seats};
 use exporter::passthrough::Writer;
 use exporter::push::Pusher;
-use exporter::{Entrance, Page, RenderSettings};
+use exporter::{Entrance, Page, Reloader, RenderSettings};
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
 use std::sync::Arc;
@@ -68,18 +69,20 @@ pub struct Parts {
     pub network: Network,
     /// Tells those that do not scrape, where there are any.
     pub pusher: Option<Pusher>,
+    /// Who reloads the configuration, where it can be.
+    pub reloader: Reloader,
 }
 
 /// A running pipeline.
 pub struct Pipeline {
-    vitals: Vitals,
     deaths: mpsc::Receiver<String>,
     pages: watch::Receiver<Arc<Page>>,
     ticker: Addr<Ticker>,
     attribution: Addr<AttributionShell>,
-    shells: Vec<Recipient<Stop>>,
-    readers: Vec<JoinHandle<()>>,
-    saver: Option<JoinHandle<()>>,
+    exporter: Addr<ExporterShell>,
+    builder: Builder,
+    seats: Seats,
+    beaten: Beaten,
     pusher: Option<JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
     http: Option<Http>,
@@ -88,17 +91,6 @@ pub struct Pipeline {
 struct Http {
     stop: oneshot::Sender<()>,
     done: oneshot::Receiver<()>,
-}
-
-/// What the builder carries from step to step.
-struct Builder {
-    clock: Clock,
-    drops: Drops,
-    vitals: Vitals,
-    /// Where the attribution and the shells that feed it run.
-    arbiter: ArbiterHandle,
-    shells: Vec<Recipient<Stop>>,
-    readers: Vec<JoinHandle<()>>,
 }
 
 impl Pipeline {
@@ -111,14 +103,8 @@ impl Pipeline {
         let (page_sender, pages) = watch::channel(Arc::new(first_page(&parts)));
         let (attribution_arbiter, http_arbiter) = (Arbiter::new(), Arbiter::new());
         let http = serve(&parts, &http_arbiter, pages.clone(), &vitals);
-        let mut builder = Builder {
-            clock: Arc::clone(&parts.clock),
-            drops: Drops::default(),
-            vitals: vitals.clone(),
-            arbiter: attribution_arbiter.handle(),
-            shells: Vec::new(),
-            readers: Vec::new(),
-        };
+        let mut builder = Builder::new(&parts.clock, &vitals, attribution_arbiter.handle());
+        let mut seats = Seats::default();
 
         let lifeline = vitals.lifeline("exporter");
         let render = Arc::clone(&parts.render);
@@ -131,7 +117,7 @@ impl Pipeline {
             &builder.drops,
         )];
         if let Some(writer) = parts.passthrough.take() {
-            published.push(builder.passthrough(writer)?);
+            published.push(builder.passthrough(writer, &mut seats)?);
         }
 
         let pusher = match parts.pusher.take() {
@@ -141,12 +127,10 @@ impl Pipeline {
 
         let memory = std::mem::take(&mut parts.memory);
         let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
-        let (saver, saving) = match memory.keeper {
-            Some(keeper) => builder
-                .saver(keeper)
-                .map(|(saver, thread)| (Some(saver), Some(thread)))?,
-            None => (None, None),
-        };
+        let keeper = memory.keeper;
+        let saver = keeper
+            .map(|keeper| builder.saver(keeper, &mut seats))
+            .transpose()?;
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
             builder.drops.clone(),
@@ -156,46 +140,38 @@ impl Pipeline {
             AttributionShell::new(engine, clock, drops, published, saver, lifeline)
         });
 
-        // The attribution hears a tick before any producer, so that the window is open when the first report comes.
-        let mut ticked = vec![Courier::<Tick>::new(
-            &attribution,
-            Queue::Attribution,
-            &builder.drops,
-        )];
         for meter in parts.meters {
-            ticked.push(builder.source(meter, &attribution)?);
+            let source = builder.source(meter, Splice::default(), &attribution)?;
+            seats.meters.push(source);
         }
-        let mut told = vec![Courier::<UsageReady>::new(
-            &attribution,
-            Queue::Attribution,
-            &builder.drops,
-        )];
-        told.extend(
-            parts
-                .estimator
-                .map(|estimator| builder.estimator(estimator, &attribution)),
-        );
-        told.push(builder.resolver(parts.resolver, &attribution)?);
-        ticked.push(builder.usage(parts.usage, told, &attribution)?);
+        let told = vec![
+            Courier::<UsageReady>::new(&attribution, Queue::Attribution, &builder.drops),
+            builder.estimator(parts.estimator, &mut seats, &attribution),
+            builder.resolver(parts.resolver, &mut seats, &attribution)?,
+        ];
+        let usage = builder.usage(parts.usage, told, &mut seats, &attribution)?;
+        let beaten = Beaten {
+            period: parts.tick,
+            attribution: Courier::new(&attribution, Queue::Attribution, &builder.drops),
+            usage,
+        };
+        let Score { period, listeners } = beaten.score(seats.meters.iter());
         let ticker = Ticker::new(
-            parts.tick,
+            period,
             Arc::clone(&builder.clock),
-            ticked,
+            listeners,
             vitals.lifeline("ticker"),
         )
         .start();
-
-        builder.shells.push(attribution.clone().recipient());
-        builder.shells.push(exporter.recipient());
         Ok(Self {
-            vitals,
             deaths,
             pages,
             ticker,
             attribution,
-            shells: builder.shells,
-            readers: builder.readers,
-            saver: saving,
+            exporter,
+            builder,
+            seats,
+            beaten,
             pusher,
             arbiters: vec![attribution_arbiter, http_arbiter],
             http,
@@ -212,117 +188,6 @@ impl Pipeline {
     #[must_use]
     pub fn pages(&self) -> watch::Receiver<Arc<Page>> {
         self.pages.clone()
-    }
-}
-
-impl Builder {
-    fn source(
-        &mut self,
-        meter: Box<dyn PowerSource>,
-        attribution: &Addr<AttributionShell>,
-    ) -> anyhow::Result<Courier<Tick>> {
-        let name = meter.id().0;
-        let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
-        let work = SourceShell::work(meter, Arc::clone(&self.clock), to);
-        let (reader, inbox) = Worker::new(Queue::SourceReader, &self.drops);
-        self.reader(name, inbox, work)?;
-        let shell = SourceShell::new(reader, self.vitals.lifeline(name)).start();
-        self.shells.push(shell.clone().recipient());
-        Ok(Courier::new(&shell, Queue::Source, &self.drops))
-    }
-
-    fn estimator(
-        &mut self,
-        estimator: Estimator,
-        attribution: &Addr<AttributionShell>,
-    ) -> Courier<UsageReady> {
-        let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
-        let lifeline = self.vitals.lifeline("estimator");
-        let shell = EstimatorShell::start_in_arbiter(&self.arbiter, move |_| {
-            EstimatorShell::new(estimator, to, lifeline)
-        });
-        self.shells.push(shell.clone().recipient());
-        Courier::new(&shell, Queue::Estimator, &self.drops)
-    }
-
-    fn resolver(
-        &mut self,
-        resolver: Box<dyn Resolve>,
-        attribution: &Addr<AttributionShell>,
-    ) -> anyhow::Result<Courier<UsageReady>> {
-        let to = Courier::new(attribution, Queue::Attribution, &self.drops);
-        let work = ResolverShell::work(resolver, Arc::clone(&self.clock), to);
-        let (reader, inbox) = Worker::new(Queue::ResolverReader, &self.drops);
-        self.reader(RESOLVER, inbox, work)?;
-        let lifeline = self.vitals.lifeline(RESOLVER);
-        let shell =
-            ResolverShell::start_in_arbiter(&self.arbiter, move |_| ResolverShell::new(reader, lifeline));
-        self.shells.push(shell.clone().recipient());
-        Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
-    }
-
-    fn passthrough(&mut self, writer: Writer) -> anyhow::Result<Courier<Publish>> {
-        let work = PassthroughShell::work(writer, Arc::clone(&self.clock));
-        let (thread, inbox) = Worker::new(Queue::PassthroughWriter, &self.drops);
-        self.reader("vm-passthrough", inbox, work)?;
-        let lifeline = self.vitals.lifeline("vm-passthrough");
-        let shell = PassthroughShell::start_in_arbiter(&self.arbiter, move |_| {
-            PassthroughShell::new(thread, lifeline)
-        });
-        self.shells.push(shell.clone().recipient());
-        Ok(Courier::new(&shell, Queue::Passthrough, &self.drops))
-    }
-
-    fn saver(&self, mut keeper: Keeper) -> anyhow::Result<(Saver, JoinHandle<()>)> {
-        let (worker, inbox) = Worker::new(Queue::State, &self.drops);
-        let thread = self.thread("state", inbox, move |learned: Vec<LearnedZone>| {
-            keeper.save(&learned, clock::unix_seconds());
-        })?;
-        Ok((Saver::new(worker), thread))
-    }
-
-    fn usage(
-        &mut self,
-        usage: Box<dyn UsageReader>,
-        told: Vec<Courier<UsageReady>>,
-        attribution: &Addr<AttributionShell>,
-    ) -> anyhow::Result<Courier<Tick>> {
-        let lifeline = self.vitals.lifeline(USAGE);
-        // The reader's thread sends home to a shell that owns the way to the thread, so the way is made first.
-        let (reader, inbox) = Worker::new(Queue::UsageReader, &self.drops);
-        let shell =
-            UsageShell::start_in_arbiter(&self.arbiter, move |_| UsageShell::new(reader, told, lifeline));
-        let home = Courier::new(&shell, Queue::Usage, &self.drops);
-        self.reader("bpf-reader", inbox, UsageShell::work(usage, home))?;
-        let pay = PayTo(Courier::new(&shell, Queue::Usage, &self.drops));
-        attribution
-            .try_send(pay)
-            .context("the attribution takes no messages")?;
-        self.shells.push(shell.clone().recipient());
-        Ok(Courier::new(&shell, Queue::Usage, &self.drops))
-    }
-
-    fn reader<Q: Send + 'static>(
-        &mut self,
-        name: &str,
-        inbox: Inbox<Q>,
-        work: impl FnMut(Q) + Send + 'static,
-    ) -> anyhow::Result<()> {
-        let thread = self.thread(name, inbox, work)?;
-        self.readers.push(thread);
-        Ok(())
-    }
-
-    fn thread<Q: Send + 'static>(
-        &self,
-        name: &str,
-        inbox: Inbox<Q>,
-        work: impl FnMut(Q) + Send + 'static,
-    ) -> anyhow::Result<JoinHandle<()>> {
-        let lifeline = self.vitals.lifeline(&format!("{name} reader"));
-        inbox
-            .spawn(lifeline, name, work)
-            .with_context(|| format!("cannot start the thread {name}"))
     }
 }
 
@@ -370,6 +235,7 @@ fn serve(
         pages,
         tick: parts.tick,
         now: clock::monotonic,
+        reloader: parts.reloader.clone(),
     };
     let lifeline = vitals.lifeline("http");
     let network = parts.network.clone();
@@ -470,6 +336,7 @@ mod tests {
             passthrough: None,
             network: Network::unrestricted(),
             pusher: None,
+            reloader: Reloader::default(),
         }
     }
 

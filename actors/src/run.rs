@@ -8,6 +8,9 @@ use crate::harden::Network;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{Parts, Pipeline};
+use crate::reload::files::Files;
+use crate::reload::prepare::{Held, InForce};
+use crate::reload::{self, Load, Reload};
 use crate::settings::{Idle, Probes, Root, Smt, Sources, Split};
 use crate::state::Memory;
 use actix::System;
@@ -17,10 +20,11 @@ use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
 use exporter::push::Pusher;
-use exporter::{BuildInfo, Entrance, ExporterConfig, Page, RenderSettings};
+use exporter::{BuildInfo, Entrance, ExporterConfig, Page, Reloader, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -44,24 +48,60 @@ impl Outcome {
     }
 }
 
-/// Runs until a signal comes or a part dies.
+/// Runs until a signal to stop comes or a part dies. SIGHUP, or a request, has the configuration loaded by `load` once more.
 ///
 /// # Errors
 /// When it cannot start: an address in use, a probe that was asked for and cannot be had.
-pub fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
-    run_until(stop_signal, || {
-        let entrance = listen(loaded)?;
-        let machine = node::machine();
-        let mut parts = parts(loaded, &machine, entrance)?;
-        if !parts.meters.is_empty() {
-            parts.memory = memory(loaded, &machine)?;
-        }
-        parts.passthrough = passthrough(loaded, &parts.render)?;
-        parts.network = Network::of(loaded, &parts.entrance)?;
-        parts.pusher = pusher(loaded, &parts.render)?;
-        announce(&parts);
-        Ok(parts)
+pub fn run(loaded: &Loaded, load: Load) -> anyhow::Result<Outcome> {
+    System::new().block_on(async {
+        let (stop, hangup) = (stop_signal()?, reload::hangup()?);
+        let (reloader, requests) = Reloader::new();
+        let (parts, in_force) = daemon(loaded, reloader)?;
+        in_force.render.reloads().succeeded(clock::unix());
+        let mut pipeline = Pipeline::start(parts)?;
+        let mut reload = Reload::new(load, in_force, hangup, requests);
+        let mut stop = pin!(stop);
+        let outcome = loop {
+            let ready = tokio::select! {
+                () = &mut stop => break Outcome::Stopped,
+                name = pipeline.died() => break Outcome::Died(name),
+                ready = reload.next() => ready,
+            };
+            tokio::select! {
+                () = &mut stop => break Outcome::Stopped,
+                () = reload.finish(ready, &mut pipeline) => {}
+            }
+        };
+        pipeline.stop().await;
+        tracing::info!(?outcome, "stopped");
+        Ok(outcome)
     })
+}
+
+/// The parts of the daemon, and what is in force then.
+fn daemon(loaded: &Loaded, reloader: Reloader) -> anyhow::Result<(Parts, InForce)> {
+    let entrance = listen(loaded)?;
+    // Before anything is read that they name: what changes in between is seen by the first reload.
+    let files = Files::of(loaded);
+    let machine = node::machine();
+    let (mut parts, meters) = opened(loaded, &machine, entrance)?;
+    if !parts.meters.is_empty() {
+        parts.memory = memory(loaded, &machine)?;
+    }
+    parts.passthrough = passthrough(loaded, &parts.render)?;
+    parts.network = Network::of(loaded, &parts.entrance)?;
+    parts.pusher = pusher(loaded, &parts.render)?;
+    parts.reloader = reloader;
+    announce(&parts);
+    let in_force = InForce {
+        loaded: loaded.clone(),
+        files,
+        machine: Arc::new(machine),
+        facts: Arc::clone(&parts.facts),
+        meters,
+        render: Arc::clone(&parts.render),
+    };
+    Ok((parts, in_force))
 }
 
 /// Runs what `parts` gives until `stop` is done or one of them dies. `stop` is called first, so that a signal that comes
@@ -141,6 +181,11 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
 /// Opens everything that the configuration asks for, and remembers nothing: what an earlier run has left is the daemon's
 /// alone.
 pub(crate) fn parts(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> anyhow::Result<Parts> {
+    opened(loaded, machine, entrance).map(|(parts, _)| parts)
+}
+
+/// The same, and which meters are in use.
+fn opened(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> anyhow::Result<(Parts, Vec<Held>)> {
     let exporter: ExporterConfig = loaded.section("exporter")?;
     let root: Root = loaded.section("")?;
     let sources: Sources = loaded.section("sources")?;
@@ -155,9 +200,7 @@ pub(crate) fn parts(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> a
         &chosen.estimated,
     )?;
     let runtimes: RuntimesConfig = loaded.section("workloads.runtimes")?;
-    let mut kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
-    // What becomes a label of series has to be kept.
-    kubernetes.labels.keep(exporter.pod_labels.of_pods());
+    let kubernetes = kubernetes(loaded, &exporter)?;
     let resolver = node::resolver(roots, &runtimes, &kubernetes)?;
     let facts = node::facts(
         machine,
@@ -166,7 +209,8 @@ pub(crate) fn parts(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> a
         usage.probes,
         usage.accounting,
     );
-    Ok(Parts {
+    let held = Held::all(&chosen);
+    let parts = Parts {
         tick: root.tick.0,
         clock: clock::system(),
         usage: usage.reader,
@@ -175,19 +219,33 @@ pub(crate) fn parts(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> a
         estimator,
         rules: rules(loaded)?,
         facts: Arc::new(facts),
-        render: Arc::new(
-            RenderSettings::new(&exporter, build_info())
-                .with_cpu_architecture(node::microarchitecture(machine))
-                .with_node_name(&node::name(&kubernetes))
-                .with_start(clock::unix(), clock::system()()),
-        ),
+        render: Arc::new(render(loaded, machine)?),
         memory: Memory::default(),
         entrance,
         tap: None,
         passthrough: None,
         network: Network::unrestricted(),
         pusher: None,
-    })
+        reloader: Reloader::default(),
+    };
+    Ok((parts, held))
+}
+
+/// Who is asked for pods. What becomes a label of series has to be kept.
+pub(crate) fn kubernetes(loaded: &Loaded, exporter: &ExporterConfig) -> anyhow::Result<KubernetesConfig> {
+    let mut kubernetes: KubernetesConfig = loaded.section("kubernetes")?;
+    kubernetes.labels.keep(exporter.pod_labels.of_pods());
+    Ok(kubernetes)
+}
+
+/// What is on pages.
+pub(crate) fn render(loaded: &Loaded, machine: &Machine) -> anyhow::Result<RenderSettings> {
+    let root: Root = loaded.section("")?;
+    Ok(RenderSettings::new(&loaded.section("exporter")?, build_info())
+        .with_cpu_architecture(node::microarchitecture(machine))
+        .with_node_name(&node::name(&loaded.section("kubernetes")?))
+        .with_tick(root.tick.0)
+        .with_start(clock::unix(), clock::system()()))
 }
 
 /// What an earlier run has learned. Asked for where there are meters: what a model says it knows the idle part of.

@@ -8,7 +8,7 @@ use crate::problem::{Fault, Origin, Problem, Problems};
 use crate::secrets;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +64,23 @@ impl Loaded {
     #[must_use]
     pub fn value(&self, path: &str) -> Option<&Value> {
         self.sections.get(&path::join(&path::split(path)))
+    }
+
+    /// The keys, dotted, whose value is another one in `other`, or that only one of them has; secrets are compared and not told.
+    #[must_use]
+    pub fn keys_unlike(&self, other: &Self) -> Vec<String> {
+        let by_path = |values: &[Placed]| -> BTreeMap<Vec<String>, Value> {
+            let values = values.iter();
+            values
+                .map(|placed| (placed.path.clone(), placed.value.clone()))
+                .collect()
+        };
+        let (ours, theirs) = (by_path(&self.values), by_path(&other.values));
+        let paths: BTreeSet<&Vec<String>> = ours.keys().chain(theirs.keys()).collect();
+        let unlike = paths
+            .into_iter()
+            .filter(|path| ours.get(*path) != theirs.get(*path));
+        unlike.map(|path| path::join(path)).collect()
     }
 
     /// The file that was read, if there was one.

@@ -1086,3 +1086,34 @@ fn a_variable_of_somebody_elses_is_the_weakest_layer_over_the_defaults() {
         assert_eq!(origin(&loaded, "state.dir"), from, "{variables:?}");
     }
 }
+
+#[test]
+fn keys_of_two_configurations_are_compared_with_their_secrets_and_told_without() {
+    let loaded = |text: &str, flags: &[(&str, Value)]| load("kepler.toml", text, &[], flags).unwrap();
+    let before = loaded(
+        "tick = '1s'\n[sources.redfish]\nbmcs = [{ url = 'a', password = 'one' }]\n",
+        &[],
+    );
+    assert_eq!(before.keys_unlike(&before), Vec::<String>::new());
+    // The same from elsewhere is the same.
+    let moved = loaded(
+        "[sources.redfish]\nbmcs = [{ url = 'a', password = 'one' }]\n",
+        &[("tick", json!("1s"))],
+    );
+    assert_eq!(before.keys_unlike(&moved), Vec::<String>::new());
+    let after = loaded(
+        "tick = '2s'\n[sources.redfish]\nbmcs = [{ url = 'a', password = 'two' }]\n",
+        &[],
+    );
+    assert_eq!(before.keys_unlike(&after), ["sources.redfish.bmcs", "tick"]);
+    // An entry of an open table that only one of them has.
+    let open = loaded(
+        "tick = '1s'\n[sources.redfish]\nbmcs = [{ url = 'a', password = 'one' }]\n[attribution.idle]\nfloor = { package = 2.0 }\n",
+        &[],
+    );
+    assert!(
+        before
+            .keys_unlike(&open)
+            .contains(&"attribution.idle.floor.package".to_owned())
+    );
+}

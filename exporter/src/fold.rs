@@ -128,6 +128,8 @@ pub(crate) struct Fold {
     by_labels: HashMap<Labels, usize, FixedState>,
     next: usize,
     turn: u64,
+    /// The turn since which rows are called as now.
+    called: u64,
 }
 
 impl Fold {
@@ -141,6 +143,17 @@ impl Fold {
             by_labels: HashMap::default(),
             next: 0,
             turn: 0,
+            called: 0,
+        }
+    }
+
+    /// Rows are called otherwise from the next turn on, and those that are denied as `denied`.
+    pub(crate) fn call_anew(&mut self, denied: Face) {
+        self.denied = Arc::new(denied);
+        self.called = self.turn + 1;
+        let slot = self.by_labels.get(&self.denied.kepler.identity());
+        if let Some(sum) = slot.and_then(|slot| self.sums.get_mut(slot)) {
+            sum.face = Arc::clone(&self.denied);
         }
     }
 
@@ -221,7 +234,7 @@ impl Fold {
             member.seen.clone_from(&row.ledger);
         }
         self.forget();
-        let denied = self.by_labels.get(&self.denied.kepler).copied();
+        let denied = self.by_labels.get(&self.denied.kepler.identity()).copied();
         let shown = self
             .sums
             .iter()
@@ -239,12 +252,17 @@ impl Fold {
 
     fn slot(&mut self, row: &Row<'_>) -> usize {
         let face = if row.denied { &self.denied } else { &row.face };
-        if let Some(slot) = self.by_labels.get(&face.kepler) {
+        let series = face.kepler.identity();
+        if let Some(slot) = self.by_labels.get(&series) {
+            // In the other schema it may have another name by now.
+            if let Some(sum) = self.sums.get_mut(slot).filter(|sum| sum.turn < self.called) {
+                sum.face = Arc::clone(face);
+            }
             return *slot;
         }
         let slot = self.next;
         self.next += 1;
-        self.by_labels.insert(face.kepler.clone(), slot);
+        self.by_labels.insert(series, slot);
         let sum = Sum {
             face: Arc::clone(face),
             ledger: Ledger::default(),
@@ -270,7 +288,7 @@ impl Fold {
         for (_, id) in gone.iter().take(gone.len().saturating_sub(GONE)) {
             self.members.remove(id);
         }
-        let denied = self.by_labels.get(&self.denied.kepler).copied();
+        let denied = self.by_labels.get(&self.denied.kepler.identity()).copied();
         let hidden = self
             .sums
             .iter()
@@ -279,7 +297,7 @@ impl Fold {
         hidden.sort_unstable();
         for (_, slot) in hidden.iter().take(hidden.len().saturating_sub(HIDDEN)) {
             if let Some(sum) = self.sums.remove(slot) {
-                self.by_labels.remove(&sum.face.kepler);
+                self.by_labels.remove(&sum.face.kepler.identity());
             }
         }
     }

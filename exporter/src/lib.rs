@@ -24,6 +24,7 @@ mod observer;
 mod page;
 pub mod passthrough;
 pub mod push;
+mod reloads;
 mod rows;
 #[cfg(test)]
 mod sample;
@@ -38,6 +39,7 @@ pub use config::{
 };
 pub use error::ExporterError;
 pub use forms::Renders;
-pub use http::{Context, Entrance, serve};
+pub use http::{Context, Entrance, ReloadAnswer, ReloadRequest, Reloader, serve};
 pub use page::{BuildInfo, Page, RenderSettings};
+pub use reloads::Reloads;
 pub use text::reference;

@@ -9,6 +9,7 @@ use crate::cpuinfo::{self, Cpu};
 use crate::page::Epoch;
 use crate::passthrough::Health;
 use crate::push;
+use crate::reloads::Reloads;
 use crate::security::health::Health as Doors;
 use crate::text::metric::{Kind, Metric};
 use crate::text::writer::{Decimal, Family, Format, Labels, Sheet};
@@ -36,6 +37,7 @@ pub(crate) struct Observer {
     passthrough: Arc<Health>,
     push: Arc<push::Health>,
     doors: Arc<Doors>,
+    reloads: Arc<Reloads>,
 }
 
 impl Observer {
@@ -60,6 +62,7 @@ impl Observer {
             passthrough: Arc::default(),
             push: Arc::default(),
             doors: Arc::default(),
+            reloads: Arc::default(),
         }
     }
 
@@ -78,6 +81,11 @@ impl Observer {
         Arc::clone(&self.doors)
     }
 
+    /// How the configuration fares.
+    pub(crate) const fn reloads(&self) -> &Arc<Reloads> {
+        &self.reloads
+    }
+
     /// A scrape was answered.
     pub(crate) fn scraped(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
@@ -89,6 +97,7 @@ impl Observer {
         self.write_process(&mut sheet);
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
+        self.reloads.write(&mut sheet);
         self.doors.write(&mut sheet);
         self.passthrough.write(&mut sheet);
         self.push.write(&mut sheet);

@@ -9,6 +9,7 @@ use crate::error::ExporterError;
 use crate::forms::{Encoding, Forms, Renders};
 use crate::naming::Naming;
 use crate::observer::Observer;
+use crate::reloads::Reloads;
 use crate::rows::Row;
 use crate::text::writer::{Decimal, Format};
 use crate::view::{View, Viewer};
@@ -64,10 +65,16 @@ pub struct RenderSettings {
     pub(crate) arch: &'static str,
     pub(crate) cpu_architecture: String,
     pub(crate) page: PageConfig,
-    pub(crate) observer: Observer,
+    pub(crate) observer: Arc<Observer>,
     /// When counters began, for OpenMetrics; `None` where it is not told.
     pub(crate) epoch: Option<Epoch>,
+    /// The same, also where the configuration does not want it told.
+    pub(crate) begun: Option<Epoch>,
     pub(crate) tells_since: bool,
+    /// Period of the windows; `None` where nobody says.
+    pub(crate) tick: Option<Duration>,
+    /// Whether a request may reload the configuration.
+    pub(crate) reload: bool,
     pub(crate) naming: Naming,
     pub(crate) viewer: Mutex<Viewer>,
 }
@@ -87,7 +94,10 @@ impl RenderSettings {
             viewer: Mutex::new(Viewer::new(&config.schemas, &config.levels, &naming)),
             naming,
             epoch: None,
+            begun: None,
             tells_since: config.created,
+            tick: None,
+            reload: config.reload,
             schemas: config.schemas.clone(),
             levels: config.levels.clone(),
             build,
@@ -95,7 +105,7 @@ impl RenderSettings {
             arch: std::env::consts::ARCH,
             cpu_architecture: "unknown".to_owned(),
             page: config.page.clone(),
-            observer: Observer::new(PathBuf::from("/proc")),
+            observer: Arc::new(Observer::new(PathBuf::from("/proc"))),
         }
     }
 
@@ -129,9 +139,40 @@ impl RenderSettings {
             zero: unix.saturating_sub(Duration::from_nanos(now.as_nanos())),
             started: now,
         };
+        self.begun_with(Some(epoch))
+    }
+
+    fn begun_with(self, begun: Option<Epoch>) -> Self {
         Self {
-            epoch: self.tells_since.then_some(epoch),
+            begun,
+            epoch: begun.filter(|_| self.tells_since),
             ..self
+        }
+    }
+
+    /// Windows come every `tick`.
+    #[must_use]
+    pub fn with_tick(self, tick: Duration) -> Self {
+        Self {
+            tick: Some(tick),
+            ..self
+        }
+    }
+
+    /// Where is written down how the configuration fares.
+    #[must_use]
+    pub fn reloads(&self) -> Arc<Reloads> {
+        Arc::clone(self.observer.reloads())
+    }
+
+    /// Takes the place of `before`, whose newest snapshot was `shown`: counts of scrapes, sums of rows and the start go on.
+    fn after(self, before: &Self, shown: &Snapshot) -> Self {
+        let viewer = std::mem::take(&mut *before.viewer());
+        let viewer = viewer.under_others(&before.naming, shown, &self);
+        Self {
+            viewer: Mutex::new(viewer),
+            observer: Arc::clone(&before.observer),
+            ..self.begun_with(before.begun)
         }
     }
 
@@ -153,7 +194,7 @@ impl RenderSettings {
     #[must_use]
     pub fn with_proc_root(self, proc_root: PathBuf) -> Self {
         Self {
-            observer: Observer::new(proc_root),
+            observer: Arc::new(Observer::new(proc_root)),
             ..self
         }
     }
@@ -181,6 +222,20 @@ impl Page {
             json: OnceLock::new(),
             num_json: AtomicU32::new(0),
         }
+    }
+
+    /// The same snapshot once more: what stands beside it is told anew.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(Arc::clone(&self.view.moment.snapshot), Arc::clone(&self.settings))
+    }
+
+    /// The same snapshot under other settings, for this page and all that follow.
+    #[must_use]
+    pub fn under(&self, settings: RenderSettings) -> (Self, Arc<RenderSettings>) {
+        let shown = Arc::clone(&self.view.moment.snapshot);
+        let settings = Arc::new(settings.after(&self.settings, &shown));
+        (Self::new(shown, Arc::clone(&settings)), settings)
     }
 
     /// What it shows.
@@ -217,7 +272,7 @@ impl Page {
     pub fn json(&self) -> Result<Bytes, &ExporterError> {
         let write = || {
             self.num_json.fetch_add(1, Ordering::Relaxed);
-            json::render(self.snapshot()).map(Bytes::from)
+            json::render(self.snapshot(), self.settings.observer.reloads()).map(Bytes::from)
         };
         match self.json.get_or_init(write) {
             Ok(json) => Ok(json.clone()),

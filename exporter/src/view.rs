@@ -7,6 +7,7 @@
 use crate::config::{Level, Schema};
 use crate::fold::{Fold, FoldedRow};
 use crate::naming::Naming;
+use crate::page::RenderSettings;
 use crate::rows::Wardrobe;
 use attribution::model::snapshot::{ContainerKey, GroupRow, Ledger, UnitKey, ZoneAccount};
 use attribution::model::{Microjoules, Microwatts, MonotonicNanos, PodUid, Snapshot, TaskKey, VmId, Zone};
@@ -132,6 +133,8 @@ impl View {
 pub(crate) struct Viewer {
     pub(crate) wardrobe: Wardrobe,
     folds: Vec<(Level, Fold)>,
+    /// Of levels that are not shown now, and were.
+    resting: Vec<(Level, Fold)>,
     pace: Option<Pace>,
 }
 
@@ -147,8 +150,54 @@ impl Viewer {
         Self {
             wardrobe: Wardrobe::default(),
             folds: folds.collect(),
+            resting: Vec::new(),
             pace: schemas.contains(&Schema::Kepler011).then(Pace::default),
         }
+    }
+
+    /// Goes on under other settings. `shown` is what was looked at last, with rows called as `called` says.
+    ///
+    /// Sums go on: what is one series under both goes on where it stopped. A level whose rows were summed once is summed from
+    /// then on, and one that is summed now for the first time begins with its rows as they were called before, so that a series
+    /// which comes back goes on, too, and nothing is in two sums.
+    pub(crate) fn under_others(self, called: &Naming, shown: &Snapshot, settings: &RenderSettings) -> Self {
+        let Self {
+            mut wardrobe,
+            folds,
+            resting,
+            pace,
+        } = self;
+        let RenderSettings {
+            schemas,
+            levels,
+            naming,
+            ..
+        } = settings;
+        let mut next = Self::new(schemas, levels, naming);
+        if let (Some(pace), true) = (pace, next.pace.is_some()) {
+            next.pace = Some(pace);
+        }
+        let born = std::mem::take(&mut next.folds);
+        let known = folds.into_iter().chain(resting);
+        for (level, mut fold) in known {
+            fold.call_anew(naming.denied(level));
+            match levels.contains(&level) {
+                true => next.folds.push((level, fold)),
+                false => next.resting.push((level, fold)),
+            }
+        }
+        for (level, mut fold) in born {
+            if next.folds.iter().any(|(of, _)| *of == level) {
+                continue;
+            }
+            if level == Level::Process {
+                fold.settle(&shown.processes);
+            }
+            fold.take(&wardrobe.single(level, shown, called));
+            fold.call_anew(naming.denied(level));
+            next.folds.push((level, fold));
+        }
+        next
     }
 
     /// The view of the next snapshot.

@@ -34,6 +34,15 @@ impl Counted {
         self.track.found_again(modulus, max_power);
     }
 
+    /// Goes on where another reader of the same counter stopped; `false` where that one read another range.
+    pub(crate) fn follow(&mut self, before: Self) -> bool {
+        let follows = self.track.follow(before.track);
+        if follows {
+            self.backoff = before.backoff;
+        }
+        follows
+    }
+
     /// Whether it is time to ask.
     pub(crate) fn is_due(&self, now: MonotonicNanos) -> bool {
         self.backoff.is_due(now)

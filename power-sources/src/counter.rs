@@ -128,6 +128,16 @@ impl CounterTrack {
         self.max_power = max_power;
     }
 
+    /// Goes on from the last reading and the total of `before`, another track of the same counter, with the limit of this one. `false`
+    /// where their ranges differ or nothing was read before: then nothing is taken over.
+    pub fn follow(&mut self, before: Self) -> bool {
+        let follows = self.modulus == before.modulus && before.last.is_some();
+        if follows {
+            (self.last, self.total) = (before.last, before.total);
+        }
+        follows
+    }
+
     /// The most that is believed after `elapsed`.
     #[must_use]
     pub fn limit(&self, elapsed: Duration) -> Microjoules {
@@ -181,6 +191,24 @@ mod tests {
 
     const fn joules(joules: u64) -> Microjoules {
         Microjoules::from_micro(joules * 1_000_000)
+    }
+
+    #[test]
+    fn another_track_goes_on_from_the_last_reading_under_its_own_limit() {
+        let mut before = track();
+        assert!(!track().follow(before.clone()), "nothing was read");
+        before.advance(5_000_000, at(0));
+        before.advance(7_000_000, at(1_000));
+        let mut after = CounterTrack::new(RANGE, Microwatts::from_watts(10));
+        assert!(after.follow(before.clone()));
+        assert_eq!(after.advance(10_000_000, at(2_000)), Step::Paid(joules(3)));
+        assert_eq!(after.total(), joules(5));
+        assert!(matches!(
+            after.advance(90_000_000, at(3_000)),
+            Step::Implausible { .. }
+        ));
+        let mut other = CounterTrack::new(1_000, Microwatts::from_watts(10));
+        assert!(!other.follow(before) && other.total().is_zero());
     }
 
     #[test]

@@ -35,7 +35,8 @@ mod sensors;
 #[cfg(test)]
 mod testing;
 
-use attribution::model::{Component, Energy, MonotonicNanos, SourceId};
+use attribution::model::{Component, Energy, MonotonicNanos, SourceId, Zone};
+use std::path::PathBuf;
 
 /// A meter that was found on this machine and is open.
 ///
@@ -55,6 +56,26 @@ pub trait PowerSource: Send {
     /// Never fails as a whole: a zone that did not answer is missing from `zones`, counted in `errors`, and
     /// tried again with back-off; its next reading pays the gap.
     fn read(&mut self, now: MonotonicNanos) -> Energy;
+
+    /// Where its counters stand, for whoever reads the same ones after it. Nothing where they stand is of use to nobody else: then
+    /// what is used between the last reading of this one and the first of that one is counted by neither.
+    fn leave(&mut self) -> Vec<Standing> {
+        Vec::new()
+    }
+
+    /// Goes on where another reader of the same counters stopped, also with their totals. Answers with the zones for which it does;
+    /// called before the first reading.
+    fn follow(&mut self, _before: Vec<Standing>) -> Vec<Zone> {
+        Vec::new()
+    }
+}
+
+/// Where one counter stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What it is read from.
+    place: PathBuf,
+    counted: counted::Counted,
 }
 
 /// What a source is asked for when it is opened.

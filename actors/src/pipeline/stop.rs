@@ -24,29 +24,44 @@ impl Pipeline {
     /// Stops in order: no more ticks, the open window closes and is published, scrapers get their answers, shells and
     /// readers end. Bounded: takes at most the sum of the graces.
     pub async fn stop(self) {
-        self.vitals.begin_shutdown();
-        within(ACTOR_GRACE, "ticker", self.ticker.send(Stop)).await;
-        within(ACTOR_GRACE, "attribution", self.attribution.send(CloseNow)).await;
+        let Self {
+            ticker,
+            attribution,
+            exporter,
+            builder,
+            seats,
+            beaten,
+            pusher,
+            arbiters,
+            http,
+            ..
+        } = self;
+        builder.vitals.begin_shutdown();
+        within(ACTOR_GRACE, "ticker", ticker.send(Stop)).await;
+        within(ACTOR_GRACE, "attribution", attribution.send(CloseNow)).await;
         let saved_by = Instant::now() + SAVE_GRACE;
-        if let Some(http) = self.http {
+        if let Some(http) = http {
             // Whoever does not wait any more has ended already.
             let _ = http.stop.send(());
             within(HTTP_GRACE, "http", http.done).await;
         }
         // Each shell owns the way to its reader; when it is gone the reader ends.
         let shells = async {
-            for shell in &self.shells {
+            let sources = seats.meters.iter().map(|seat| &seat.shell);
+            for shell in sources.chain(&builder.shells) {
                 let _ = shell.send(Stop).await;
             }
+            let _ = attribution.send(Stop).await;
+            let _ = exporter.send(Stop).await;
             Ok::<(), ()>(())
         };
         within(ACTOR_GRACE, "shells", shells).await;
-        drop((self.ticker, self.attribution, self.shells));
-        let saved = joined(self.saver.into_iter().collect());
+        drop((ticker, attribution, exporter, seats, beaten, builder.shells));
+        let saved = joined(builder.saver.into_iter().collect());
         // It has known since the exporter's end that there are no more pages.
-        let pushed = joined(self.pusher.into_iter().collect());
-        threads(joined(self.readers), saved, pushed, saved_by).await;
-        for arbiter in self.arbiters {
+        let pushed = joined(pusher.into_iter().collect());
+        threads(joined(builder.readers), saved, pushed, saved_by).await;
+        for arbiter in arbiters {
             arbiter.stop();
         }
     }

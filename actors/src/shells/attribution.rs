@@ -8,11 +8,12 @@ use crate::health::{Drops, Lifeline};
 use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle};
-use attribution::engine::LearnedZone;
-use attribution::model::MonotonicNanos;
+use attribution::engine::{LearnedZone, Settings};
+use attribution::model::{MonotonicNanos, NodeFacts, SourceId};
 use attribution::recording::Entry;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Time between two saves of what was learned: a power cut costs at most this much of it.
 const SAVED_EVERY: Duration = Duration::from_secs(300);
@@ -46,6 +47,29 @@ impl Saver {
     }
 }
 
+/// What changes at the end of a window.
+pub struct Adoption {
+    /// Rules of the split.
+    pub rules: Settings,
+    /// What was decided.
+    pub facts: Arc<NodeFacts>,
+    /// Sources that are read no more.
+    pub dismissed: Vec<SourceId>,
+    /// Sources that are read from now on.
+    pub expected: Vec<SourceId>,
+    /// Who saves what was learned, where nobody did before.
+    pub saver: Option<Saver>,
+    /// Who is told of windows from now on, too.
+    pub told: Option<Courier<Publish>>,
+}
+
+/// Take this over once no window is open, and say so.
+pub struct Adopt(pub Box<Adoption>, pub oneshot::Sender<()>);
+
+impl actix::Message for Adopt {
+    type Result = ();
+}
+
 /// See the module's head.
 pub struct AttributionShell {
     engine: Driven,
@@ -55,6 +79,8 @@ pub struct AttributionShell {
     usage: Option<Courier<Paid>>,
     deadline: Option<SpawnHandle>,
     saver: Option<Saver>,
+    /// Waits for the end of the window. One at a time: who sends it waits until it is done.
+    adopts: Option<Adopt>,
     _lifeline: Lifeline,
 }
 
@@ -77,8 +103,39 @@ impl AttributionShell {
             usage: None,
             deadline: None,
             saver,
+            adopts: None,
             _lifeline: lifeline,
         }
+    }
+
+    fn adopt(&mut self) {
+        if self.engine.is_open() {
+            return;
+        }
+        let Some(Adopt(adoption, done)) = self.adopts.take() else {
+            return;
+        };
+        let Adoption {
+            rules,
+            facts,
+            dismissed,
+            expected,
+            saver,
+            told,
+        } = *adoption;
+        self.engine.adopt(rules, facts);
+        dismissed
+            .into_iter()
+            .for_each(|source| self.engine.dismiss(source));
+        for source in expected {
+            self.engine.call(Entry::ExpectSource(source));
+        }
+        if saver.is_some() {
+            self.saver = saver;
+        }
+        self.told.extend(told);
+        // Whoever does not wait any more has given up on it, and it holds all the same.
+        let _ = done.send(());
     }
 
     fn close_if_complete(&mut self, ctx: &mut Context<Self>) {
@@ -99,6 +156,7 @@ impl AttributionShell {
             dropped: self.drops.totals(),
         };
         let Some(closed) = self.engine.call(close) else {
+            self.adopt();
             return;
         };
         if let Some(saver) = &mut self.saver {
@@ -111,6 +169,16 @@ impl AttributionShell {
         for told in &self.told {
             told.send(Publish(Arc::clone(&snapshot)));
         }
+        self.adopt();
+    }
+}
+
+impl Handler<Adopt> for AttributionShell {
+    type Result = ();
+
+    fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) {
+        self.adopts = Some(adopt);
+        self.adopt();
     }
 }
 

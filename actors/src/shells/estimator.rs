@@ -5,26 +5,62 @@
 use super::Courier;
 use crate::health::Lifeline;
 use crate::messages::{EnergyReady, Stop, UsageReady};
+use crate::slot::Slot;
+use crate::splice::Splice;
 use actix::{Actor, ActorContext, Context, Handler};
-use attribution::model::{Report, ReporterId};
+use attribution::model::{Energy, Report, ReporterId, Usage};
 use power_sources::estimator::{Estimator, SOURCE};
+use std::sync::Arc;
 
 /// See the module's head.
 pub struct EstimatorShell {
-    estimator: Estimator,
+    estimator: Option<Estimator>,
+    /// Who takes its place, if anybody.
+    next: Slot<Option<Estimator>>,
+    splice: Splice,
     to: Courier<EnergyReady>,
     _lifeline: Lifeline,
 }
 
 impl EstimatorShell {
-    /// A shell for an estimator.
+    /// A shell for an estimator, or for none as yet.
     #[must_use]
-    pub fn new(estimator: Estimator, to: Courier<EnergyReady>, lifeline: Lifeline) -> Self {
+    pub fn new(
+        estimator: Option<Estimator>,
+        next: Slot<Option<Estimator>>,
+        to: Courier<EnergyReady>,
+        lifeline: Lifeline,
+    ) -> Self {
         Self {
             estimator,
+            next,
+            splice: Splice::default(),
             to,
             _lifeline: lifeline,
         }
+    }
+}
+
+impl EstimatorShell {
+    /// What the estimator says of this usage. One that takes its place begins with the same usage, so nothing is between them.
+    fn observe(&mut self, usage: &Report<Arc<Usage>>) -> Option<Energy> {
+        let (at, packages) = (usage.section.ended, &usage.body.packages);
+        let body = self
+            .estimator
+            .as_mut()
+            .map(|estimator| estimator.observe(at, packages));
+        let body = body.map(|body| self.splice.tell(body));
+        let Some(next) = self.next.take() else {
+            return body;
+        };
+        self.estimator = next;
+        self.splice.turn(&[]);
+        let first = self
+            .estimator
+            .as_mut()
+            .map(|estimator| estimator.observe(at, packages));
+        let first = first.map(|first| self.splice.tell(first));
+        body.or(first)
     }
 }
 
@@ -41,7 +77,9 @@ impl Handler<UsageReady> for EstimatorShell {
     type Result = ();
 
     fn handle(&mut self, UsageReady(usage): UsageReady, _: &mut Self::Context) {
-        let body = self.estimator.observe(usage.section.ended, &usage.body.packages);
+        let Some(body) = self.observe(&usage) else {
+            return;
+        };
         let report = Report {
             tick: usage.tick,
             reporter: ReporterId::new(SOURCE.0),

@@ -3,26 +3,22 @@
 
 use crate::health::Lifeline;
 use crate::messages::{Publish, Stop};
-use actix::{Actor, ActorContext, Context, Handler};
-use exporter::Page;
+use actix::{Actor, ActorContext, Context, Handler, Message};
+use exporter::{Page, RenderSettings};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// See the module's head.
 pub struct ExporterShell {
     pages: watch::Sender<Arc<Page>>,
-    settings: Arc<exporter::RenderSettings>,
+    settings: Arc<RenderSettings>,
     _lifeline: Lifeline,
 }
 
 impl ExporterShell {
     /// Publishes on `pages`.
     #[must_use]
-    pub fn new(
-        pages: watch::Sender<Arc<Page>>,
-        settings: Arc<exporter::RenderSettings>,
-        lifeline: Lifeline,
-    ) -> Self {
+    pub fn new(pages: watch::Sender<Arc<Page>>, settings: Arc<RenderSettings>, lifeline: Lifeline) -> Self {
         Self {
             pages,
             settings,
@@ -46,6 +42,41 @@ impl Handler<Publish> for ExporterShell {
     fn handle(&mut self, Publish(snapshot): Publish, _: &mut Self::Context) {
         let page = Page::new(snapshot, Arc::clone(&self.settings));
         drop(self.pages.send_replace(Arc::new(page)));
+    }
+}
+
+/// Show everything under these settings from now on, also the newest snapshot.
+pub struct Restyle(pub Box<RenderSettings>);
+
+/// Show the newest snapshot anew: what stands beside it has changed.
+#[derive(Clone, Copy)]
+pub struct ShowAgain;
+
+impl Message for Restyle {
+    type Result = ();
+}
+
+impl Message for ShowAgain {
+    type Result = ();
+}
+
+impl Handler<Restyle> for ExporterShell {
+    type Result = ();
+
+    fn handle(&mut self, Restyle(settings): Restyle, _: &mut Self::Context) {
+        let shown = Arc::clone(&self.pages.borrow());
+        let (page, settings) = shown.under(*settings);
+        self.settings = settings;
+        drop(self.pages.send_replace(Arc::new(page)));
+    }
+}
+
+impl Handler<ShowAgain> for ExporterShell {
+    type Result = ();
+
+    fn handle(&mut self, _: ShowAgain, _: &mut Self::Context) {
+        let again = self.pages.borrow().again();
+        drop(self.pages.send_replace(Arc::new(again)));
     }
 }
 

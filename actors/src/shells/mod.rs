@@ -12,13 +12,13 @@ mod usage;
 #[cfg(test)]
 mod virtual_time;
 
-pub use self::attribution::{AttributionShell, PayTo, Saver};
+pub use self::attribution::{Adopt, Adoption, AttributionShell, PayTo, Saver};
 pub use self::estimator::EstimatorShell;
-pub use self::exporter::ExporterShell;
+pub use self::exporter::{ExporterShell, Restyle, ShowAgain};
 pub use self::passthrough::PassthroughShell;
 pub use self::resolver::{Resolve, ResolverShell};
 pub use self::source::SourceShell;
-pub use self::ticker::Ticker;
+pub use self::ticker::{Score, Ticker};
 pub use self::usage::{UsageReader, UsageShell};
 
 use crate::health::{Drops, Queue};

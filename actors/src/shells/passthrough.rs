@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{Publish, Stop};
+use crate::slot::Slot;
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
 use attribution::model::Snapshot;
@@ -26,9 +27,23 @@ impl PassthroughShell {
         }
     }
 
-    /// The work of that thread.
-    pub fn work(mut writer: Writer, clock: Clock) -> impl FnMut(Arc<Snapshot>) + Send {
-        move |snapshot| writer.write(&snapshot, clock())
+    /// The work of that thread. Whoever is put into `next` takes the writer's place, or nobody does.
+    pub fn work(
+        writer: Writer,
+        next: Slot<Option<Writer>>,
+        clock: Clock,
+    ) -> impl FnMut(Arc<Snapshot>) + Send {
+        let mut writer = Some(writer);
+        move |snapshot| {
+            match next.take() {
+                Some(Some(next)) => writer = Some(next.after(writer.take())),
+                Some(None) => writer.take().into_iter().for_each(Writer::end),
+                None => {}
+            }
+            if let Some(writer) = &mut writer {
+                writer.write(&snapshot, clock());
+            }
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use super::Courier;
 use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{IdentityReady, Stop, UsageReady};
+use crate::slot::Slot;
+use crate::splice::TallySplice;
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
 use attribution::engine::RESOLVER;
@@ -45,16 +47,24 @@ impl ResolverShell {
         }
     }
 
-    /// The work of the resolver thread.
+    /// The work of the resolver thread. Whoever is put into `next` answers, too, and takes the resolver's place once it knows the
+    /// names that it waits for: until then workloads would be called otherwise.
     pub fn work(
         mut resolver: Box<dyn Resolve>,
+        next: Slot<Box<dyn Resolve>>,
         clock: Clock,
         to: Courier<IdentityReady>,
     ) -> impl FnMut(Question) + Send {
         let reporter = ReporterId::new(RESOLVER);
+        let mut splice = TallySplice::default();
+        let mut heir: Option<Heir> = None;
         move |Question { tick, usage }| {
             let began = clock();
             let body = resolver.resolve(&usage);
+            if let Some(next) = next.take() {
+                heir = Some(Heir::new(next));
+            }
+            let ready = heir.take_if(|heir| heir.is_ready(&usage, &body));
             // The list is wanted back for the next drain.
             drop(usage);
             let section = Section {
@@ -67,8 +77,38 @@ impl ResolverShell {
                 section,
                 body,
             };
-            to.send(IdentityReady(report, resolver.tallies()));
+            to.send(IdentityReady(report, splice.tell(resolver.tallies())));
+            if let Some(Heir { resolver: next, .. }) = ready {
+                splice.turn();
+                resolver = next;
+            }
         }
+    }
+}
+
+/// Questions after which another resolver takes over with the names that it has. Pods are known after two or three; an API server
+/// that does not answer must not keep what was asked for from being done for ever.
+const PATIENCE: u32 = 30;
+
+/// A resolver that is to take another one's place.
+struct Heir {
+    resolver: Box<dyn Resolve>,
+    asked: u32,
+}
+
+impl Heir {
+    const fn new(resolver: Box<dyn Resolve>) -> Self {
+        Self { resolver, asked: 0 }
+    }
+
+    /// Whether it may: it waits for no name beyond those that are waited for now.
+    fn is_ready(&mut self, usage: &Usage, now: &Identity) -> bool {
+        self.asked += 1;
+        let waits = |identity: &Identity| {
+            let awaited = &identity.awaited;
+            awaited.containers.len() + awaited.pods.len()
+        };
+        waits(&self.resolver.resolve(usage)) <= waits(now) || self.asked >= PATIENCE
     }
 }
 

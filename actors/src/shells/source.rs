@@ -5,6 +5,8 @@ use super::Courier;
 use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{EnergyReady, Stop, Tick};
+use crate::slot::{Shared, Slot};
+use crate::splice::Splice;
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
 use attribution::model::{Report, ReporterId, Section, TickId};
@@ -27,9 +29,12 @@ impl SourceShell {
         }
     }
 
-    /// The work of the source's thread.
+    /// The work of the source's thread. Whoever is put into `next` takes the meter's place at a tick, right after its last
+    /// reading; `splice` has the totals of both go on as one.
     pub fn work(
         mut meter: Box<dyn PowerSource>,
+        next: Slot<Box<dyn PowerSource>>,
+        splice: Shared<Splice>,
         clock: Clock,
         to: Courier<EnergyReady>,
     ) -> impl FnMut(TickId) + Send {
@@ -38,7 +43,17 @@ impl SourceShell {
         let mut detail: Arc<str> = Arc::from(meter.detail());
         move |tick| {
             let began = clock();
-            let body = meter.read(began);
+            let read = meter.read(began);
+            let body = splice.with(|splice| splice.tell(read));
+            if let Some(mut other) = next.take() {
+                let followed = other.follow(meter.leave());
+                let first = other.read(clock());
+                splice.with(|splice| {
+                    splice.turn(&followed);
+                    splice.tell(first);
+                });
+                meter = other;
+            }
             let section = Section {
                 began,
                 ended: clock(),

@@ -7,62 +7,102 @@ use super::Courier;
 use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{Stop, Tick};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
 use attribution::model::TickId;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// The window closes at the latest after this part of the tick, in percent: what is left is for the snapshot to be
 /// rendered before the next beat.
 const DEADLINE_PERCENT: u32 = 80;
 
+/// How it beats, and who hears it.
+#[derive(Clone)]
+pub struct Score {
+    /// Time between two beats.
+    pub period: Duration,
+    /// In their order.
+    pub listeners: Vec<Courier<Tick>>,
+}
+
+impl Message for Score {
+    type Result = ();
+}
+
 /// See the module's head.
 pub struct Ticker {
-    period: Duration,
+    score: watch::Sender<Score>,
     clock: Clock,
-    listeners: Vec<Courier<Tick>>,
     _lifeline: Lifeline,
 }
 
 impl Ticker {
-    /// Beats every `period` once started; `listeners` hear it in their order.
+    /// Beats every `period` once started; `listeners` hear it in their order. Another [`Score`] holds from the next beat on.
     #[must_use]
     pub fn new(period: Duration, clock: Clock, listeners: Vec<Courier<Tick>>, lifeline: Lifeline) -> Self {
         Self {
-            period,
+            score: watch::channel(Score { period, listeners }).0,
             clock,
-            listeners,
             _lifeline: lifeline,
         }
     }
+}
+
+/// Beats from `first` on.
+fn beats(first: Instant, period: Duration) -> Interval {
+    let mut beats = interval_at(first, period);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    beats
 }
 
 impl Actor for Ticker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let (period, clock, listeners) = (
-            self.period,
-            Clock::clone(&self.clock),
-            std::mem::take(&mut self.listeners),
-        );
+        let (clock, mut score) = (Clock::clone(&self.clock), self.score.subscribe());
         let beat = async move {
-            let mut beat = interval(period);
-            beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut now = score.borrow_and_update().clone();
+            let (mut beat, mut last) = (beats(Instant::now(), now.period), Instant::now());
             let mut id = 0;
             loop {
-                beat.tick().await;
+                tokio::select! {
+                    biased;
+                    changed = score.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        let next = score.borrow_and_update().clone();
+                        if next.period != now.period {
+                            // The next one comes as long after the last one as those after it come after each other; where that is
+                            // over, at once, and those after it count from there.
+                            beat = beats((last + next.period).max(Instant::now()), next.period);
+                        }
+                        now = next;
+                        continue;
+                    }
+                    _ = beat.tick() => {}
+                }
+                last = Instant::now();
                 id += 1;
                 let at = clock();
                 let tick = Tick {
                     id: TickId(id),
                     at,
-                    deadline: at.after(period * DEADLINE_PERCENT / 100),
+                    deadline: at.after(now.period * DEADLINE_PERCENT / 100),
                 };
-                listeners.iter().for_each(|listener| listener.send(tick));
+                now.listeners.iter().for_each(|listener| listener.send(tick));
             }
         };
         ctx.spawn(beat.into_actor(self));
+    }
+}
+
+impl Handler<Score> for Ticker {
+    type Result = ();
+
+    fn handle(&mut self, score: Score, _: &mut Self::Context) {
+        self.score.send_replace(score);
     }
 }
 

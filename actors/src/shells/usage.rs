@@ -4,6 +4,8 @@
 use super::Courier;
 use crate::health::Lifeline;
 use crate::messages::{Paid, Stop, Tick, UsageReady};
+use crate::slot::Slot;
+use crate::splice::UsageSplice;
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
 use attribution::engine::USAGE;
@@ -55,34 +57,55 @@ impl UsageShell {
         }
     }
 
-    /// The work of the reader thread: drain and send home.
-    pub fn work(mut reader: Box<dyn UsageReader>, home: Courier<UsageReady>) -> impl FnMut(Drain) + Send {
+    /// The work of the reader thread: drain and send home. Whoever is put into `next` takes the reader's place right after a drain.
+    pub fn work(
+        mut reader: Box<dyn UsageReader>,
+        next: Slot<Box<dyn UsageReader>>,
+        home: Courier<UsageReady>,
+    ) -> impl FnMut(Drain) + Send {
+        let mut splice = UsageSplice::default();
         let reporter = ReporterId::new(USAGE);
         let mut failing = false;
         move |Drain {
                   tick,
                   acked,
                   recycled,
-              }| match reader.drain(tick, acked, recycled) {
-            Ok((section, usage)) => {
-                failing = false;
-                let report = Report {
-                    tick,
-                    reporter: reporter.clone(),
-                    section,
-                    body: Arc::new(usage),
-                };
-                home.send(UsageReady(report));
+              }| {
+            match reader.drain(tick, acked, recycled) {
+                Ok((section, usage)) => {
+                    failing = false;
+                    let report = Report {
+                        tick,
+                        reporter: reporter.clone(),
+                        section,
+                        body: Arc::new(splice.tell(usage)),
+                    };
+                    home.send(UsageReady(report));
+                }
+                // Said once per outage; the missing report is counted as late in every window.
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "usage cannot be read; its windows wait"
+                    );
+                }
+                Err(_) => {}
             }
-            // Said once per outage; the missing report is counted as late in every window.
-            Err(error) if !failing => {
-                failing = true;
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "usage cannot be read; its windows wait"
-                );
+            let Some(mut other) = next.take() else {
+                return;
+            };
+            // What it has counted so far the reader before it has counted, too.
+            match other.drain(tick, TickId(0), Vec::new()) {
+                Ok((_, base)) => {
+                    splice.turn(base);
+                    reader = other;
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "the new probe cannot be read; the one before it goes on");
+                }
             }
-            Err(_) => {}
         }
     }
 }

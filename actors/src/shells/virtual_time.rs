@@ -4,6 +4,9 @@
 //! All actors run on the test's own arbiter, because a paused clock is per thread. Asserts stand in the test body: one that
 //! fails inside a handler would take the actor away and leave the test green.
 
+mod reloads;
+mod stage;
+
 use super::{AttributionShell, Courier, Ticker};
 use crate::clock::Clock;
 use crate::driven::Driven;
@@ -13,6 +16,7 @@ use crate::shells::PayTo;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, System};
 use attribution::engine::{Engine, FloorPolicy, IdleShare, RESOLVER, Settings, SplitRules, USAGE};
 use attribution::model::*;
+use stage::Stage;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -178,13 +182,6 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
             .build()
     };
     System::with_tokio_rt(move || paused().expect("a runtime")).block_on(async move {
-        let zero = Instant::now();
-        let clock: Clock = Arc::new(move || {
-            MonotonicNanos::from_nanos(u64::try_from(zero.elapsed().as_nanos()).expect("a short test"))
-        });
-        let (vitals, mut heard) = Vitals::new();
-        let (drops, published) = (Drops::default(), Arc::new(Mutex::new(Vec::new())));
-        let listener = Listener(Arc::clone(&published)).start();
         let settings = Settings {
             floor: FloorPolicy::None,
             idle_share: IdleShare::Node,
@@ -192,53 +189,19 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
             processes_max: 10,
             ended_keep: Duration::from_secs(180),
         };
-        let mut engine = Engine::new(settings, Arc::default());
-        engine.expect(&ReporterId::new(USAGE));
-        engine.expect(&ReporterId::new(RESOLVER));
-        engine.expect_source(METER);
-        let publish = Courier::new(&listener, Queue::Exporter, &drops);
-        let lifeline = vitals.lifeline("attribution");
-        let attribution = AttributionShell::new(
-            Driven::new(engine, None),
-            Arc::clone(&clock),
-            drops.clone(),
-            vec![publish],
-            None,
-            lifeline,
-        )
-        .start();
-        let paid = Arc::new(Mutex::new(Vec::new()));
-        let to = attribution.clone();
-        let node = Node {
-            plan,
-            to,
-            clock: Arc::clone(&clock),
-            paid: Arc::clone(&paid),
-        }
-        .start();
-        attribution
-            .send(PayTo(Courier::new(&node, Queue::Usage, &drops)))
-            .await
-            .expect("alive");
-        let listeners = vec![
-            Courier::new(&attribution, Queue::Attribution, &drops),
-            Courier::new(&node, Queue::Usage, &drops),
-        ];
-        let ticker = Ticker::new(TICK, clock, listeners, vitals.lifeline("ticker")).start();
+        let stage = Stage::new(settings, plan).await;
         if let Some((after, stalled)) = stall {
             tokio::time::sleep(TICK * after + TICK / 2).await;
             tokio::time::advance(stalled).await;
         }
         tokio::time::sleep(TICK * ticks - TICK / 20).await;
-        vitals.begin_shutdown();
-        ticker.send(Stop).await.expect("alive");
-        attribution.send(Stop).await.expect("alive");
-        let snapshots = published.lock().expect("one thread").clone();
+        let paid = Arc::clone(&stage.paid);
+        let (snapshots, deaths) = stage.end().await;
         let paid = paid.lock().expect("one thread").clone();
         Ran {
             snapshots,
             paid,
-            deaths: heard.try_recv().ok(),
+            deaths,
         }
     })
 }

@@ -136,6 +136,22 @@ impl Memory {
 }
 
 impl Keeper {
+    /// Who keeps from now on what this run learns; what an earlier one has left there is not asked for.
+    #[must_use]
+    pub fn open(plan: Result<Option<Plan>, StateError>) -> Option<Self> {
+        let opened = plan.and_then(|plan| match plan {
+            Some(plan) => match file::read(&plan.path, &plan.machine) {
+                Err(error) if error.forbids_saving() => Err(error),
+                _ => Ok(Some(Self::new(plan))),
+            },
+            None => Ok(None),
+        });
+        opened.unwrap_or_else(|error| {
+            tracing::warn!(%error, "idle floor");
+            None
+        })
+    }
+
     /// Warns at the start, and not when the first save is due, where it can be seen that it will fail.
     fn new(plan: Plan) -> Self {
         let failing = plan

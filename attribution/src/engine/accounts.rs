@@ -103,6 +103,8 @@ pub(crate) struct Accounts {
     opened: Vec<AccountId>,
     /// Those whose process has another name than in the report before.
     renamed: Vec<AccountId>,
+    /// Which probe counts, by the order in which they came.
+    era: u32,
     /// Those that the newest report says have ended, and those that are gone and not forgotten yet.
     ended: Vec<AccountId>,
     gone: Vec<AccountId>,
@@ -179,6 +181,33 @@ impl Accounts {
             self.mark_gone();
         }
         charged
+    }
+
+    /// Has another probe go on, unless it is the same one: of its totals only what goes beyond `base` is new. Who has ended and is
+    /// in `base` was paid, and is entered so that it is not paid again.
+    pub(crate) fn enter_era(&mut self, era: u32, base: &[TaskUsage]) {
+        if std::mem::replace(&mut self.era, era) == era {
+            return;
+        }
+        for account in self.iter_mut() {
+            account.booked = CpuNanos::ZERO;
+            account.booked_events = EventCounts::ZERO;
+        }
+        for row in base {
+            let key = (row.task, row.cgroup, row.package);
+            let known = self.by_key.get(&key).copied();
+            let Some(id) = known.or_else(|| row.ended.then(|| self.open(row, None))) else {
+                continue;
+            };
+            if let Some(account) = self.get_mut(id) {
+                account.booked = row.cpu;
+                account.booked_events = row.events;
+                if known.is_none() {
+                    // No report has listed it.
+                    account.seen = 0;
+                }
+            }
+        }
     }
 
     fn mark_gone(&mut self) {

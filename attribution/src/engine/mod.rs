@@ -23,6 +23,7 @@ mod meters;
 mod processes;
 mod regression;
 mod remainder;
+mod renew;
 mod reserved;
 mod rise;
 mod settle;
@@ -40,8 +41,9 @@ pub use idle::{FloorPolicy, LearnedPoint, LearnedZone, Trust};
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
-    CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
-    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId, Usage,
+    Component, CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
+    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId,
+    Usage,
 };
 use accounts::{AccountId, Accounts, Counted, Delta};
 use apply::Run;
@@ -119,6 +121,8 @@ pub struct Engine {
     remainder: Remainder,
     restored: idle::Waiting,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
+    /// Components that sources do not read any more.
+    parted: Vec<(SourceId, Component)>,
     accounts: Accounts,
     levels: Levels,
     processes: Processes,
@@ -206,6 +210,7 @@ impl Engine {
             remainder: Remainder::default(),
             restored: idle::Waiting::default(),
             sources: Vec::new(),
+            parted: Vec::new(),
             accounts: Accounts::default(),
             levels: Levels::default(),
             reserved: Reserved::default(),
@@ -251,7 +256,7 @@ impl Engine {
 
     /// Takes a usage report; one that is older than what was heard before is ignored.
     pub fn on_usage(&mut self, report: Report<Arc<Usage>>) {
-        if self.window.report(&report.reporter, report.tick) {
+        if self.window.report(&report.reporter, report.tick) && !self.is_of_a_later_era(&report) {
             self.usage = Some(report);
         }
     }
@@ -290,6 +295,7 @@ impl Engine {
             return;
         }
         self.refused += meters::enter(&mut self.zones, source, &report.body);
+        self.part();
         self.hand_out_restored();
         if let Some((account, last)) = self
             .sources

@@ -91,6 +91,11 @@ impl Processes {
         }
     }
 
+    /// Another bound from now on. Who has a row keeps it for as long as it lives.
+    pub(crate) const fn bound(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Whether the process has a row.
     pub(crate) fn has_row(&self, task: TaskKey) -> bool {
         self.rows.contains_key(&task)

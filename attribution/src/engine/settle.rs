@@ -22,6 +22,7 @@ impl Engine {
     /// Books a usage report's CPU time and events on the accounts and finds the rows that they pay into.
     pub(super) fn book(&mut self, usage: &Usage, now: MonotonicNanos) {
         let work = &mut self.work;
+        self.accounts.enter_era(usage.era, &usage.base);
         let charged = self
             .accounts
             .book(&usage.tasks, &mut work.deltas, &mut work.counts);
@@ -226,6 +227,9 @@ fn due(
     policy: &super::FloorPolicy,
     now: MonotonicNanos,
 ) -> Option<Due> {
+    if zone.has_left() {
+        return None;
+    }
     if !zone.is_due() {
         if !zone.has_base() || !zone.is_paid_by_cpu_time() {
             return None;

@@ -13,6 +13,8 @@ struct Expected {
     newest: Option<TickId>,
     late: u64,
     missed_in_a_row: u64,
+    /// Nobody waits for it any more; how often it was late is still told.
+    dismissed: bool,
 }
 
 /// Reporters, and the window that is open.
@@ -40,13 +42,27 @@ pub(crate) struct Closed {
 impl Window {
     /// Adds a reporter that every window waits for.
     pub(crate) fn expect(&mut self, reporter: ReporterId) {
-        if !self.expected.iter().any(|expected| expected.reporter == reporter) {
-            self.expected.push(Expected {
+        match self.expected.iter_mut().find(|known| known.reporter == reporter) {
+            Some(known) => known.dismissed = false,
+            None => self.expected.push(Expected {
                 reporter,
                 newest: None,
                 late: 0,
                 missed_in_a_row: 0,
-            });
+                dismissed: false,
+            }),
+        }
+    }
+
+    /// No window waits for this reporter from now on, and its reports are refused.
+    pub(crate) fn dismiss(&mut self, reporter: &ReporterId) {
+        for known in self
+            .expected
+            .iter_mut()
+            .filter(|known| known.reporter == *reporter)
+        {
+            known.dismissed = true;
+            known.missed_in_a_row = 0;
         }
     }
 
@@ -65,7 +81,7 @@ impl Window {
         let Some(expected) = self
             .expected
             .iter_mut()
-            .find(|expected| expected.reporter == *reporter)
+            .find(|expected| expected.reporter == *reporter && !expected.dismissed)
         else {
             return false;
         };
@@ -76,10 +92,14 @@ impl Window {
         true
     }
 
+    fn waited_for(&self) -> impl Iterator<Item = &Expected> {
+        self.expected.iter().filter(|expected| !expected.dismissed)
+    }
+
     /// Whether a window is open and everybody is in.
     pub(crate) fn complete(&self) -> bool {
         self.open
-            .is_some_and(|open| self.expected.iter().all(|expected| expected.is_in(open.tick)))
+            .is_some_and(|open| self.waited_for().all(|expected| expected.is_in(open.tick)))
     }
 
     /// Whether `reporter` missed so many windows that its figures are stale.
@@ -100,7 +120,7 @@ impl Window {
     pub(crate) fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
         let open = self.open.take()?;
         self.counters.late_now.clear();
-        for expected in &mut self.expected {
+        for expected in self.expected.iter_mut().filter(|expected| !expected.dismissed) {
             if expected.is_in(open.tick) {
                 expected.missed_in_a_row = 0;
             } else {
@@ -198,6 +218,24 @@ mod tests {
         window.report(&rapl, TickId(4));
         window.close(at(800));
         assert!(!window.is_stale("rapl-sysfs"));
+    }
+
+    #[test]
+    fn nobody_waits_for_who_was_dismissed_until_it_is_expected_again() {
+        let (mut window, usage, rapl) = window();
+        window.open(TickId(1), at(0), at(800));
+        window.report(&usage, TickId(1));
+        window.close(at(800));
+        window.dismiss(&rapl);
+        window.open(TickId(2), at(0), at(800));
+        window.report(&usage, TickId(2));
+        assert!(window.complete());
+        assert!(!window.report(&rapl, TickId(2)), "nobody asked it");
+        window.close(at(1));
+        assert_eq!(window.counters().late, [(usage, 0), (rapl.clone(), 1)]);
+        window.expect(rapl.clone());
+        window.open(TickId(3), at(0), at(800));
+        assert!(window.is_behind(rapl.as_str(), TickId(3)) && window.report(&rapl, TickId(3)));
     }
 
     #[test]

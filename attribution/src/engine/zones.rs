@@ -49,6 +49,8 @@ pub(crate) struct ZoneState {
     /// Whether the CPU time of the last payment is of that time: only then power is that of who ran.
     teaches: bool,
     latest: Reading,
+    /// Nobody reads it any more.
+    pub(super) leaves: bool,
 }
 
 /// Zones are settled in this order.
@@ -110,6 +112,7 @@ impl ZoneState {
                 at: reading.at,
             },
             device,
+            leaves: false,
         }
     }
 
@@ -346,6 +349,7 @@ impl ZoneState {
         if reading.at <= self.latest.at {
             return;
         }
+        self.leaves = false;
         match &mut self.device {
             Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),
             None => {

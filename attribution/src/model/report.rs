@@ -49,13 +49,16 @@ pub struct Usage {
     pub counted: EventSet,
     /// What the probe had to drop or fold, cumulative, by reason.
     pub lost: Vec<LostEvents>,
+    /// Rises when another probe goes on counting: the rows of its reports have another zero.
+    pub era: u32,
+    /// What of the rows of this era the probe before had counted, too.
+    pub base: Arc<[TaskUsage]>,
 }
 
 /// CPU time of one task inside one cgroup on one package.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskUsage {
-    /// The process; `None` for time of this cgroup that belongs to no process known by name (a full map, or what
-    /// `cpu.stat` counted beyond the processes seen).
+    /// The process; `None` for time of this cgroup of no process known by name (a full map, or what `cpu.stat` counted beyond).
     pub task: Option<TaskKey>,
     /// The cgroup it ran in.
     pub cgroup: CgroupId,
@@ -332,8 +335,7 @@ pub struct ZoneReading {
 /// Use of a device (a GPU) since its source was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceUse {
-    /// Time that its busiest engine was in use, whoever used it. `None` where the device does not tell: then it is what
-    /// its users add up to.
+    /// Time that its busiest engine was in use, whoever used it. `None` where it does not tell: then what its users add up to.
     pub busy: Option<DeviceNanos>,
     /// One row per process that uses it or has used it since the reading before. A process that is not listed any more has
     /// gone, and begins at zero should its pid come again.
@@ -343,11 +345,9 @@ pub struct DeviceUse {
 /// One process's use of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceUser {
-    /// The process as the driver names it, in the host's pid namespace. Drivers know no start times: it is the newest
-    /// process of this pid, which is right unless a pid comes around within one reading.
+    /// The process as the driver names it, in the host's pid namespace: drivers know no start times, so the newest of this pid.
     pub pid: u32,
-    /// Time that it used the device's busiest engine. Two processes that share the device over the same second have half a
-    /// second each.
+    /// Time that it used the device's busiest engine. Two that share it over the same second have half a second each.
     pub used: DeviceNanos,
 }
 

@@ -81,6 +81,7 @@ prop_compose! {
             }).collect(),
             lost: lost.into_iter().map(|(probe, reason, count)| LostEvents { probe, reason, count }).collect(),
             counted: counted.into_iter().fold(EventSet::NONE, |set, event| set.with(Event::ALL[event])),
+            ..Usage::default()
         }
     }
 }

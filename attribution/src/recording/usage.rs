@@ -55,6 +55,9 @@ pub(super) fn put(to: &mut Out, now: &Usage, before: &Usage) {
         softirqs,
         counted,
         lost,
+        // Nobody takes a probe's place while one records.
+        era: _,
+        base: _,
     } = now;
     put_rows(to, tasks, &before.tasks);
     put_list(to, packages, &before.packages);
@@ -73,6 +76,7 @@ pub(super) fn take(from: &mut In<'_>, before: &Usage) -> Result<Usage, Garbled> 
         softirqs: take_list(from, &before.softirqs)?,
         lost: take_list(from, &before.lost)?,
         counted: set(from.number()?)?,
+        ..Usage::default()
     })
 }
 

@@ -74,6 +74,8 @@ pub struct ExporterConfig {
     pub page: PageConfig,
     /// Who is told without asking. Default: nobody.
     pub push: PushConfig,
+    /// Whether `POST /-/reload` reloads the configuration. Default: no, it is answered with 403.
+    pub reload: bool,
 }
 
 /// The addresses of `exporter.listen`: at least one, none twice.
@@ -201,6 +203,7 @@ impl Default for ExporterConfig {
             created: true,
             page: PageConfig::default(),
             push: PushConfig::default(),
+            reload: false,
         }
     }
 }

@@ -81,6 +81,21 @@ impl History {
         }
     }
 
+    /// Snapshots come every `tick` from now on. Where that makes slots of another length it begins anew; numbers of slots go on.
+    pub(crate) fn retime(&mut self, tick: Duration) {
+        let fresh = Self::new(tick);
+        if fresh.tick == self.tick {
+            return;
+        }
+        if fresh.slot == self.slot {
+            self.tick = fresh.tick;
+            return;
+        }
+        let newest = self.slots.newest();
+        *self = fresh;
+        self.slots.go_on_after(newest);
+    }
+
     /// Takes in a snapshot. Says whether a slot ended with it.
     pub(crate) fn record(&mut self, snapshot: &Snapshot) -> bool {
         let now = snapshot.window.ended;

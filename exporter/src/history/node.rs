@@ -85,6 +85,11 @@ impl Slots {
         self.began = Some(moment);
     }
 
+    /// Numbers go on after `newest`.
+    pub(super) const fn go_on_after(&mut self, newest: u64) {
+        self.newest = newest;
+    }
+
     /// A new slot, up to `now`; the oldest makes room for it.
     pub(super) fn push(&mut self, now: MonotonicNanos) {
         let began = self.ended().unwrap_or(now);

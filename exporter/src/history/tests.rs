@@ -448,3 +448,26 @@ fn the_fullest_history_stays_below_four_mebibytes() {
     assert!(held > 3_000_000, "it was not full: {held}");
     assert!(held <= MOST_BYTES, "{held}");
 }
+
+#[test]
+fn another_tick_keeps_the_history_where_slots_stay_as_long_and_else_numbers_go_on() {
+    let tick = |millis| Duration::from_millis(millis);
+    let mut history = History::new(tick(1_000));
+    let mut number = 0;
+    let mut window = |history: &mut History, millis: u64| {
+        number += 1;
+        let mut snapshot = Snapshot::default();
+        (snapshot.tick, snapshot.windows.closed) = (TickId(number), number);
+        snapshot.window.began = MonotonicNanos::from_nanos(millis.saturating_sub(1_000) * 1_000_000);
+        snapshot.window.ended = MonotonicNanos::from_nanos(millis * 1_000_000);
+        history.record(&snapshot)
+    };
+    assert!(window(&mut history, 1_000) && window(&mut history, 2_000));
+    history.retime(tick(500));
+    assert_eq!((history.newest(), history.slot_length()), (2, tick(1_000)));
+    assert!(!window(&mut history, 2_500) && window(&mut history, 3_000));
+    history.retime(tick(5_000));
+    assert_eq!((history.newest(), history.slot_length()), (3, tick(5_000)));
+    assert!(window(&mut history, 8_000) && window(&mut history, 13_000));
+    assert_eq!((history.newest(), history.slots(0).count()), (4, 1));
+}

@@ -14,6 +14,7 @@ mod limits;
 pub(crate) mod negotiate;
 pub(crate) mod origin;
 mod paced;
+mod reload;
 #[cfg(test)]
 pub(crate) mod rig;
 mod routes;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use connections::serve;
 pub use entrance::Entrance;
+pub use reload::{ReloadAnswer, ReloadRequest, Reloader};
 
 pub(crate) use limits::Limits;
 
@@ -44,6 +46,8 @@ pub struct Context {
     pub now: fn() -> MonotonicNanos,
     /// The configured tick: a snapshot older than three of them is not ready.
     pub tick: Duration,
+    /// Who reloads the configuration when a request asks for it.
+    pub reloader: Reloader,
 }
 
 impl Context {

@@ -31,6 +31,7 @@ pub(crate) fn context(page: Arc<Page>, now: fn() -> MonotonicNanos) -> Context {
         pages: watch::channel(page).1,
         now,
         tick: Duration::from_secs(1),
+        reloader: super::Reloader::default(),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::answers::{JSON, only_get, text, with};
 use super::crowd::Guest;
 use super::scribe::Scribe;
-use super::{Context, negotiate};
+use super::{Context, negotiate, reload};
 use crate::live::{self, Live};
 use crate::page::Page;
 use crate::security::health::{Health, Refused};
@@ -60,7 +60,7 @@ impl Visit {
     async fn answer(&self, method: &Method, path: &str, query: &str, headers: &HeaderMap) -> Response {
         let now = (self.context.now)();
         let admitted = self.security.admit(self.guest.origin(), path, headers, now).await;
-        let mut response = match admitted {
+        let response = match admitted {
             Err(why) => {
                 self.health.refused(why);
                 refusal(why, &self.security)
@@ -69,13 +69,20 @@ impl Visit {
                 if admitted == Admitted::Known {
                     self.guest.is_known();
                 }
+                if path == reload::PATH {
+                    return self.dressed(reload::respond(&self.context, method, headers).await);
+                }
                 match live::respond(&self.live, method, path, query, headers) {
                     Some(response) => response,
                     None => respond(&self.context, &self.scribe, method, path, headers).await,
                 }
             }
         };
-        // Last, so that what the operator wants holds for every answer.
+        self.dressed(response)
+    }
+
+    /// With the headers that the operator wants. Last, so that they hold for every answer.
+    fn dressed(&self, mut response: Response) -> Response {
         for (name, value) in self.security.headers() {
             response = with(response, name, value);
         }
@@ -169,7 +176,8 @@ fn ready(context: &Context) -> Response {
         );
     }
     let age = (context.now)().since(snapshot.window.ended);
-    let limit = context.tick.saturating_mul(READY_TICKS);
+    let tick = page.settings().tick.unwrap_or(context.tick);
+    let limit = tick.saturating_mul(READY_TICKS);
     if age > limit {
         let reason = format!("the newest snapshot is {age:.1?} old; {READY_TICKS} ticks are {limit:.1?}\n");
         return text(StatusCode::SERVICE_UNAVAILABLE, reason);

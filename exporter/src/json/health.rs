@@ -2,6 +2,7 @@
 //! Views of what the daemon says about itself: decisions, sources, windows, losses.
 
 use super::views::{Each, Text, nanos};
+use crate::reloads::Reloads;
 use attribution::model::facts::SourceFacts;
 use attribution::model::snapshot::{LATENESS_BUCKETS_MS, SourceAccount, WindowCounters};
 use attribution::model::{
@@ -210,4 +211,18 @@ pub(super) struct DroppedView {
 
 pub(super) const fn dropped((queue, count): &(&'static str, u64)) -> DroppedView {
     DroppedView { queue, count: *count }
+}
+
+#[derive(Serialize)]
+pub(super) struct ConfigView {
+    last_reload_successful: bool,
+    last_reload_success_unix_ms: u64,
+}
+
+pub(super) fn config(reloads: &Reloads) -> Option<ConfigView> {
+    let (last_reload_successful, last_reload_success_unix_ms) = reloads.state()?;
+    Some(ConfigView {
+        last_reload_successful,
+        last_reload_success_unix_ms,
+    })
 }

@@ -38,8 +38,12 @@
 //!              "lateness_bounds_ms": [0, 1], "lateness_counts": [7, 0, 0], "lateness_sum_ns": 0},
 //!  "lost": [{"probe": "...", "reason": "...", "count": 1}],
 //!  "tallies": [{"probe": "resolver", "what": "walks", "kind": "done", "count": 1}],
-//!  "dropped": [{"queue": "...", "count": 1}]}
+//!  "dropped": [{"queue": "...", "count": 1}],
+//!  "config": {"last_reload_successful": true, "last_reload_success_unix_ms": 1700000000000}}
 //! ```
+//!
+//! `config` says whether the configuration that was asked for last is in force, and since when there is a new one; `null` where none is
+//! reloaded.
 //!
 //! `began_ns` of a row is the moment since which it counts: the close before the window that it was first seen in, and for a process
 //! before the one that gave it its row.
@@ -81,11 +85,12 @@ pub(crate) use health::{Facts, SourceView, Windows, source};
 pub(crate) use zone::{ZoneView, zone};
 
 use crate::error::ExporterError;
+use crate::reloads::Reloads;
 use attribution::model::Snapshot;
 
 /// The snapshot as JSON text.
-pub(crate) fn render(snapshot: &Snapshot) -> Result<Vec<u8>, ExporterError> {
-    let mut json = serde_json::to_vec(&views::snapshot(snapshot)).map_err(ExporterError::Json)?;
+pub(crate) fn render(snapshot: &Snapshot, reloads: &Reloads) -> Result<Vec<u8>, ExporterError> {
+    let mut json = serde_json::to_vec(&views::snapshot(snapshot, reloads)).map_err(ExporterError::Json)?;
     json.shrink_to_fit();
     Ok(json)
 }
@@ -99,7 +104,7 @@ mod tests {
     use std::sync::Arc;
 
     fn rendered() -> Value {
-        serde_json::from_slice(&render(&sample::snapshot()).unwrap()).unwrap()
+        serde_json::from_slice(&render(&sample::snapshot(), &Reloads::default()).unwrap()).unwrap()
     }
 
     #[test]
@@ -185,7 +190,7 @@ mod tests {
         let mut sample = sample::snapshot();
         // A count that nobody vouches for.
         sample.containers[0].ledger.events.add(Event::CpuCycles, 5);
-        let snapshot: Value = serde_json::from_slice(&render(&sample).unwrap()).unwrap();
+        let snapshot: Value = serde_json::from_slice(&render(&sample, &Reloads::default()).unwrap()).unwrap();
         let counted = [
             "cpu_instructions",
             "page_cache_hit",
@@ -245,7 +250,7 @@ mod tests {
     fn a_remark_of_a_probe_that_measures_is_told() {
         let mut sample = sample::snapshot();
         Arc::make_mut(&mut sample.facts).probes[0].reason = "one \"package\"\nonly".to_owned();
-        let snapshot: Value = serde_json::from_slice(&render(&sample).unwrap()).unwrap();
+        let snapshot: Value = serde_json::from_slice(&render(&sample, &Reloads::default()).unwrap()).unwrap();
         assert_eq!(
             snapshot["facts"]["probes"][0],
             json!({"probe": "proc_fallback", "up": true, "reason": "one \"package\"\nonly"})
@@ -288,7 +293,8 @@ mod tests {
 
     #[test]
     fn an_empty_snapshot_is_whole_too() {
-        let snapshot: Value = serde_json::from_slice(&render(&Snapshot::default()).unwrap()).unwrap();
+        let snapshot: Value =
+            serde_json::from_slice(&render(&Snapshot::default(), &Reloads::default()).unwrap()).unwrap();
         assert_eq!(snapshot["tick"], 0);
         assert_eq!(snapshot["zones"], json!([]));
         assert_eq!(snapshot["coverage_permille"], Value::Null);

@@ -3,11 +3,13 @@
 //! inside a view is written through [`Each`], so that nothing is collected on the way.
 
 use super::health::{
-    DroppedView, Facts, LostView, SourceView, TallyView, Windows, dropped, lost, source, tally,
+    ConfigView, DroppedView, Facts, LostView, SourceView, TallyView, Windows, config, dropped, lost, source,
+    tally,
 };
 use super::ledger::{Charges, Counted, Events, LedgerView, RetiredView, ledger, retired};
 use super::owner::{OwnerView, ReservedView, owner, reserved};
 use super::zone::{ZoneView, zone};
+use crate::reloads::Reloads;
 use attribution::model::snapshot::{ContainerKey, GroupRow, ProcessRow, SourceAccount, UnitKey, ZoneAccount};
 use attribution::model::{
     CpuNanos, CpuTime, EventSet, LostEvents, PackageTime, PodUid, Section, Snapshot, SoftirqTime, Tally,
@@ -65,9 +67,10 @@ pub(super) struct SnapshotView<'a> {
     lost: Each<'a, LostEvents, LostView>,
     tallies: Each<'a, Tally, TallyView>,
     dropped: Each<'a, (&'static str, u64), DroppedView>,
+    config: Option<ConfigView>,
 }
 
-pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
+pub(super) fn snapshot<'a>(snapshot: &'a Snapshot, reloads: &Reloads) -> SnapshotView<'a> {
     let counted = snapshot.counted;
     SnapshotView {
         schema: 1,
@@ -93,6 +96,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> SnapshotView<'_> {
         lost: Each(&snapshot.lost, lost),
         tallies: Each(&snapshot.tallies, tally),
         dropped: Each(&snapshot.dropped, dropped),
+        config: config(reloads),
     }
 }
 

@@ -97,6 +97,9 @@ impl Live {
     fn take(&self, page: Arc<Page>) {
         let slot = {
             let mut history = self.history();
+            if let Some(tick) = page.settings().tick {
+                history.retime(tick);
+            }
             if !history.record(page.snapshot()) {
                 return;
             }

@@ -138,7 +138,11 @@ fn history(live: &Arc<Live>, query: &str) -> Response {
 fn about(live: &Arc<Live>) -> Response {
     let page = Arc::clone(&live.pages.borrow());
     let slot = live.history().slot_length();
-    json(&view::about(page.settings(), live.tick, slot))
+    json(&view::about(
+        page.settings(),
+        page.settings().tick.unwrap_or(live.tick),
+        slot,
+    ))
 }
 
 fn stream(live: &Arc<Live>, query: &str) -> Response {

@@ -58,6 +58,11 @@ impl Health {
         self.on.store(true, Ordering::Relaxed);
     }
 
+    /// Nobody is fed any more.
+    pub(super) fn switch_off(&self) {
+        self.on.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn feeds(&self, trees: usize) {
         self.trees
             .store(u64::try_from(trees).unwrap_or(u64::MAX), Ordering::Relaxed);

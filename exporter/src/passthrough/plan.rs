@@ -14,7 +14,7 @@ const LONGEST_NAME: usize = 128;
 
 /// A zone that a guest is given. Sockets are summed: a guest's own are its configuration's invention, and its threads wander
 /// over the host's. Core and uncore are parts of the package. A GPU has no powercap zone; it is in the platform's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
     Package,
     Dram,

@@ -535,3 +535,23 @@ fn where_nobody_is_fed_nothing_is_said_of_it() {
             .contains("passthrough")
     );
 }
+
+#[test]
+fn a_writer_that_takes_over_goes_on_and_one_that_comes_late_pays_nothing_for_before() {
+    let scene = Scene::new();
+    let said = |micro: u64| snapshot(zones(Provenance::Counted), vec![vm(WEB, &[(micro, 0)], false)]);
+    let package = || scene.counters(WEB)[0].clone();
+    let mut first = scene.writer(false);
+    first.write(&said(100), at(1));
+    // In the same folder it is the same counter.
+    let mut second = scene.writer(true).after(Some(first));
+    second.write(&said(130), at(2));
+    assert_eq!(package(), "130");
+    second.end();
+    // Nobody fed it while it used 70; from then on it is fed again.
+    let mut third = scene.writer(false).after(None);
+    third.write(&said(200), at(3));
+    assert_eq!(package(), "130");
+    third.write(&said(205), at(4));
+    assert_eq!(package(), "135");
+}

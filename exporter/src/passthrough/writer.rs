@@ -11,7 +11,7 @@ use super::plan::{Figure, Kind, Plan, Planned, advanced, folder, words};
 use super::share::{Share, Unread, Zone};
 use crate::page::RenderSettings;
 use attribution::model::{Microjoules, MonotonicNanos, Provenance, Snapshot};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +56,18 @@ pub struct Writer {
     fed: Option<BTreeMap<String, Fed>>,
     warned: Vec<(Reason, MonotonicNanos)>,
     health: Arc<Health>,
+    /// What machines had been charged when this writer began in the middle of a run: that is none of its counters' business.
+    before: Before,
+}
+
+#[derive(Debug, Default)]
+enum Before {
+    /// Nothing: it is there from the start.
+    #[default]
+    Nothing,
+    /// What the next snapshot says.
+    Unknown,
+    Known(HashMap<(String, Kind), Microjoules>),
 }
 
 impl Writer {
@@ -74,7 +86,30 @@ impl Writer {
             fed: None,
             warned: Vec::new(),
             health,
+            before: Before::Nothing,
         })
+    }
+
+    /// Takes the place of another one, or of none, in the middle of a run. In the same folder counters go on; in another one they
+    /// go on from their files there, and pay nothing for before.
+    #[must_use]
+    pub fn after(self, before: Option<Self>) -> Self {
+        match before.filter(|before| before.dir == self.dir) {
+            Some(before) => Self {
+                estimates: self.estimates,
+                keep: self.keep,
+                ..before
+            },
+            None => Self {
+                before: Before::Unknown,
+                ..self
+            },
+        }
+    }
+
+    /// Leaves everything as it is: guests read counters that stand still, and nothing is told of them any more.
+    pub fn end(self) {
+        self.health.switch_off();
     }
 
     /// Writes what `snapshot` says of each machine. Whatever fails is counted, and tried again the next time.
@@ -87,6 +122,9 @@ impl Writer {
                     "guests are not fed with this component: it is estimated here, and an estimate is no meter; vm_passthrough.estimates = true feeds it as an estimate"
                 );
             }
+        }
+        if matches!(self.before, Before::Unknown) {
+            self.before = Before::Known(charged(&plan));
         }
         let share = match self.opened() {
             Ok(share) => share,
@@ -212,10 +250,14 @@ impl Writer {
             Some(index) => index,
             None => {
                 let shown = self.begun(zone, figure.kind, now, name)?;
+                let before = match &mut self.before {
+                    Before::Known(before) => before.remove(&(name.to_owned(), figure.kind)),
+                    Before::Nothing | Before::Unknown => None,
+                };
                 counters.push(Counter {
                     kind: figure.kind,
                     shown,
-                    paid: Microjoules::ZERO,
+                    paid: before.unwrap_or_default(),
                     said: None,
                 });
                 counters.len() - 1
@@ -307,4 +349,14 @@ impl Writer {
             tracing::debug!(reason, place, detail = words, "a guest cannot be fed");
         }
     }
+}
+
+/// What every machine was charged so far.
+fn charged(plan: &Plan<'_>) -> HashMap<(String, Kind), Microjoules> {
+    let figures = plan.machines.iter().flat_map(|machine| {
+        let name = folder(machine.id).unwrap_or_default();
+        let figures = machine.figures.iter();
+        figures.map(move |figure| ((name.to_owned(), figure.kind), figure.total))
+    });
+    figures.collect()
 }

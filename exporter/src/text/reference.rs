@@ -3,7 +3,7 @@
 
 use super::metric::Metric;
 use super::{names, today};
-use crate::{observer, passthrough, push, security};
+use crate::{observer, passthrough, push, reloads, security};
 use std::fmt::Write;
 
 const HEAD: &str = "<!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -31,6 +31,7 @@ pub fn reference() -> String {
         "Our own process, and the scrape itself",
         &observer::metrics(),
     );
+    section(&mut out, "The configuration", &reloads::metrics());
     section(
         &mut out,
         "Who comes in, docs/security.md; the last three where a web configuration or bearer tokens are set",

@@ -95,6 +95,21 @@ impl Labels {
         }
     }
 
+    /// Without those that are empty: to who reads them, an empty label is none.
+    pub(crate) fn identity(&self) -> Self {
+        let mut labels = self.0.clone();
+        // Quotes inside a value are escaped, so this is always a whole value.
+        while let Some(value) = labels.find("=\"\"") {
+            let begin = labels.get(..value).and_then(|before| before.rfind(','));
+            let (begin, mut end) = (begin.unwrap_or(0), value + 3);
+            if begin == 0 && labels.get(end..).is_some_and(|rest| rest.starts_with(',')) {
+                end += 1;
+            }
+            labels.replace_range(begin..end, "");
+        }
+        Self(labels)
+    }
+
     /// Gives back what it has too much: for labels that are kept for long.
     pub(crate) fn tight(mut self) -> Self {
         self.0.shrink_to_fit();
@@ -431,6 +446,27 @@ mod tests {
             5_000
         );
         assert!(text.ends_with("} 4999\n"));
+    }
+
+    #[test]
+    fn an_empty_label_is_none_to_who_compares_series() {
+        let labels = |pairs: &[(&str, &str)]| {
+            let none = Labels::none();
+            pairs
+                .iter()
+                .fold(none, |labels, (name, value)| labels.with(name, value))
+        };
+        for (pairs, same) in [
+            (vec![("a", ""), ("b", "x"), ("c", "")], vec![("b", "x")]),
+            (
+                vec![("a", "=\"\",b"), ("b", ""), ("c", ",")],
+                vec![("a", "=\"\",b"), ("c", ",")],
+            ),
+            (vec![("a", ""), ("b", "")], vec![]),
+            (vec![("a", "1")], vec![("a", "1")]),
+        ] {
+            assert_eq!(labels(&pairs).identity(), labels(&same));
+        }
     }
 
     #[test]

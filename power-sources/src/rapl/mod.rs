@@ -18,9 +18,9 @@ pub use config::{MaxWatts, RaplConfig};
 use crate::counted::{Counted, Outcome};
 use crate::errors::ErrorLedger;
 use crate::files::{Fault, OpenNumber};
-use crate::{Ask, Opened, PowerSource, SourceOpenError};
+use crate::{Ask, Opened, PowerSource, SourceOpenError, Standing};
 use attribution::model::{
-    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, ZoneReading,
+    Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, Zone, ZoneReading,
 };
 use scan::{Found, Limits, Scan};
 use shared::{Shared, Shown};
@@ -327,5 +327,32 @@ impl PowerSource for Rapl {
             zones,
             errors: self.errors.rows(),
         }
+    }
+
+    fn leave(&mut self) -> Vec<Standing> {
+        let stands = |zone: &Metered| {
+            // Of a host's share the moment is told with it: it goes on by itself.
+            let place = zone.found.dir.canonicalize().ok()?;
+            (!zone.found.is_hosts).then(|| Standing {
+                place,
+                counted: zone.counted.clone(),
+            })
+        };
+        self.zones.iter().filter_map(stands).collect()
+    }
+
+    fn follow(&mut self, before: Vec<Standing>) -> Vec<Zone> {
+        let mut followed = Vec::new();
+        for Standing { place, counted } in before {
+            let is = |zone: &&mut Metered| {
+                zone.found.zone == counted.zone && zone.found.dir.canonicalize().is_ok_and(|dir| dir == place)
+            };
+            if let Some(zone) = self.zones.iter_mut().find(is)
+                && zone.counted.follow(counted)
+            {
+                followed.push(zone.found.zone.clone());
+            }
+        }
+        followed
     }
 }

@@ -968,3 +968,38 @@ fn a_hosts_file_that_was_replaced_is_read_by_its_name() {
     let energy = rapl.read(at(2));
     assert_eq!(zones(&energy), table([("package/host-share", 800)]));
 }
+
+// --- who reads after it ---
+
+#[test]
+fn another_reader_of_the_same_zones_goes_on_from_the_last_reading() {
+    let tree = Tree::two_sockets();
+    let mut before = tree.open(NODE);
+    before.read(at(1));
+    tree.energy("intel-rapl:0", 3_000_000);
+    assert_eq!(zones(&before.read(at(2)))[0].1, 2_000_000);
+    // What is used between the two readers is counted by the second.
+    tree.energy("intel-rapl:0", 3_500_000);
+    tree.energy("intel-rapl:2", 5_000_007);
+    let mut after = tree.open(&[Component::Package]);
+    let followed = after.follow(before.leave());
+    assert_eq!(followed.len(), 2, "{followed:?}");
+    let read = after.read(at(3));
+    assert_eq!(
+        zones(&read),
+        table([("package/socket0", 2_500_000), ("package/socket1", 7)])
+    );
+    assert_eq!(errors(&read), []);
+}
+
+#[test]
+fn a_reader_of_another_tree_follows_nobody() {
+    let (tree, other) = (Tree::two_sockets(), Tree::two_sockets());
+    let mut before = tree.open(NODE);
+    before.read(at(1));
+    let mut after = other.open(NODE);
+    assert_eq!(after.follow(before.leave()), []);
+    // One that has read nothing leaves nothing to go on from.
+    assert_eq!(tree.open(NODE).follow(other.open(NODE).leave()), []);
+    assert!(zones(&after.read(at(2))).iter().all(|(_, total)| *total == 0));
+}

@@ -8,6 +8,7 @@ mod features;
 mod levels;
 mod platform;
 mod properties;
+mod renew;
 mod reserved;
 mod rested;
 mod silent;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Labels that are left out or added, namespaces that have no rows: nothing is there twice, nothing is lost, nothing falls.
 
+mod restyled;
+
 use super::{micro, render_with, samples, sum, text_of};
 use crate::config::{ExporterConfig, Level, Schema};
 use crate::page::Page;
