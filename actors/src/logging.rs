@@ -3,6 +3,7 @@
 
 use crate::health::EXIT_DIED;
 use crate::settings::{Log, LogFormat, LogLevel};
+use crate::words;
 use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -18,15 +19,13 @@ pub fn start(log: &Log) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // https://no-color.org: any non-empty value turns colour off.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_target(false);
     let started = match log.format {
         LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal() && !plain)
+            .with_ansi(std::io::stderr().is_terminal() && words::colour_wanted())
             .finish()
             .with(ours(level))
             .try_init(),
