@@ -29,13 +29,14 @@ fn main() -> ExitCode {
     }
     let Cli { options, command } = Cli::parse();
     match command {
-        Some(Command::ExitCodes) => return say(&exit::page()),
-        Some(Command::Completions(wanted)) => return write(&shell::completions(wanted.shell)),
-        Some(Command::Man(wanted)) => return man(&wanted),
-        Some(Command::Snapshot(wanted)) => return snapshot(&options, &wanted),
-        Some(Command::Top(wanted)) => return top(&options, &wanted),
-        Some(Command::Run(wanted)) if !wanted.command.is_empty() => {
-            return measure_command(&options, &wanted);
+        Some(Command::ExitCodes) => say(&exit::page()),
+        Some(Command::Completions(wanted)) => write(&shell::completions(wanted.shell)),
+        Some(Command::Man(wanted)) => man(&wanted),
+        Some(Command::Snapshot(wanted)) => snapshot(&options, &wanted),
+        Some(Command::Top(wanted)) => top(&options, &wanted),
+        Some(Command::Run(wanted)) if !wanted.command.is_empty() => measure_command(options, &wanted),
+        Some(Command::Run(wanted)) if let Some(flag) = wanted.not_for_the_daemon() => {
+            usage(&format!("{flag}: is for a command behind --, and none was given"))
         }
         command => local(&options, command),
     }
@@ -112,9 +113,11 @@ fn top(options: &Options, wanted: &TopOptions) -> ExitCode {
     }
 }
 
-fn measure_command(options: &Options, wanted: &MeasureOptions) -> ExitCode {
-    match cli::load(options, std::env::vars_os().collect()) {
-        Ok(loaded) => ExitCode::from(measure::run(&loaded, options, wanted)),
+fn measure_command(mut options: Options, wanted: &MeasureOptions) -> ExitCode {
+    // The tick of the environment and of the file is the daemon's.
+    options.tick.get_or_insert_with(|| measure::TICK.to_owned());
+    match cli::load(&options, std::env::vars_os().collect()) {
+        Ok(loaded) => ExitCode::from(measure::run(&loaded, &options, wanted)),
         Err(problems) => {
             refuse(&problems);
             ExitCode::from(exit::NOT_RUN)

@@ -122,6 +122,13 @@ fn a_command_that_is_shorter_than_a_tick_has_its_energy() {
     let document = measured(&mut run(&[]), &["sh", "-c", short]);
     let energy = &document["energy"];
     assert!(number(&energy["dynamic_uj"]) > 0.0, "{document:#}");
+    let package = &energy["components"][0];
+    let of_energy = number(&package["dynamic_uj"]) / number(&package["node_dynamic_uj"]);
+    let of_time = number(&energy["cpu_ns"]) / number(&energy["node_cpu_ns"]);
+    assert!(
+        (of_energy / of_time - 1.0).abs() < 0.1,
+        "{of_energy} of the energy for {of_time} of the time: {document:#}"
+    );
     assert!(number(&energy["cpu_ns"]) > 1e7, "{document:#}");
     nothing_is_left_of(&document);
 }
@@ -184,12 +191,12 @@ fn what_a_meter_counts_is_said_to_be_counted() {
         "{document:#}"
     );
     assert_eq!(document["energy"]["estimated"], false);
-    let of_energy = number(&package["dynamic_uj"]) / number(&package["node_dynamic_uj"]);
-    let of_time = number(&document["energy"]["cpu_ns"]) / number(&document["energy"]["node_cpu_ns"]);
-    assert!(
-        (of_energy / of_time - 1.0).abs() < 0.05,
-        "{of_energy} of the energy for {of_time} of the time: {document:#}"
+    // This meter goes with the time and not with the work, so that a part of it is all that is known.
+    let (ours, nodes) = (
+        number(&package["dynamic_uj"]),
+        number(&package["node_dynamic_uj"]),
     );
+    assert!(ours > 0.0 && ours <= nodes, "{document:#}");
 }
 
 #[test]
@@ -243,6 +250,15 @@ fn what_cannot_be_run_has_the_codes_of_a_shell() {
         .expect("it runs");
     assert_eq!(wrong.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("no.such"));
+    let daemon = command()
+        .args(["run", "--from", "http://127.0.0.1:1"])
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        daemon.status.code(),
+        Some(2),
+        "a flag that the daemon has no use for"
+    );
     let killed = run(&["--via", "inside", "--", "sh", "-c", "kill -KILL $$"])
         .output()
         .expect("it runs");

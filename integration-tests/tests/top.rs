@@ -101,17 +101,27 @@ fn it_starts_updates_switches_searches_says_that_it_is_alone_and_goes_on() {
             && !found.is_empty()
             && found.iter().all(|row| row.contains("keple"))
     });
-    terminal.press(&["Enter", "Enter"]);
+    terminal.press(&["Enter"]);
+    terminal.wait_until("the search kept", |screen| {
+        screen.contains("search: keple") && !screen.contains("keple_")
+    });
+    terminal.press(&["Enter"]);
     terminal.wait_until("one workload with its history", |screen| {
         screen.contains("Process kepler") && screen.contains('█')
     });
-    terminal.press(&["Escape", "Escape", "i"]);
+    // One after the other: an escape with a key close behind it is what Alt sends.
+    terminal.press(&["Escape"]);
+    terminal.wait_until("the table again", |screen| screen.contains("search: keple"));
+    terminal.press(&["Escape"]);
+    terminal.wait_until("all of it", |screen| !screen.contains("search:"));
+    terminal.press(&["i"]);
     terminal.wait_until("sources", |screen| {
-        screen.contains("estimator") && screen.contains("PROVENANCE") && screen.contains("PROBE")
+        screen.contains("trained_power_model") && screen.contains("PROVENANCE") && screen.contains("PROBE")
     });
     terminal.press(&["?"]);
     terminal.wait_until("help", |screen| screen.contains("q, Ctrl-C"));
     terminal.press(&["Escape"]);
+    terminal.wait_until("the table", |screen| screen.contains("NAME"));
 
     drop(daemon);
     terminal.wait_until("that the daemon is gone", |screen| {
@@ -165,7 +175,9 @@ fn no_color_means_no_colour_and_no_daemon_is_waited_for() {
         let terminal = Tmux::start(90, 20, environment);
         look(&terminal, nobody, "");
         terminal.wait_until("that nobody is there", |screen| {
-            screen.contains("DISCONNECTED") && screen.contains("start `kepler`")
+            screen.contains("DISCONNECTED")
+                && screen.contains("refused")
+                && screen.contains("--from where it listens")
         });
         let screen = terminal.screen_with_colour();
         assert_eq!(coloured(&screen), has_colour, "{screen:?}");

@@ -91,9 +91,10 @@ pub(super) fn look_up(program: &OsStr, path: Option<&OsStr>) -> Result<(), Refus
     if places.iter().any(runs) {
         return Ok(());
     }
-    let kind = match places.iter().any(|place| place.exists()) {
-        true => ErrorKind::PermissionDenied,
-        false => ErrorKind::NotFound,
+    let kind = if places.iter().any(|place| place.exists()) {
+        ErrorKind::PermissionDenied
+    } else {
+        ErrorKind::NotFound
     };
     Err(of_exec(program, &kind.into()))
 }

@@ -18,6 +18,7 @@ use config::Loaded;
 use exporter::Page;
 use probe_workloads::Roots;
 use std::ffi::OsString;
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,15 +32,19 @@ const MOST_ROWS: usize = 100_000;
 const KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Rests before a window is asked for again in which somebody was late. Together two seconds: a meter that is slower than
 /// that is said to be.
-const RESTS: [Duration; 5] = [
-    Duration::ZERO,
+const RESTS: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(250),
     Duration::from_millis(700),
     Duration::from_secs(1),
 ];
+/// The scheduler accountant hears the last time of a task when the kernel lets go of it, an RCU grace period after its end.
+/// A window that closes before would be paid by others.
+const LAG: Duration = Duration::from_millis(120);
 /// Part of the kernel's CPU time that is in the bill when nobody is waited for any more. Probe and kernel round differently.
 const PAID_PERMILLE: u128 = 985;
+/// CPU time of the step by which this program becomes the command, before it is in its cgroup.
+const ENTERING: Duration = Duration::from_millis(20);
 /// Longest tick: a meter that is late holds up the end by 80 % of it.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 /// Longest wait for a window, which closes 80 % of a tick after it was opened at the latest.
@@ -64,7 +69,7 @@ async fn measured(loaded: &Loaded, command: &[OsString]) -> anyhow::Result<Gone>
         pipeline,
     };
     let before = tokio::select! {
-        before = watched.window(clock::monotonic(), |_| true) => before,
+        before = watched.window(clock::monotonic(), Duration::ZERO, |_| true) => before,
         name = signals.told() => bail!("{name:?} came before the command began"),
     };
     let before = before.ok_or_else(|| anyhow!("no window has closed"))?;
@@ -88,7 +93,11 @@ async fn measured(loaded: &Loaded, command: &[OsString]) -> anyhow::Result<Gone>
         None => {
             let paid =
                 |snapshot: &Snapshot| cgroup.as_ref().is_err() || has_paid(snapshot, &cgroup, &kin, &ended);
-            watched.window(ended.at, paid).await
+            let lag = match before.snapshot().facts.accounting.chosen {
+                "scheduler" => LAG,
+                _ => Duration::ZERO,
+            };
+            watched.window(ended.at, lag, paid).await
         }
     };
     watched.pipeline.stop().await;
@@ -139,11 +148,16 @@ struct Watched {
 }
 
 impl Watched {
-    /// Opens a window and gives it when it has closed, with every reading taken after `since` and everybody that `paid`
-    /// waits for; where that takes longer than anybody waits, the newest that there is.
-    async fn window(&mut self, since: MonotonicNanos, paid: impl Fn(&Snapshot) -> bool) -> Option<Arc<Page>> {
+    /// After `lag` opens a window and gives it when it has closed, with every reading taken after `since` and everybody
+    /// that `paid` waits for; where that takes longer than anybody waits, the newest that there is.
+    async fn window(
+        &mut self,
+        since: MonotonicNanos,
+        lag: Duration,
+        paid: impl Fn(&Snapshot) -> bool,
+    ) -> Option<Arc<Page>> {
         let mut newest = None;
-        for rest in RESTS {
+        for rest in iter::once(lag).chain(RESTS) {
             sleep(rest).await;
             self.pipeline.beat();
             let page = timeout(PATIENCE, closed_since(&mut self.pages, since))
@@ -190,12 +204,12 @@ fn is_whole(snapshot: &Snapshot, since: MonotonicNanos) -> bool {
     snapshot.windows.late_now.is_empty() && zones(snapshot).iter().all(is_read)
 }
 
-/// Whether the dead are paid: the kernel lets go of a task, and so tells its last time, some time after it has ended (an
-/// RCU grace period).
+/// Whether the dead are paid.
 fn has_paid(snapshot: &Snapshot, cgroup: &anyhow::Result<Cgroup>, kin: &Kin, ended: &Ended) -> bool {
     let (ledgers, _) = ledgers(snapshot, cgroup, kin);
     let seen: u64 = ledgers.iter().map(|ledger| ledger.cpu.as_nanos()).sum();
-    u128::from(seen).saturating_mul(1000) >= ended.cpu().as_nanos().saturating_mul(PAID_PERMILLE)
+    let seen = u128::from(seen).saturating_add(ENTERING.as_nanos());
+    seen.saturating_mul(1000) >= ended.cpu().as_nanos().saturating_mul(PAID_PERMILLE)
 }
 
 fn ledgers<'a>(snapshot: &'a Snapshot, cgroup: &anyhow::Result<Cgroup>, kin: &Kin) -> (Vec<&'a Ledger>, By) {

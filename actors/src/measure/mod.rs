@@ -40,6 +40,10 @@ Examples:
 
 Exit codes: the command's own, 128 + N when signal N ended it; 125 not started, 126 not executable, 127 not found.";
 
+/// Length of a window where nobody says one: commands are short, and below half a second CPU time is counted at each switch,
+/// where that can be had, which knows the time of the dead at once.
+pub const TICK: &str = "250ms";
+
 /// Who says what a command used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Via {
@@ -67,6 +71,27 @@ pub struct MeasureOptions {
     /// The command with its arguments, behind `--`. Without one the daemon runs.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+impl MeasureOptions {
+    /// A flag that was given and would do nothing where the daemon is what runs.
+    #[must_use]
+    pub const fn not_for_the_daemon(&self) -> Option<&'static str> {
+        let connection = &self.connection;
+        if !self.command.is_empty() {
+            return None;
+        }
+        if connection.from.is_some() {
+            return Some("--from");
+        }
+        if connection.ca_file.is_some() || connection.cert_file.is_some() {
+            return Some("--ca-file or --cert-file");
+        }
+        if connection.user.is_some() || connection.bearer_token_file.is_some() {
+            return Some("--user or --bearer-token-file");
+        }
+        None
+    }
 }
 
 /// What came of it.

@@ -51,19 +51,18 @@ impl Widget for Chart {
                 eighths(power(mean), most, area.height),
             );
             for (y, row) in (area.top()..area.bottom()).rev().zip(0_u64..) {
-                let (letter, style) =
-                    if idle >= (row + 1) * 8 || (row == 0 && idle > 0 && all <= 8 && idle * 2 >= all) {
-                        ("░", self.theme.idle())
-                    } else {
-                        let left = all.saturating_sub(row * 8).min(8);
-                        let Some(letter) = left
-                            .checked_sub(1)
-                            .and_then(|left| EIGHTHS.get(usize::try_from(left).unwrap_or(7)))
-                        else {
-                            break;
-                        };
-                        (*letter, self.theme.dynamic())
-                    };
+                let here = |eighths: u64| eighths.saturating_sub(row * 8).min(8);
+                let (idle, all) = (here(idle), here(all));
+                let Some(top) = all.checked_sub(1) else {
+                    break;
+                };
+                // A letter is one or the other: what it is for the most part.
+                let (letter, style) = if idle * 2 >= all {
+                    ("░", self.theme.idle())
+                } else {
+                    let top = usize::try_from(top).unwrap_or(usize::MAX);
+                    (EIGHTHS.get(top).copied().unwrap_or("█"), self.theme.dynamic())
+                };
                 buffer.set_string(x, y, letter, style);
             }
         }

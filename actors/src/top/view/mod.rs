@@ -15,7 +15,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Paragraph, Wrap};
 
 /// Fewest columns and rows on which anything can be told.
 const SMALLEST: (u16, u16) = (30, 6);
@@ -81,7 +81,12 @@ pub(in crate::top) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
         frame.render_widget(Paragraph::new(words::cut(&words, usize::from(area.width))), area);
         return;
     }
-    let lost = u16::from(matches!(model.link, Link::Lost { .. }));
+    let lost = match model.link {
+        Link::Lost { .. } if area.height < LOW => 1,
+        // What to do stands at the end of what is wrong.
+        Link::Lost { .. } => 2,
+        Link::Waiting | Link::Up => 0,
+    };
     let [title, alarm, middle, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(lost),
@@ -92,10 +97,10 @@ pub(in crate::top) fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
     frame.render_widget(title_line(model, theme), title);
     if let Link::Lost { why, .. } = &model.link {
         let span = words::span(model.silent_ms().unwrap_or(0));
-        let words = format!(" DISCONNECTED for {span}, trying again: {why}");
-        let words = words::fit(&words, usize::from(alarm.width));
+        let words = words::tame(&format!(" DISCONNECTED for {span}, trying again: {why}"));
         let style = theme.bad().add_modifier(Modifier::REVERSED);
-        frame.render_widget(Paragraph::new(Span::styled(words, style)), alarm);
+        let alarm_words = Paragraph::new(words).style(style).wrap(Wrap { trim: true });
+        frame.render_widget(alarm_words, alarm);
     }
     match model.screen {
         Screen::Overview => overview(frame, middle, model, theme),
