@@ -8,7 +8,7 @@ set -euo pipefail
 case "${1:-}" in
 build) wanted="cc:gcc pkg-config:pkg-config" ;;
 objects) wanted="clang:clang llvm-strip:llvm" ;;
-test) wanted="promtool:prometheus runc:runc busybox:busybox-static curl:curl qemu-system-x86_64:qemu-system-x86
+test) wanted="tmux:tmux promtool:prometheus runc:runc busybox:busybox-static curl:curl qemu-system-x86_64:qemu-system-x86
     /usr/lib/python3/dist-packages/prometheus_client/parser.py:python3-prometheus-client" ;;
 # A driver of Chromium and axe come from npm, by the script that starts them.
 page) wanted="chromium:chromium node:nodejs npm:npm" ;;

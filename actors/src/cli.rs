@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line, and the way from it to a loaded configuration.
 
+mod examples;
+
 use crate::estimate::EstimateOptions;
 use crate::harden::Security;
+use crate::measure::{self, MeasureOptions};
 use crate::settings::{Idle, Log, Probes, Root, Smt, Sources, Split};
+use crate::shell::{self, CompletionOptions, ManOptions};
+use crate::snapshot::{self, SnapshotOptions};
+use crate::top::{self, TopOptions};
 use clap::{Args, Parser, Subcommand};
 use config::{ConfigFile, Flag, Layers, Loaded, Problems, Schema};
 use exporter::ExporterConfig;
@@ -19,7 +25,7 @@ use std::time::Duration;
 
 /// Measures what the software on this node costs in energy, per process, container, pod and unit.
 #[derive(Debug, Parser)]
-#[command(name = "kepler", version, after_help = EXAMPLES)]
+#[command(name = "kepler", version, after_help = examples::KEPLER)]
 pub struct Cli {
     /// Settings of the daemon.
     #[command(flatten)]
@@ -29,24 +35,8 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  kepler                                        run with /etc/kepler/kepler.toml if it is there, else with defaults
-  kepler --config my.toml --listen 127.0.0.1:28282
-  kepler --set sources.cpu=estimator --tick 500ms
-  KEPLER_TICK=5s kepler
-  kepler check                                  what this machine has and what would be used
-  kepler config show                            every setting with where it comes from
-  kepler record --for 10m node.keplrec          what the reporters say, in a file
-  kepler replay node.keplrec --set attribution.idle.share=usage
-  kepler estimate --cpu 'AMD EPYC 7763' --chips 2 --memory-gib 256 --busy 0,0.5,1
-  kepler calibrate --stress --out model.json    a model of this machine, for others of its kind without a meter
-
-Exit codes: 0 stopped when asked to; 1 could not start or not write, `check` says no, or `estimate` was asked what it cannot answer; 2 wrong usage or configuration;
-70 a part of the daemon died, which is a bug.";
-
 /// Flags; stronger than the environment, which is stronger than the file.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Options {
     /// Configuration file, TOML or YAML. Without it: /etc/kepler/kepler.toml, .yaml or .yml if there is one.
     #[arg(long, value_name = "FILE", global = true)]
@@ -124,24 +114,37 @@ impl Options {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the daemon (the default).
-    Run,
+    /// Run the daemon (the default); or, with a command behind `--`, run that and say what it used.
+    ///
+    /// At the end of the command the energy that it and its children used is written to standard error, as `time` does for
+    /// seconds. Its input, output and exit code are its own.
+    #[command(after_help = measure::EXAMPLES)]
+    Run(MeasureOptions),
+    /// Show what a running daemon says, as it comes: power, workloads, sources.
+    #[command(after_help = top::EXAMPLES)]
+    Top(TopOptions),
+    /// Print what a running daemon says now, once.
+    #[command(after_help = snapshot::EXAMPLES)]
+    Snapshot(SnapshotOptions),
     /// Say what this machine has, what would be used, and what to do about the rest. Exit code 1 when it cannot run.
     Check,
     /// Write what the reporters say into a file, for `replay` and for bug reports. SIGINT and SIGTERM end it in order.
     ///
     /// The file holds names of commands, containers, pods and units; only its owner may read it. Nothing is served
     /// meanwhile, so a daemon may run beside it.
+    #[command(after_help = examples::RECORD)]
     Record(RecordOptions),
     /// Run the attribution over a recording, at full speed. The same file and settings give the same figures everywhere.
     ///
     /// Settings are those of the recording, with `--set` over them; files and environment of this machine are not read.
+    #[command(after_help = examples::REPLAY)]
     Replay(ReplayOptions),
     /// Say what a machine draws, without a daemon: from flags, or from JSON lines on standard input.
     ///
     /// Each line is an object with vendor, cpu, year, chips, cores, threads, base_mhz, tdp_watts_per_chip, memory_gib (all optional) and busy
     /// (0 to 1). Each answer is a line in the same place: platform_watts, p10, p90, package_watts, dram_watts; or error, and then the exit
     /// code is 1.
+    #[command(after_help = examples::ESTIMATE)]
     Estimate(EstimateOptions),
     /// Watch load and watts of this machine, and write a model of it for machines of its kind that have no meter. SIGINT and
     /// SIGTERM end the watch in order, and what was seen until then is used.
@@ -156,6 +159,14 @@ pub enum Command {
         #[command(subcommand)]
         action: ConfigAction,
     },
+    /// Print completions for a shell.
+    #[command(after_help = shell::COMPLETION_EXAMPLES)]
+    Completions(CompletionOptions),
+    /// Print the manual page, or write one for each command.
+    #[command(after_help = shell::MAN_EXAMPLES)]
+    Man(ManOptions),
+    /// List the exit codes and what they mean.
+    ExitCodes,
 }
 
 /// How to record.
@@ -227,6 +238,7 @@ pub enum ConfigAction {
     /// Print the effective configuration with the origin of each value.
     Show,
     /// Validate a file without starting anything. Exit code 2 when it has problems.
+    #[command(after_help = examples::CONFIG_CHECK)]
     Check {
         /// The file.
         file: PathBuf,

@@ -3,6 +3,7 @@
 
 use crate::health::EXIT_DIED;
 use crate::settings::{Log, LogFormat, LogLevel};
+use crate::words;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use tracing::level_filters::LevelFilter;
@@ -61,13 +62,13 @@ fn level(log: &Log) -> LevelFilter {
 }
 
 fn lines(log: &Log) -> Lines {
-    // https://no-color.org: any non-empty value turns colour off.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);
     match log.format {
-        LogFormat::Text => Box::new(lines.with_ansi(std::io::stderr().is_terminal() && !plain)),
+        LogFormat::Text => {
+            Box::new(lines.with_ansi(std::io::stderr().is_terminal() && words::colour_wanted()))
+        }
         LogFormat::Json => Box::new(lines.json().flatten_event(true)),
     }
 }

@@ -5,25 +5,47 @@ use actors::calibrate::{self, Calibrated, Load};
 use actors::cli::{
     self, CalibrateOptions, Cli, Command, ConfigAction, Options, RecordOptions, ReplayOptions,
 };
+use actors::client::ClientError;
 use actors::estimate::{self, EstimateOptions};
+use actors::measure::MeasureOptions;
 use actors::recorder::{self, Names, Serve, Wanted};
 use actors::replay::{self, Every, Replay};
 use actors::settings::Log;
-use actors::{check, harden, logging, run};
+use actors::shell::ManOptions;
+use actors::snapshot::SnapshotOptions;
+use actors::top::TopOptions;
+use actors::{check, exit, harden, logging, measure, remote, run, shell, snapshot, top};
 use clap::Parser;
 use config::{Loaded, Problems};
 use exporter::ExporterError;
 use power_sources::estimator::RefusedModels;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Wrong configuration; clap exits with the same for wrong usage.
-const EXIT_CONFIG: u8 = 2;
-
 fn main() -> ExitCode {
+    // What `kepler run` becomes on its way to the command; nothing else of the command line is for it.
+    if let Some(code) = measure::enter(std::env::args_os()) {
+        return ExitCode::from(code);
+    }
     let Cli { options, command } = Cli::parse();
+    match command {
+        Some(Command::ExitCodes) => say(&exit::page()),
+        Some(Command::Completions(wanted)) => write(&shell::completions(wanted.shell)),
+        Some(Command::Man(wanted)) => man(&wanted),
+        Some(Command::Snapshot(wanted)) => snapshot(&options, &wanted),
+        Some(Command::Top(wanted)) => top(&options, &wanted),
+        Some(Command::Run(wanted)) if !wanted.command.is_empty() => measure_command(options, &wanted),
+        Some(Command::Run(wanted)) if let Some(flag) = wanted.not_for_the_daemon() => {
+            usage(&format!("{flag}: is for a command behind --, and none was given"))
+        }
+        command => local(&options, command),
+    }
+}
+
+/// Commands that concern this machine alone.
+fn local(options: &Options, command: Option<Command>) -> ExitCode {
     if let Some(Command::Config {
         action: ConfigAction::Check { file },
     }) = &command
@@ -34,7 +56,7 @@ fn main() -> ExitCode {
         };
     }
     if let Some(Command::Replay(wanted)) = &command {
-        return replay(&options, wanted);
+        return replay(options, wanted);
     }
     if let Some(Command::Estimate(wanted)) = &command {
         return estimate(wanted);
@@ -42,9 +64,9 @@ fn main() -> ExitCode {
     if let Some(Command::Calibrate(wanted)) = &command
         && let Some(file) = &wanted.from
     {
-        return calibrate_recording(&options, wanted, file);
+        return calibrate_recording(options, wanted, file);
     }
-    let loaded = match cli::load(&options, std::env::vars_os().collect()) {
+    let loaded = match cli::load(options, std::env::vars_os().collect()) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&problems),
     };
@@ -57,9 +79,57 @@ fn main() -> ExitCode {
         }
         Some(Command::Record(wanted)) => record(&loaded, &wanted),
         Some(Command::Calibrate(wanted)) => calibrate(&loaded, &wanted),
-        // A replay and an estimate have gone their own way: they do not ask this machine for its configuration.
-        Some(Command::Run | Command::Replay(_) | Command::Estimate(_)) | None => daemon(options, &loaded),
+        // All others have gone their own way: they do not ask this machine for its configuration.
+        _ => daemon(options.clone(), &loaded),
     }
+}
+
+fn man(wanted: &ManOptions) -> ExitCode {
+    let done = match &wanted.out {
+        Some(folder) => shell::write_pages(folder).map(|_| ExitCode::SUCCESS),
+        None => shell::pages()
+            .map(|pages| write(pages.first().map_or(&[], |(_, text)| text)))
+            .map_err(Into::into),
+    };
+    done.unwrap_or_else(|error| fail(&error))
+}
+
+fn snapshot(options: &Options, wanted: &SnapshotOptions) -> ExitCode {
+    let asked = remote::client(&wanted.connection, options, std::env::vars_os().collect())
+        .and_then(|client| snapshot::ask_now(&client, wanted));
+    let picture = match asked {
+        Ok(picture) => picture,
+        Err(error) => return unanswered(&error),
+    };
+    let mut text = Vec::new();
+    match snapshot::print(&picture, wanted, &mut text) {
+        Ok(()) => write(&text),
+        Err(error) => fail(&error),
+    }
+}
+
+fn top(options: &Options, wanted: &TopOptions) -> ExitCode {
+    match remote::client(&wanted.connection, options, std::env::vars_os().collect()) {
+        Ok(client) => top::run(client, wanted).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        Err(error) => unanswered(&error),
+    }
+}
+
+fn measure_command(mut options: Options, wanted: &MeasureOptions) -> ExitCode {
+    // The tick of the environment and of the file is the daemon's.
+    options.tick.get_or_insert_with(|| measure::TICK.to_owned());
+    match cli::load(&options, std::env::vars_os().collect()) {
+        Ok(loaded) => ExitCode::from(measure::run(&loaded, &options, wanted)),
+        Err(problems) => {
+            refuse(&problems);
+            ExitCode::from(exit::NOT_RUN)
+        }
+    }
+}
+
+fn unanswered(error: &ClientError) -> ExitCode {
+    drop(writeln!(std::io::stderr(), "kepler: {error}"));
+    ExitCode::from(error.code())
 }
 
 fn daemon(options: Options, loaded: &Loaded) -> ExitCode {
@@ -188,19 +258,25 @@ fn start_log(loaded: &Loaded) -> anyhow::Result<()> {
 }
 
 fn say(text: &str) -> ExitCode {
-    // A reader that went away (`kepler config show | head`) is no failure of ours.
-    drop(std::io::stdout().write_all(text.as_bytes()));
-    ExitCode::SUCCESS
+    write(text.as_bytes())
+}
+
+fn write(text: &[u8]) -> ExitCode {
+    // A reader that went away (`kepler config show | head`) is no failure of ours; a full disk is one.
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&error.into()),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn refuse(problems: &Problems) -> ExitCode {
     drop(writeln!(std::io::stderr(), "{problems}"));
-    ExitCode::from(EXIT_CONFIG)
+    ExitCode::from(exit::USAGE)
 }
 
 fn usage(words: &str) -> ExitCode {
     drop(writeln!(std::io::stderr(), "kepler: {words}"));
-    ExitCode::from(EXIT_CONFIG)
+    ExitCode::from(exit::USAGE)
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
@@ -212,7 +288,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         Some(ExporterError::WebConfig { .. } | ExporterError::Tokens { .. })
     );
     if is_model || is_web {
-        return ExitCode::from(EXIT_CONFIG);
+        return ExitCode::from(exit::USAGE);
     }
     ExitCode::FAILURE
 }

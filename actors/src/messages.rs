@@ -47,6 +47,10 @@ pub struct Publish(pub Arc<Snapshot>);
 #[derive(Clone, Copy, Debug)]
 pub struct Paid(pub TickId);
 
+/// A tick is wanted now, and not only when its time has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat;
+
 /// Shutdown: close the window that is open and publish it.
 #[derive(Clone, Copy, Debug)]
 pub struct CloseNow;
@@ -65,6 +69,7 @@ one_way!(
     EnergyReady,
     Publish,
     Paid,
+    Beat,
     CloseNow,
     Stop
 );

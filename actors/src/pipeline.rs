@@ -17,7 +17,7 @@ use crate::clock::{self, Clock};
 use crate::driven::Driven;
 use crate::harden::Network;
 use crate::health::{Drops, Queue, Vitals};
-use crate::messages::{Publish, UsageReady};
+use crate::messages::{Beat, Publish, UsageReady};
 use crate::recorder::Tap;
 use crate::shells::{AttributionShell, Courier, ExporterShell, Resolve, Score, Ticker, UsageReader};
 use crate::splice::Splice;
@@ -182,6 +182,13 @@ impl Pipeline {
     pub async fn died(&mut self) -> String {
         // The pipeline holds vitals itself, so the channel stays open.
         self.deaths.recv().await.unwrap_or_default()
+    }
+
+    /// Opens a window now; the next one comes a whole period later.
+    pub fn beat(&self) {
+        if let Err(error) = self.ticker.try_send(Beat) {
+            tracing::debug!(%error, "the ticker beats by itself");
+        }
     }
 
     /// Where the newest page is put.

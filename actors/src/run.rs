@@ -249,7 +249,7 @@ pub(crate) fn render(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Rende
 }
 
 /// What an earlier run has learned. Asked for where there are meters: what a model says it knows the idle part of.
-fn memory(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Memory> {
+pub(crate) fn memory(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Memory> {
     let idle: Idle = loaded.section("attribution.idle")?;
     let root: Root = loaded.section("")?;
     Ok(match idle.floor.0 {

@@ -13,6 +13,7 @@
 
 pub mod api_server;
 pub mod bmc;
+pub mod canned;
 pub mod cgroup;
 pub mod daemon;
 pub mod figures;
@@ -24,6 +25,7 @@ pub mod promtext;
 pub mod receiver;
 pub mod runc;
 pub mod serial;
+pub mod tmux;
 pub mod tree;
 
 /// Says aloud why a test did nothing here.

@@ -2,15 +2,17 @@
 //! The ticker: beats at a fixed period, tells the attribution first and then every producer.
 //!
 //! A beat that could not be sent in time is skipped and never sent late: two windows in a row would only measure noise.
+//! Who needs a window now asks for a [`Beat`] out of turn; the period begins anew with it.
 
 use super::Courier;
 use crate::clock::Clock;
 use crate::health::Lifeline;
-use crate::messages::{Stop, Tick};
+use crate::messages::{Beat, Stop, Tick};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
 use attribution::model::TickId;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// The window closes at the latest after this part of the tick, in percent: what is left is for the snapshot to be
@@ -34,6 +36,8 @@ impl Message for Score {
 pub struct Ticker {
     score: watch::Sender<Score>,
     clock: Clock,
+    /// Somebody wants one out of turn.
+    wanted: Arc<Notify>,
     _lifeline: Lifeline,
 }
 
@@ -44,6 +48,7 @@ impl Ticker {
         Self {
             score: watch::channel(Score { period, listeners }).0,
             clock,
+            wanted: Arc::default(),
             _lifeline: lifeline,
         }
     }
@@ -61,6 +66,7 @@ impl Actor for Ticker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let (clock, mut score) = (Clock::clone(&self.clock), self.score.subscribe());
+        let wanted = Arc::clone(&self.wanted);
         let beat = async move {
             let mut now = score.borrow_and_update().clone();
             let (mut beat, mut last) = (beats(Instant::now(), now.period), Instant::now());
@@ -81,6 +87,7 @@ impl Actor for Ticker {
                         now = next;
                         continue;
                     }
+                    () = wanted.notified() => beat.reset(),
                     _ = beat.tick() => {}
                 }
                 last = Instant::now();
@@ -103,6 +110,15 @@ impl Handler<Score> for Ticker {
 
     fn handle(&mut self, score: Score, _: &mut Self::Context) {
         self.score.send_replace(score);
+    }
+}
+
+impl Handler<Beat> for Ticker {
+    type Result = ();
+
+    fn handle(&mut self, _: Beat, _: &mut Self::Context) {
+        // Several that come at once want the same window.
+        self.wanted.notify_one();
     }
 }
 
