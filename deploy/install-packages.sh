@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `page`, `containers`, `guest`, `meters`, `vms`,
-# `kube`, `bench` or `lint`. Without root it prints the command.
+# `kube`, `deploy`, `bench` or `lint`. Without root it prints the command.
 set -euo pipefail
 
 # The build does without clang: it then takes the committed eBPF objects.
@@ -21,10 +21,12 @@ vms) wanted="xz:xz-utils virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu
 kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:containernetworking-plugins runc:runc kubectl:kubernetes-client
     busybox:busybox-static rsync:rsync make:make gcc:gcc dpkg-source:dpkg-dev strip:binutils jq:jq openssl:openssl curl:curl
     python3:python3" ;;
+# Helm and the published types come from npm, by the script that starts the test.
+deploy) wanted="node:nodejs npm:npm" ;;
 bench) wanted="perf:linux-perf taskset:util-linux wrk:wrk" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|bench|lint" >&2
+    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|deploy|bench|lint" >&2
     exit 2
     ;;
 esac
