@@ -107,7 +107,7 @@ impl Prometheus {
     /// # Panics
     /// When it never does.
     pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE * 2;
+        let end = Instant::now() + PATIENCE * 4;
         loop {
             if let Some(value) = found(self) {
                 return value;

@@ -17,6 +17,7 @@ use integration_tests::boards::{
 };
 use integration_tests::daemon::{Daemon, PATIENCE, command, pause};
 use integration_tests::dashboards;
+use integration_tests::manifests;
 use integration_tests::prometheus::{Prometheus, Target};
 use integration_tests::runc::{self, Container};
 use integration_tests::tree::Powercap;
@@ -202,6 +203,9 @@ fn every_metric_that_a_board_names_is_in_the_reference() {
 const NODE: &str = "node-1";
 const TOKEN: &str = "token-1";
 
+/// Computes half of the time or so, for others have to run, too.
+const BUSY: &str = "while :; do i=0; while [ $i -lt 4000 ]; do i=$((i+1)); done; sleep 0.02; done";
+
 /// A machine with meters, a pod that computes on its CPU and GPU, and a virtual machine.
 struct Machine {
     powercap: Arc<Powercap>,
@@ -219,11 +223,7 @@ impl Machine {
     fn new() -> Self {
         let id = format!("{:08x}{}", std::process::id(), "d".repeat(56));
         let uid = format!("{:08x}-2222-3333-4444-555555555555", std::process::id());
-        let container = Container::new(
-            &id,
-            &format!("/kubepods/burstable/pod{uid}/{id}"),
-            "while :; do :; done",
-        );
+        let container = Container::new(&id, &format!("/kubepods/burstable/pod{uid}/{id}"), BUSY);
         container.start();
         let server = ApiServer::start(TOKEN);
         server.put(pod(
@@ -420,7 +420,7 @@ fn a_real_prometheus_answers_every_query_of_every_board_and_of_the_older_boards_
     machine.fails.store(true, Ordering::Relaxed);
     let boards = boards();
     let mut unanswered = questions(&boards, &prometheus);
-    let end = Instant::now() + PATIENCE * 2;
+    let end = Instant::now() + PATIENCE * 4;
     while !unanswered.is_empty() {
         assert!(Instant::now() < end, "no data for {unanswered:#?}");
         pause();
@@ -435,7 +435,23 @@ fn a_real_prometheus_answers_every_query_of_every_board_and_of_the_older_boards_
             has_data(prometheus, &expression).then_some(())
         });
     }
+    for expression in recorded() {
+        prometheus.wait_until(&expression, |prometheus| {
+            has_data(prometheus, &expression).then_some(())
+        });
+    }
     adds_up(&boards, &prometheus);
+}
+
+/// What the recording rules ask; where promtool tests them, the series are made up.
+fn recorded() -> Vec<String> {
+    let text = fs::read_to_string(root().join("deploy/prometheus").join(manifests::RULES[0])).unwrap();
+    let rules: Value = serde_saphyr::from_str(&text).unwrap();
+    let groups = rules["groups"].as_array().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    rules
+        .map(|rule| rule["expr"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// What panels show as parts of something is that, and nothing is in it twice.
@@ -456,11 +472,14 @@ fn adds_up(boards: &[(String, Value)], prometheus: &Prometheus) {
         "Largest namespaces",
     ] {
         // Unattributed and unreserved energy is in no namespace.
-        let nobody = "sum(rate({__name__=~\"kepler_node_(unattributed|unreserved_idle)_joules_total\", job=\"kepler\", component!~\"core|uncore|platform\"}[5s]))";
+        let of_nobody = |metric: &str| {
+            let matchers = "job=\"kepler\", component=~\"package|dram|gpu|other\"";
+            format!("sum(rate(kepler_node_{metric}_joules_total{{{matchers}}}[20s]))")
+        };
         let nobody = if whole == "Largest namespaces" {
-            nobody
+            format!("{} + {}", of_nobody("unattributed"), of_nobody("unreserved_idle"))
         } else {
-            "0"
+            "0".to_owned()
         };
         let ratio = format!("({} + {nobody}) / ({})", sum_of(whole), sum_of("Power now"));
         // Every rate is extrapolated to the ends of its window by itself, so they agree once all series fill it.
@@ -482,8 +501,8 @@ const OLD: [(&str, &[&str]); 2] = [
             "count by (instance, model_name) (kepler_node_cpu_info{$F})",
             "group by (node_name, zone) (kepler_node_cpu_watts{$F})",
             "kepler_node_cpu_watts{$F, zone=\"package\", node_name=\"node-1\"}",
-            "sum by (node_name) (rate(kepler_node_cpu_joules_total{$F, zone=\"package\"}[5s]))",
-            "rate(kepler_node_cpu_active_joules_total{$F}[5s]) + rate(kepler_node_cpu_idle_joules_total{$F}[5s])",
+            "sum by (node_name) (rate(kepler_node_cpu_joules_total{$F, zone=\"package\"}[20s]))",
+            "rate(kepler_node_cpu_active_joules_total{$F}[20s]) + rate(kepler_node_cpu_idle_joules_total{$F}[20s])",
             "kepler_node_cpu_usage_ratio{$F}",
             "topk(10, sum by (comm, zone) (kepler_process_cpu_watts{$F}))",
             "topk(10, sum by (container_name, zone) (kepler_container_cpu_watts{$F, state=\"running\"}))",
@@ -491,15 +510,15 @@ const OLD: [(&str, &[&str]); 2] = [
             "sum by (pod_name, zone) (kepler_pod_cpu_watts{$F, pod_namespace=\"shop\"})",
             "topk(10, sum by (vm_name) (kepler_vm_cpu_watts{$F}))",
             "sum(kepler_node_cpu_active_watts{$F, zone=\"package\"}) - sum(kepler_process_cpu_watts{$F, zone=\"package\"})",
-            "sum(rate(kepler_container_cpu_joules_total{$F}[5s]))",
-            "sum by (pod_name) (rate(kepler_pod_cpu_joules_total{$F}[5s]))",
-            "sum by (container_name) (rate(kepler_container_cpu_seconds_total{$F}[5s]))",
+            "sum(rate(kepler_container_cpu_joules_total{$F}[20s]))",
+            "sum by (pod_name) (rate(kepler_pod_cpu_joules_total{$F}[20s]))",
+            "sum by (container_name) (rate(kepler_container_cpu_seconds_total{$F}[20s]))",
             "sum by (gpu, gpu_uuid) (kepler_node_gpu_watts{$F})",
             "kepler_node_gpu_active_watts{$F}",
             "kepler_node_gpu_idle_watts{$F}",
             "kepler_node_gpu_info{$F}",
             "topk(10, sum by (pod_name) (kepler_pod_gpu_watts{$F}))",
-            "sum(rate(kepler_process_gpu_joules_total{$F}[5s]))",
+            "sum(rate(kepler_process_gpu_joules_total{$F}[20s]))",
             "sum by (source_name) (kepler_platform_watts{$F})",
             "count by (version) (kepler_build_info{$F})",
         ],
@@ -507,19 +526,19 @@ const OLD: [(&str, &[&str]); 2] = [
     (
         "kepler",
         &[
-            "sum by (pod_name, container_namespace) (irate(kepler_container_package_joules_total{$F, container_namespace=~\".*\", pod_name=~\".*\"}[5s]))",
-            "sum by (pod_name, container_namespace) (rate(kepler_container_dram_joules_total{$F}[5s]))",
-            "sum by (pod_name, container_namespace) (rate(kepler_container_gpu_joules_total{$F}[5s]))",
-            "sum by (pod_name, container_namespace) (rate(kepler_container_other_joules_total{$F}[5s]))",
-            "sum by (container_namespace) (increase(kepler_container_joules_total{$F}[10s])) / 3600000",
+            "sum by (pod_name, container_namespace) (irate(kepler_container_package_joules_total{$F, container_namespace=~\".*\", pod_name=~\".*\"}[20s]))",
+            "sum by (pod_name, container_namespace) (rate(kepler_container_dram_joules_total{$F}[20s]))",
+            "sum by (pod_name, container_namespace) (rate(kepler_container_gpu_joules_total{$F}[20s]))",
+            "sum by (pod_name, container_namespace) (rate(kepler_container_other_joules_total{$F}[20s]))",
+            "sum by (container_namespace) (increase(kepler_container_joules_total{$F}[30s])) / 3600000",
             "sum(kepler_container_core_joules_total{$F, mode=\"dynamic\"})",
-            "sum(rate(kepler_container_joules_total{$F, mode=\"idle\"}[5s]))",
-            "sum by (package) (rate(kepler_node_package_joules_total{$F, mode=\"dynamic\"}[5s]))",
-            "sum(rate(kepler_node_platform_joules_total{$F}[5s])) - sum(rate(kepler_node_package_joules_total{$F}[5s]))",
-            "sum by (source) (rate(kepler_node_dram_joules_total{$F}[5s]))",
-            "rate(kepler_process_package_joules_total{$F}[5s])",
-            "rate(kepler_vm_package_joules_total{$F}[5s])",
-            "rate(kepler_container_bpf_cpu_time_ms_total{$F}[5s])",
+            "sum(rate(kepler_container_joules_total{$F, mode=\"idle\"}[20s]))",
+            "sum by (package) (rate(kepler_node_package_joules_total{$F, mode=\"dynamic\"}[20s]))",
+            "sum(rate(kepler_node_platform_joules_total{$F}[20s])) - sum(rate(kepler_node_package_joules_total{$F}[20s]))",
+            "sum by (source) (rate(kepler_node_dram_joules_total{$F}[20s]))",
+            "rate(kepler_process_package_joules_total{$F}[20s])",
+            "rate(kepler_vm_package_joules_total{$F}[20s])",
+            "rate(kepler_container_bpf_cpu_time_ms_total{$F}[20s])",
             "kepler_node_info{$F}",
             "kepler_exporter_build_info{$F}",
         ],

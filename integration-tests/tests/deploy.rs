@@ -323,12 +323,10 @@ fn the_chart_and_the_base_run_the_same_daemon() {
         {
             *volume = json!({"name": "config"});
         }
-        for list in ["volumes"] {
-            pod[list]
-                .as_array_mut()
-                .unwrap()
-                .sort_by_key(|one| one["name"].to_string());
-        }
+        pod["volumes"]
+            .as_array_mut()
+            .unwrap()
+            .sort_by_key(|one| one["name"].to_string());
         pod["containers"][0]["volumeMounts"]
             .as_array_mut()
             .unwrap()

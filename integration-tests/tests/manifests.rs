@@ -146,10 +146,7 @@ fn the_daemon_takes_each_configuration_that_is_deployed() {
 #[test]
 fn the_rules_of_the_operator_are_the_rules_of_the_files() {
     let made = manifests::prometheus_rule(&deploy().join("prometheus")).unwrap();
-    assert!(
-        made == read(manifests::PROMETHEUS_RULE),
-        "old: make deploy-files"
-    );
+    assert!(made == read(manifests::PROMETHEUS_RULE), "old: make deploy-files");
     let object = &documents(&made)[0];
     assert_eq!(object["apiVersion"], OF_THE_OPERATOR);
     let groups: Vec<Value> = manifests::RULES

@@ -12,10 +12,10 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::Value;
 
 /// Whose types the Prometheus operator brings.
-pub const OF_THE_OPERATOR: &str = "monitoring.coreos.com/v1";
+pub(crate) const OF_THE_OPERATOR: &str = "monitoring.coreos.com/v1";
 
 /// The documents of a file.
-pub fn documents(text: &str) -> Vec<Value> {
+pub(crate) fn documents(text: &str) -> Vec<Value> {
     let all: Vec<Value> = serde_saphyr::from_multiple(text).expect("YAML");
     all.into_iter().filter(|one| !one.is_null()).collect()
 }
@@ -27,7 +27,7 @@ macro_rules! round {
 }
 
 /// What is wrong with an object.
-pub fn complaints(object: &Value) -> Vec<String> {
+pub(crate) fn complaints(object: &Value) -> Vec<String> {
     let kind = object["kind"].as_str().unwrap_or_default();
     if object["apiVersion"] == OF_THE_OPERATOR {
         return Vec::new();
@@ -74,13 +74,13 @@ fn compare(at: &str, wanted: &Value, found: &Value, complaints: &mut Vec<String>
 }
 
 /// The pod template of a DaemonSet among objects.
-pub fn pod(objects: &[Value]) -> &Value {
+pub(crate) fn pod(objects: &[Value]) -> &Value {
     let daemons = objects.iter().find(|object| object["kind"] == "DaemonSet");
     &daemons.expect("a DaemonSet")["spec"]["template"]["spec"]
 }
 
 /// What holds for every way to run it: nobody is privileged, nothing is written but the state, and probes ask the right paths.
-pub fn is_modest(objects: &[Value]) {
+pub(crate) fn is_modest(objects: &[Value]) {
     let pod = pod(objects);
     let container = &pod["containers"][0];
     let security = &container["securityContext"];
@@ -121,7 +121,7 @@ pub fn is_modest(objects: &[Value]) {
 }
 
 /// The configuration file that a ConfigMap of ours has, and what it is called.
-pub fn config(objects: &[Value]) -> (String, String) {
+pub(crate) fn config(objects: &[Value]) -> (String, String) {
     let maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
     let mut files = maps.flat_map(|map| map["data"].as_object().into_iter().flatten());
     let file = files.find(|(name, _)| ["kepler.toml", "kepler.yaml"].contains(&name.as_str()));
