@@ -15,7 +15,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages lab
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -117,6 +117,16 @@ setup-image: setup-build
 test-image: setup-image ## The image, built by its Dockerfile for amd64 and arm64, and run with few rights (as root)
 	@deploy/mount-kernel-filesystems.sh
 	integration-tests/image/run.sh
+
+setup-deploy:
+	@deploy/install-packages.sh deploy
+
+# kubectl 1.21 or newer has to be there for the overlays; what Debian 12 has is older.
+test-deploy: setup-build setup-test setup-deploy ## deploy/ with Helm, kustomize and the schemas of those who read it; the dashboards and rules in Prometheus
+	integration-tests/deploy/run.sh $(CARGO) nextest run -p integration-tests --locked --no-fail-fast --success-output final --failure-output final --test deploy --test manifests --test dashboards --test rules
+
+deploy-files: setup-build ## Write the dashboards, and the rules as the Prometheus operator takes them, after a change of either
+	$(CARGO) run --locked -q -p integration-tests --bin deploy-files deploy
 
 lab: setup-build ## Bills of a simulated node against its truth, and against other rules; writes docs/lab.md and docs/lab.svg
 	$(CARGO) run --locked -q -p lab -- --docs docs

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `page`, `containers`, `guest`, `meters`, `vms`,
-# `kube`, `image`, `packages`, `bench` or `lint`. Without root it prints the command.
+# `kube`, `deploy`, `image`, `packages`, `bench` or `lint`. Without root it prints the command.
 set -euo pipefail
 
 # The build does without clang: it then takes the committed eBPF objects.
@@ -21,12 +21,14 @@ vms) wanted="xz:xz-utils virsh:libvirt-clients libvirtd:libvirt-daemon virt-qemu
 kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:containernetworking-plugins runc:runc kubectl:kubernetes-client
     busybox:busybox-static rsync:rsync make:make gcc:gcc dpkg-source:dpkg-dev strip:binutils jq:jq openssl:openssl curl:curl
     python3:python3" ;;
+# Helm and the published types come from npm, by the script that starts the test.
+deploy) wanted="node:nodejs npm:npm" ;;
 image) wanted="dockerd:docker.io docker:docker.io debootstrap:debootstrap qemu-aarch64-static:qemu-user-static jq:jq curl:curl file:file" ;;
 packages) wanted="debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 cpio:cpio mkfs.ext4:e2fsprogs rpm:rpm busybox:busybox-static strip:binutils" ;;
 bench) wanted="perf:linux-perf taskset:util-linux wrk:wrk" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|image|packages|bench|lint" >&2
+    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|deploy|image|packages|bench|lint" >&2
     exit 2
     ;;
 esac

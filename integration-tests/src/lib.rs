@@ -13,14 +13,18 @@
 
 pub mod api_server;
 pub mod bmc;
+pub mod boards;
 pub mod canned;
 pub mod cgroup;
 pub mod daemon;
+pub mod dashboards;
 pub mod figures;
 pub mod http;
 pub mod kernels;
 pub mod kube;
+pub mod manifests;
 pub mod meters;
+pub mod prometheus;
 pub mod promtext;
 pub mod receiver;
 pub mod runc;

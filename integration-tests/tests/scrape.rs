@@ -9,16 +9,14 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-use integration_tests::daemon::{Daemon, pause};
+use integration_tests::daemon::Daemon;
 use integration_tests::figures::{conserves, integer, nothing_fell, rows};
+use integration_tests::prometheus::{Prometheus, Target};
 use integration_tests::promtext::{Sample, of, parse};
 use integration_tests::{has_command, http, skip};
 use serde_json::Value;
-use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
+use std::process::{Command, Stdio};
 
 const COMPONENTS: [&str; 7] = ["package", "core", "uncore", "dram", "gpu", "other", "platform"];
 
@@ -300,73 +298,21 @@ fn why_each_other_source_was_passed_over_is_in_the_snapshot_and_in_the_log() {
     );
 }
 
-/// The server, killed when dropped.
-struct Prometheus(Child, std::net::SocketAddr);
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Prometheus {
-    fn start(folder: &TempDir, target: std::net::SocketAddr) -> Self {
-        let config = folder.path().join("prometheus.yml");
-        let text = format!(
-            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: kepler\n    static_configs:\n      - targets: ['{target}']\n"
-        );
-        fs::write(&config, text).expect("a file");
-        let free = TcpListener::bind("127.0.0.1:0")
-            .expect("a port")
-            .local_addr()
-            .expect("an address");
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address={free}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus starts");
-        Self(child, free)
-    }
-
-    /// Result of an instant query.
-    fn query(&self, expression: &str) -> Vec<Value> {
-        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let response = http::get(self.1, &format!("/api/v1/query?query={encoded}"), &[]);
-        let answer: Value = response
-            .ok()
-            .and_then(|r| serde_json::from_str(&r.text()).ok())
-            .unwrap_or_default();
-        answer["data"]["result"].as_array().cloned().unwrap_or_default()
-    }
-
-    fn value(&self, expression: &str) -> Option<f64> {
-        self.query(expression).first()?["value"][1].as_str()?.parse().ok()
-    }
-}
-
 #[test]
 fn a_real_prometheus_scrapes_it_and_its_sums_agree() {
     if !has_command("prometheus") {
         return skip("needs prometheus (Debian package prometheus)");
     }
     let daemon = estimating();
-    let folder = TempDir::new().expect("a folder");
-    let prometheus = Prometheus::start(&folder, daemon.address);
-    let patience = std::time::Instant::now() + integration_tests::daemon::PATIENCE;
-    while prometheus
-        .value("count_over_time(up{job=\"kepler\"}[1m]) >= 4")
-        .is_none()
-    {
-        assert!(std::time::Instant::now() < patience, "prometheus never scraped");
-        pause();
-    }
+    let target = Target {
+        job: "kepler",
+        instance: None,
+        address: daemon.address,
+    };
+    let prometheus = Prometheus::start(&[target], &[]);
+    prometheus.wait_until("four scrapes", |prometheus| {
+        prometheus.value("count_over_time(up{job=\"kepler\"}[1m]) >= 4")
+    });
     assert_eq!(
         prometheus.value("min_over_time(up[1m])"),
         Some(1.0),
