@@ -80,6 +80,8 @@ struct State {
     /// Whether they end in the middle of a line.
     in_a_line: bool,
     watches: usize,
+    /// Bytes of lists and of changes, without heads.
+    told: usize,
     stopped: bool,
 }
 
@@ -324,6 +326,12 @@ impl ApiServer {
     #[must_use]
     pub fn watches(&self) -> usize {
         self.lock().watches
+    }
+
+    /// Bytes of pods that were told in lists and in watches so far, without what HTTP and TLS add.
+    #[must_use]
+    pub fn told(&self) -> usize {
+        self.lock().told
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -157,12 +157,18 @@ pub const ALL: &[Entry] = &[
 ];
 
 /// Says that a key of a source's section has a value out of its range; `problem` says what is wrong and what would be right.
-pub(crate) fn refuse(name: &'static str, key: &'static str, problem: String) -> Result<(), SourceOpenError> {
+///
+/// # Errors
+/// Always: that it is refused.
+pub fn refuse(name: &'static str, key: &'static str, problem: String) -> Result<(), SourceOpenError> {
     Err(SourceOpenError::Value { name, key, problem })
 }
 
 /// Reads a source's own section; `null` is an empty one.
-pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
+///
+/// # Errors
+/// A key that there is not, or a value of another type.
+pub fn section<T: serde::de::DeserializeOwned + Default>(
     name: &'static str,
     section: &serde_json::Value,
 ) -> Result<T, SourceOpenError> {

@@ -120,6 +120,7 @@ fn serve(mut stream: impl Read + Write, shared: &Shared) -> io::Result<()> {
             }
             (_, None) => {
                 let list = list(&shared.lock(), &asked).to_string();
+                shared.lock().told += list.len();
                 answer(&mut stream, 200, list.as_bytes())?;
             }
         }
@@ -261,6 +262,7 @@ fn watch(stream: &mut impl Write, shared: &Shared, asked: &Asked, broken: u64) -
         drop(state);
         let written: io::Result<()> = lines.iter().try_for_each(|line| chunk(stream, line.as_bytes()));
         state = shared.lock();
+        state.told += lines.iter().map(String::len).sum::<usize>();
         if let Err(error) = written {
             break Err(error);
         }
