@@ -60,6 +60,86 @@ pub(crate) const COMPANIONS: &[(&str, &[(&str, &str)])] = &[
     ("sources.redfish.password", &[BMC, USER]),
     ("sources.redfish.password_file", &[BMC, USER]),
     ("sources.redfish.auth", &[BMC, USER, PASSWORD]),
+    (
+        "exporter.push.remote_write.request.username",
+        &[
+            (
+                "exporter.push.remote_write.url",
+                "https://prometheus.example/api/v1/write",
+            ),
+            ("exporter.push.remote_write.request.password_file", "/x"),
+        ],
+    ),
+    (
+        "exporter.push.remote_write.request.password_file",
+        &[
+            (
+                "exporter.push.remote_write.url",
+                "https://prometheus.example/api/v1/write",
+            ),
+            ("exporter.push.remote_write.request.username", "kepler"),
+        ],
+    ),
+    (
+        "exporter.push.remote_write.request.cert_file",
+        &[
+            (
+                "exporter.push.remote_write.url",
+                "https://prometheus.example/api/v1/write",
+            ),
+            ("exporter.push.remote_write.request.key_file", "/x"),
+        ],
+    ),
+    (
+        "exporter.push.remote_write.request.key_file",
+        &[
+            (
+                "exporter.push.remote_write.url",
+                "https://prometheus.example/api/v1/write",
+            ),
+            ("exporter.push.remote_write.request.cert_file", "/x"),
+        ],
+    ),
+    (
+        "exporter.push.otlp.request.username",
+        &[
+            (
+                "exporter.push.otlp.url",
+                "https://collector.example:4318/v1/metrics",
+            ),
+            ("exporter.push.otlp.request.password_file", "/x"),
+        ],
+    ),
+    (
+        "exporter.push.otlp.request.password_file",
+        &[
+            (
+                "exporter.push.otlp.url",
+                "https://collector.example:4318/v1/metrics",
+            ),
+            ("exporter.push.otlp.request.username", "kepler"),
+        ],
+    ),
+    (
+        "exporter.push.otlp.request.cert_file",
+        &[
+            (
+                "exporter.push.otlp.url",
+                "https://collector.example:4318/v1/metrics",
+            ),
+            ("exporter.push.otlp.request.key_file", "/x"),
+        ],
+    ),
+    (
+        "exporter.push.otlp.request.key_file",
+        &[
+            (
+                "exporter.push.otlp.url",
+                "https://collector.example:4318/v1/metrics",
+            ),
+            ("exporter.push.otlp.request.cert_file", "/x"),
+        ],
+    ),
 ];
 
 pub(crate) const HEAD: &str = "\
@@ -219,6 +299,11 @@ pub(crate) const SECTIONS: &[Section] = &[
     ] },
     Section { title: "The exporter", words: "`[exporter]`: [every metric](metrics.md), [the live page](page.md), [what keeps a large cluster affordable](scale.md).", keys: &[
         key("exporter.listen", "a list of addresses with ports, at least one, none twice", &["127.0.0.1:28282", "0.0.0.0:28282,[::1]:28282"], &["28282", "localhost:28282", "", "127.0.0.1:1,127.0.0.1:1"], "where HTTP is served"),
+        key("exporter.socket_mode", "three octal digits", &["0660", "600"], &["66", "0880"], "permissions of a socket file among `exporter.listen` (`unix:/run/kepler/kepler.sock`)"),
+        key("exporter.web_config", "a path; empty: none", &["/etc/kepler/web.yml", ""], &[], "a `web.config.file` of Prometheus: [TLS, certificates of clients, passwords](security.md)"),
+        key("exporter.bearer_token_file", "a path; empty: none", &["/etc/kepler/tokens", ""], &[], "file of bearer tokens, one a line, of which one has to be shown"),
+        key("exporter.open_probes", "`true`, `false`", &["true", "false"], &["maybe"], "whether `/livez` and `/readyz` answer everybody"),
+        key("exporter.reload", "`true`, `false`", &["true", "false"], &["maybe"], "whether `POST /-/reload` [reloads the configuration](reload.md); SIGHUP always does"),
         key("exporter.schemas", "a list out of `kepler`, `kepler-0.11`", &["kepler", "kepler-0.11", "kepler,kepler-0.11"], &["", "kepler-0.9"], "names of metrics; both stand side by side ([moving](migration.md))"),
         key("exporter.levels", "a list out of `node`, `container`, `pod`, `vm`, `unit`, `process`", &["node,pod", ""], &["host"], "levels that have metrics; the JSON snapshot always has all"),
         key("exporter.processes.max", "0 to 100000", &["0", "100000"], &["-1", "100001"], "processes with series of their own; all others are summed in `pid=\"other\"`"),
@@ -235,6 +320,41 @@ pub(crate) const SECTIONS: &[Section] = &[
         key("exporter.page.price_per_kwh", "0 to 1000000 with at most 6 decimals; empty: none", &["0.31", ""], &["-1", "0.1234567"], "price of a kWh, for the [live page](page.md)"),
         key("exporter.page.currency", "a text", &["EUR", ""], &[], "currency of that price, as it is to be written"),
         key("exporter.page.grams_co2e_per_kwh", "0 to 1000000 with at most 6 decimals; empty: none", &["380", ""], &["-1"], "carbon-dioxide equivalent of a kWh in grams"),
+    ] },
+    Section { title: "Pushing by remote write", words: "`[exporter.push.remote_write]`, for sites that do not scrape: [pushing](push.md).", keys: &[
+        key("exporter.push.remote_write.url", "`http://` or `https://` with a host and a path; empty: nobody", &["https://prometheus.example/api/v1/write", ""], &["ftp://x/"], "where to"),
+        key("exporter.push.remote_write.version", "`1.0`, `2.0`", &["1.0", "2.0"], &["3.0"], "version of the protocol"),
+        key("exporter.push.remote_write.labels", "at most 32 names with their values", &["{ cluster = \"x\" }"], &[], "labels of every series; `job` and `instance` are added where they are missing"),
+        key("exporter.push.remote_write.interval", "1s to 5m", &["1s", "5m"], &["999ms", "301s"], "time from one push to the next"),
+        key("exporter.push.remote_write.schemas", "a list out of `kepler`, `kepler-0.11`; empty: all of `exporter.schemas`", &["kepler", ""], &["kepler-0.9"], "names of metrics that are pushed"),
+        key("exporter.push.remote_write.request.timeout", "100ms to 2m", &["100ms", "2m"], &["99ms", "121s"], "longest time for one request with its answer"),
+        key("exporter.push.remote_write.request.headers", "at most 32 names with their values", &["{ X-Scope-OrgID = \"team\" }"], &[], "further headers; secrets belong into files"),
+        key("exporter.push.remote_write.request.username", "a text", &["kepler"], &[], "name for basic authentication"),
+        key("exporter.push.remote_write.request.password_file", "a path", &["/etc/kepler/push"], &[], "file whose first line is the password; read at each request"),
+        key("exporter.push.remote_write.request.token_file", "a path", &["/etc/kepler/token"], &[], "file whose first line is a bearer token; read at each request"),
+        key("exporter.push.remote_write.request.ca_file", "a path; empty: those that the system trusts", &["/etc/kepler/ca.pem", ""], &[], "certificates (PEM) of which one must have signed the receiver's"),
+        key("exporter.push.remote_write.request.cert_file", "a path; empty: none", &["/etc/kepler/push.pem"], &[], "our own certificate (PEM)"),
+        key("exporter.push.remote_write.request.key_file", "a path; empty: none", &["/etc/kepler/push.key"], &[], "its key (PEM)"),
+        key("exporter.push.remote_write.request.plain_secrets", "`true`, `false`", &["true", "false"], &["maybe"], "whether a password or a token may go over plain HTTP"),
+        key("exporter.push.remote_write.queue.mib", "1 to 1024", &["1", "1024"], &["0", "1025"], "most MiB that wait while the receiver does not take them"),
+        key("exporter.push.remote_write.queue.age", "10s to 24h", &["10s", "24h"], &["9s", "25h"], "longest wait; what is older is dropped, which costs resolution and no energy"),
+    ] },
+    Section { title: "Pushing by OTLP", words: "`[exporter.push.otlp]`, over HTTP: [pushing](push.md).", keys: &[
+        key("exporter.push.otlp.url", "`http://` or `https://` with a host and a path; empty: nobody", &["https://collector.example:4318/v1/metrics", ""], &["ftp://x/"], "where to"),
+        key("exporter.push.otlp.attributes", "at most 32 names with their values", &["{ cluster = \"x\" }"], &[], "attributes of the resource; `service.name` and its likes are added where they are missing"),
+        key("exporter.push.otlp.interval", "1s to 5m", &["1s", "5m"], &["999ms", "301s"], "time from one push to the next"),
+        key("exporter.push.otlp.schemas", "a list out of `kepler`, `kepler-0.11`; empty: all of `exporter.schemas`", &["kepler", ""], &["kepler-0.9"], "names of metrics that are pushed"),
+        key("exporter.push.otlp.request.timeout", "100ms to 2m", &["100ms", "2m"], &["99ms", "121s"], "longest time for one request with its answer"),
+        key("exporter.push.otlp.request.headers", "at most 32 names with their values", &["{ X-Scope-OrgID = \"team\" }"], &[], "further headers; secrets belong into files"),
+        key("exporter.push.otlp.request.username", "a text", &["kepler"], &[], "name for basic authentication"),
+        key("exporter.push.otlp.request.password_file", "a path", &["/etc/kepler/push"], &[], "file whose first line is the password; read at each request"),
+        key("exporter.push.otlp.request.token_file", "a path", &["/etc/kepler/token"], &[], "file whose first line is a bearer token; read at each request"),
+        key("exporter.push.otlp.request.ca_file", "a path; empty: those that the system trusts", &["/etc/kepler/ca.pem", ""], &[], "certificates (PEM) of which one must have signed the receiver's"),
+        key("exporter.push.otlp.request.cert_file", "a path; empty: none", &["/etc/kepler/push.pem"], &[], "our own certificate (PEM)"),
+        key("exporter.push.otlp.request.key_file", "a path; empty: none", &["/etc/kepler/push.key"], &[], "its key (PEM)"),
+        key("exporter.push.otlp.request.plain_secrets", "`true`, `false`", &["true", "false"], &["maybe"], "whether a password or a token may go over plain HTTP"),
+        key("exporter.push.otlp.queue.mib", "1 to 1024", &["1", "1024"], &["0", "1025"], "most MiB that wait while the receiver does not take them"),
+        key("exporter.push.otlp.queue.age", "10s to 24h", &["10s", "24h"], &["9s", "25h"], "longest wait; what is older is dropped, which costs resolution and no energy"),
     ] },
     Section { title: "Virtual machines that are fed", words: "`[vm_passthrough]`: [guests that read their share of this host's meters](vm-passthrough.md).", keys: &[
         key("vm_passthrough.dir", "a path; empty: nobody is fed", &["/run/kepler-vms", ""], &["vms"], "folder with one folder for each virtual machine"),

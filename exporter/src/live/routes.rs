@@ -177,6 +177,6 @@ fn json(view: &impl serde::Serialize) -> Response {
             let response = with(Response::new(bytes.into()), CONTENT_TYPE, JSON);
             with(response, CACHE_CONTROL, NEVER_KEEP)
         }
-        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

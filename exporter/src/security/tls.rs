@@ -89,12 +89,10 @@ impl fmt::Debug for Tls {
 /// The key to blame, the file, and why it cannot be used.
 pub(super) fn build(section: &TlsSection, shelf: &mut Shelf) -> Result<Tls, String> {
     let chain = certificates("cert", &section.cert, shelf)?;
-    let ends = chain.first().map_or(Err("cert: empty".to_owned()), |first| {
-        let place = place("cert", &section.cert);
-        let (_, certificate) =
-            X509Certificate::from_der(first).map_err(|error| format!("{place}: {error}"))?;
-        Ok(certificate.validity().not_after.timestamp())
-    })?;
+    let first = chain.first().ok_or_else(|| "cert: empty".to_owned())?;
+    let place = place("cert", &section.cert);
+    let (_, certificate) = X509Certificate::from_der(first).map_err(|error| format!("{place}: {error}"))?;
+    let ends = certificate.validity().not_after.timestamp();
     let key = private_key(&section.key, shelf)?;
     let provider = Arc::new(provider(section));
     let verifier = match section.clients {
