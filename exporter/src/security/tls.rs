@@ -90,8 +90,8 @@ impl fmt::Debug for Tls {
 pub(super) fn build(section: &TlsSection, shelf: &mut Shelf) -> Result<Tls, String> {
     let chain = certificates("cert", &section.cert, shelf)?;
     let first = chain.first().ok_or_else(|| "cert: empty".to_owned())?;
-    let place = place("cert", &section.cert);
-    let (_, certificate) = X509Certificate::from_der(first).map_err(|error| format!("{place}: {error}"))?;
+    let of = place("cert", &section.cert);
+    let (_, certificate) = X509Certificate::from_der(first).map_err(|error| format!("{of}: {error}"))?;
     let ends = certificate.validity().not_after.timestamp();
     let key = private_key(&section.key, shelf)?;
     let provider = Arc::new(provider(section));
