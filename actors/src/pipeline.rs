@@ -11,7 +11,7 @@ mod builder;
 mod push;
 mod stop;
 
-pub use adopt::Changes;
+pub use adopt::{Changes, Reader};
 
 use crate::clock::{self, Clock};
 use crate::driven::Driven;

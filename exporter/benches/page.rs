@@ -21,7 +21,7 @@ use attribution::model::{
     EventSet, Feature, FloorOrigin, Microjoules, Microwatts, MonotonicNanos, PackageId, Place, PodFacts,
     PodUid, Provenance, Section, Snapshot, SourceId, TaskKey, TaskKind, TickId, Zone,
 };
-use exporter::{BuildInfo, Context, Entrance, ExporterConfig, Page, RenderSettings, Schema};
+use exporter::{BuildInfo, Context, Entrance, ExporterConfig, Page, Reloader, RenderSettings, Schema};
 use peak_alloc::PeakAlloc;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -285,6 +285,7 @@ impl Server {
                 pages: watch::channel(page).1,
                 now: || MonotonicNanos::from_nanos(NOW.load(Ordering::Relaxed)),
                 tick: Duration::from_secs(1),
+                reloader: Reloader::default(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -244,7 +244,7 @@ fn scrape(toml: &str, processes: u32) -> Scrape {
     let settings = Arc::new(settings);
     let pages = (1..=WINDOWS).map(|window| Page::new(node(window, processes), Arc::clone(&settings)));
     // Power of schema kepler-0.11 is between two pages.
-    let page = pages.last().unwrap();
+    let page = pages.fold(None, |_, page| Some(page)).unwrap();
     // What a Prometheus server asks for.
     let text = page.openmetrics().concat();
     let series = text

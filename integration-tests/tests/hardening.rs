@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the running daemon has given up, by the kernel's own word, and what it does with fewer rights.
 
+#![expect(clippy::tests_outside_test_module, reason = "this whole crate is tests")]
+#![expect(clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
 use integration_tests::daemon::{self, Daemon};
 use serde_json::Value;
 use std::fs;

@@ -170,6 +170,8 @@ fn no_color_means_no_colour_and_no_daemon_is_waited_for() {
     let coloured = |screen: &str| {
         (31..=36)
             .any(|code| screen.contains(&format!("\x1b[{code}m")) || screen.contains(&format!(";{code}m")))
+            // The same by its number in the palette.
+            || screen.contains("[38;5;")
     };
     for (environment, has_colour) in [(&[("NO_COLOR", "1")][..], false), (&[], true)] {
         let terminal = Tmux::start(90, 20, environment);

@@ -23,6 +23,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+/// A source, and who reads it from now on; `None`: whoever does already.
+pub type Reader = (SourceId, Option<Box<dyn PowerSource>>);
+
 /// What is to be taken over. What is `None` stays as it is; of what may be absent, `Some(None)` ends it.
 pub struct Changes {
     /// Period of the ticker.
@@ -32,7 +35,7 @@ pub struct Changes {
     /// Finds out who is who.
     pub resolver: Option<Box<dyn Resolve>>,
     /// Everything that is read from now on: as it is, or by another reader.
-    pub meters: Option<Vec<(SourceId, Option<Box<dyn PowerSource>>)>>,
+    pub meters: Option<Vec<Reader>>,
     /// The model for components without a meter.
     pub estimator: Option<Option<Estimator>>,
     /// Rules of the split.
@@ -125,7 +128,7 @@ impl Pipeline {
     /// Starts new sources and has others take a place; gives those that leave.
     fn seat_meters(
         &mut self,
-        meters: Option<Vec<(SourceId, Option<Box<dyn PowerSource>>)>>,
+        meters: Option<Vec<Reader>>,
         adoption: &mut Adoption,
     ) -> anyhow::Result<Vec<Seat>> {
         let Some(meters) = meters else {

@@ -11,8 +11,11 @@ const FIGURE: usize = 11;
 /// Fewest columns of a name; below it figures are left out, the least important first.
 const NAME: usize = 16;
 
+/// A head, and what is below it.
+type Figure = (&'static str, fn(&Row) -> String);
+
 /// The heads and values of the figures, the most important first.
-const FIGURES: [(&str, fn(&Row) -> String); 4] = [
+const FIGURES: [Figure; 4] = [
     ("POWER W", |row| watts(row.power())),
     ("ENERGY", |row| words::energy(row.energy())),
     ("DYNAMIC W", |row| watts(row.dynamic_uw)),

@@ -84,7 +84,7 @@ pub(super) fn take(model: &mut Model, message: Message) -> Option<Effect> {
         Message::Workload(id, history) if id == model.opened.id => {
             // Its end is no reason to forget what was heard.
             model.opened.is_unknown = history.is_none();
-            model.opened.history = history.or(model.opened.history.take());
+            model.opened.history = history.or_else(|| model.opened.history.take());
         }
         Message::Workload(..) => {}
     }
@@ -210,7 +210,7 @@ fn next_group(model: &mut Model) {
 fn step(model: &mut Model, to: impl FnOnce(usize) -> usize) {
     let place = to(model.place());
     let rows = model.rows();
-    let chosen = rows.get(place).or(rows.last()).map(|row| row.id.clone());
+    let chosen = rows.get(place).or_else(|| rows.last()).map(|row| row.id.clone());
     model.chosen = chosen;
 }
 

@@ -491,7 +491,8 @@ mod tests {
         let crowd = Crowd::new(2, Limits::default(), health);
         let first = crowd.enter(from(1)).await.unwrap();
         let second = crowd.enter(from(2)).await.unwrap();
-        (first.guest.streams(), second.guest.streams());
+        first.guest.streams();
+        second.guest.streams();
         let mut third = std::pin::pin!(crowd.enter(from(3)));
         assert!(is_pending(third.as_mut()).await);
         drop(first);

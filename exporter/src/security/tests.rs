@@ -704,10 +704,11 @@ fn nothing_that_protects_is_taken_away_while_serving() {
             "web.yml",
             &format!(
                 "{before}{}",
-                before
-                    .contains("alice")
-                    .then(|| format!("  bob: {ALICE}\n"))
-                    .unwrap_or_default()
+                if before.contains("alice") {
+                    format!("  bob: {ALICE}\n")
+                } else {
+                    String::new()
+                }
             ),
         );
         look_twice(&security, &health);

@@ -83,7 +83,7 @@ fn run_reloading(seed: u64) -> (Vec<Arc<Snapshot>>, Option<String>) {
         for round in 0..40_u64 {
             let dice = scramble(seed << 16 ^ round);
             tokio::time::sleep(Duration::from_millis(dice % 4_000)).await;
-            if dice % 3 != 0 {
+            if !dice.is_multiple_of(3) {
                 let adoption = Adoption {
                     rules: rules(dice),
                     facts: Arc::default(),
@@ -97,7 +97,7 @@ fn run_reloading(seed: u64) -> (Vec<Arc<Snapshot>>, Option<String>) {
                 stage.attribution.send(adopt).await.expect("alive");
                 adopted.await.expect("it is taken over");
             }
-            if dice % 2 == 0 {
+            if dice.is_multiple_of(2) {
                 let period = TICKS[usize::try_from(dice >> 20).unwrap_or(0) % TICKS.len()];
                 let score = Score {
                     period: Duration::from_millis(period),
