@@ -63,7 +63,12 @@ fn every_thread_of_the_daemon_keeps_what_it_uses_and_cannot_gain_more() {
     if !is_root() {
         return;
     }
-    let daemon = Daemon::start(&["--set", "security.hardening=required"]);
+    let daemon = Daemon::start(&[
+        "--set",
+        "security.hardening=required",
+        "--set",
+        "exporter.schemas=kepler,kepler-0.11",
+    ]);
     daemon.wait_for_tick(1);
     let threads = threads(&daemon);
     let kept = ours("/proc/self/status") & ALL_THAT_IS_USED;
@@ -93,6 +98,9 @@ fn every_thread_of_the_daemon_keeps_what_it_uses_and_cannot_gain_more() {
     );
     // What it says of itself comes from files that it may still read.
     let metrics = daemon.get("/metrics").text();
+    for other in ["process_start_time_seconds ", "kepler_node_cpu_info{"] {
+        assert!(metrics.contains(&format!("\n{other}")), "{other}");
+    }
     assert!(metrics.contains("\nprocess_resident_memory_bytes "), "{metrics}");
     assert_eq!(daemon.stop(), Some(0));
 }

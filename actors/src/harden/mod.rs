@@ -85,9 +85,16 @@ impl Network {
     /// # Errors
     /// None that a validated configuration has.
     pub fn of(loaded: &Loaded, entrance: &Entrance) -> anyhow::Result<Self> {
-        // What the daemon says of itself: its own files, when the machine was started, and no other process's. Where certificates lie as a rule, for a
+        // What the daemon says of itself: its own files, when the machine was started, which CPUs there are, and no other process's. Where certificates lie as a rule, for a
         // web configuration that names another one some day.
-        let usual = ["/proc/self", "/proc/stat", "/etc", "/run/secrets"].map(PathBuf::from);
+        let usual = [
+            "/proc/self",
+            "/proc/stat",
+            "/proc/cpuinfo",
+            "/etc",
+            "/run/secrets",
+        ]
+        .map(PathBuf::from);
         // Both where a file is named and where it is: another file may get the name.
         let named = entrance.files();
         let real: Vec<PathBuf> = named.iter().filter_map(|file| file.canonicalize().ok()).collect();

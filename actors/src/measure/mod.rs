@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `kepler run -- COMMAND`: what a command and all that it starts used in energy, as `time` says it for seconds.
 //!
-//! Owns the command's life ([`child`]), its cgroup ([`cgroup`]) or, where there can be none, its family ([`kin`]), and the
-//! bill ([`bill`], pure; [`report`]). Who pays is decided by the same pipeline and the same rules as in the daemon
-//! ([`inside`]), or by a running daemon ([`outside`]). Touches neither the command's input nor its output.
+//! Owns the command's life (`child`), its cgroup (`cgroup`) or, where there can be none, its family (`kin`), and the
+//! bill (`bill`, pure; `report`). Who pays is decided by the same pipeline and the same rules as in the daemon
+//! (`inside`), or by a running daemon (`outside`). Touches neither the command's input nor its output.
 
 mod bill;
 mod cgroup;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `kepler snapshot`: what a daemon says now, once, as a table, as CSV or as JSON.
 //!
-//! Owns what is asked for and how it is ordered; [`table`] and [`csv`] own how it looks. Figures are the daemon's own.
+//! Owns what is asked for and how it is ordered; `table` and `csv` own how it looks. Figures are the daemon's own.
 
 mod csv;
 mod json;

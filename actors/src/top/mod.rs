@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `kepler top`: a daemon's live page in a terminal.
 //!
-//! [`model`] is what is known and looked at, [`keys`] what a key or a message makes of it, [`view`] how it looks; all three
-//! are pure. [`feed`] asks the daemon, [`screen`] owns the terminal and gives it back whatever happens. Adds no figure to
+//! `model` is what is known and looked at, `keys` what a key or a message makes of it, `view` how it looks; all three
+//! are pure. `feed` asks the daemon, `screen` owns the terminal and gives it back whatever happens. Adds no figure to
 //! the daemon's but sums and means of what it says.
 
 mod feed;
