@@ -65,6 +65,11 @@ impl Leave {
     pub fn give(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
+
+    /// Takes it back: who has begun may not end.
+    pub fn take_back(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Held by whatever must not end before the shutdown.

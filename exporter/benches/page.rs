@@ -291,8 +291,7 @@ impl Server {
                 .enable_all()
                 .build()
                 .unwrap();
-            let stop = async move { stopped.await.unwrap_or(()) };
-            let server = exporter::serve(entrance, context, stop);
+            let server = exporter::serve(entrance, context, async move { stopped.await.unwrap_or(()) });
             tokio::task::LocalSet::new().block_on(&runtime, server).unwrap();
         });
         Self {

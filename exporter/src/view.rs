@@ -225,6 +225,8 @@ impl Viewer {
 #[derive(Debug, Default)]
 struct Pace {
     zones: Vec<Paced>,
+    newest: Option<Arc<Moment>>,
+    /// The one before the newest.
     before: Option<Arc<Moment>>,
 }
 
@@ -254,9 +256,15 @@ impl Pace {
                 }
             }
         }
+        // The same window shown again, in another form, is no step in time.
+        let is_again = |newest: &Arc<Moment>| newest.snapshot.window.ended == moment.snapshot.window.ended;
+        let newest = self.newest.replace(Arc::clone(&moment));
+        if !newest.as_ref().is_some_and(is_again) {
+            self.before = newest;
+        }
         View {
             intervals: self.zones.iter().map(|paced| paced.interval.clone()).collect(),
-            before: self.before.replace(Arc::clone(&moment)),
+            before: self.before.clone(),
             moment,
         }
     }

@@ -50,6 +50,27 @@ const REFUSED: &[i64] = &[
     libc::SYS_personality,
 ];
 
+/// The bit of calls of the x32 ABI, which a kernel may have beside x86-64's own under the same name of architecture
+/// (arch/x86/include/uapi/asm/unistd.h).
+const X32: i64 = 0x4000_0000;
+
+/// Numbers that only x32 has, for calls whose structures differ (execve among them).
+const OF_X32_ALONE: std::ops::RangeInclusive<i64> = if cfg!(target_arch = "x86_64") {
+    X32 + 512..=X32 + 547
+} else {
+    // Empty.
+    std::ops::RangeInclusive::new(1, 0)
+};
+
+/// The same call of x32.
+const fn under_x32(call: i64) -> Option<i64> {
+    if cfg!(target_arch = "x86_64") {
+        Some(call | X32)
+    } else {
+        None
+    }
+}
+
 /// Refuses them to the calling thread and those that it starts.
 pub(super) fn refuse() -> Result<String, String> {
     let program = program().map_err(|error| error.to_string())?;
@@ -58,7 +79,13 @@ pub(super) fn refuse() -> Result<String, String> {
 }
 
 fn program() -> Result<BpfProgram, seccompiler::BackendError> {
-    let rules: BTreeMap<_, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let rules: BTreeMap<_, _> = REFUSED
+        .iter()
+        .flat_map(|call| [Some(*call), under_x32(*call)])
+        .flatten()
+        .chain(OF_X32_ALONE)
+        .map(|call| (call, Vec::new()))
+        .collect();
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     SeccompFilter::new(
         rules,

@@ -55,6 +55,9 @@ fn allow(
         let Ok(opened) = PathFd::new(path) else {
             return Ok(ruleset);
         };
+        // A rule is of an inode, and those of /proc come and go with the kernel's cache: what is open stays. A few
+        // descriptors for the daemon's life.
+        std::mem::forget(PathFd::new(path));
         ruleset.add_rule(PathBeneath::new(opened, access))
     })
 }

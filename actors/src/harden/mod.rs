@@ -99,6 +99,11 @@ impl Network {
         let named = entrance.files();
         let real: Vec<PathBuf> = named.iter().filter_map(|file| file.canonicalize().ok()).collect();
         let folders = named.iter().chain(&real).map(|file| folder(file));
+        // And where a link lies by which it is reached: it is turned to another folder when a certificate is renewed.
+        let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|of| of.is_symlink());
+        let links = named
+            .iter()
+            .flat_map(|file| file.ancestors().filter(is_link).map(folder).collect::<Vec<_>>());
         let sockets = entrance
             .addresses()
             .into_iter()
@@ -106,7 +111,7 @@ impl Network {
                 Address::Unix(path) => Some(folder(&path)),
                 Address::Tcp(_) => None,
             });
-        let readable: BTreeSet<PathBuf> = usual.into_iter().chain(folders).collect();
+        let readable: BTreeSet<PathBuf> = usual.into_iter().chain(folders).chain(links).collect();
         Ok(Self {
             security: loaded.section("security")?,
             readable: readable.into_iter().collect(),

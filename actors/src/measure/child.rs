@@ -109,6 +109,20 @@ const FORWARDED: [(SignalKind, Signal); 6] = [
     (SignalKind::user_defined2(), Signal::USR2),
 ];
 
+/// Signals that this process ignores, a bit each (proc(5), `SigIgn`); none where nobody says.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn is_among(signal: Signal, mask: u64) -> bool {
+    let bit = u32::try_from(signal.as_raw()).unwrap_or(0).checked_sub(1);
+    bit.and_then(|bit| 1_u64.checked_shl(bit))
+        .is_some_and(|bit| mask & bit != 0)
+}
+
 /// What we are told.
 pub(super) struct Signals {
     child: Listener,
@@ -119,7 +133,10 @@ impl Signals {
     /// Listens. From now on these signals do not end this process.
     pub(super) fn listen() -> anyhow::Result<Self> {
         let listen = |kind: SignalKind| signal(kind).context("cannot listen for signals");
-        let told = FORWARDED.iter().map(|(kind, name)| Ok((listen(*kind)?, *name)));
+        // What is ignored stays ignored, and is ignored by the command (nohup, and what a shell starts in the background).
+        let ignored = ignored();
+        let heard = FORWARDED.iter().filter(|(_, name)| !is_among(*name, ignored));
+        let told = heard.map(|(kind, name)| Ok((listen(*kind)?, *name)));
         Ok(Self {
             child: listen(SignalKind::child())?,
             told: told.collect::<anyhow::Result<_>>()?,
@@ -267,6 +284,14 @@ fn is_in_front() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_is_found_by_its_bit() {
+        // nohup: SIGHUP is signal 1.
+        assert!(is_among(Signal::HUP, 0x1) && !is_among(Signal::INT, 0x1));
+        // What a shell without job control starts in the background ignores SIGINT and SIGQUIT.
+        assert!(is_among(Signal::INT, 0x6) && is_among(Signal::QUIT, 0x6) && !is_among(Signal::HUP, 0x6));
+    }
 
     #[test]
     fn an_exit_code_is_the_commands_own_or_that_of_its_signal() {

@@ -97,7 +97,10 @@ async fn measured(loaded: &Loaded, command: &[OsString]) -> anyhow::Result<Gone>
                 "scheduler" => LAG,
                 _ => Duration::ZERO,
             };
-            watched.window(ended.at, lag, paid).await
+            tokio::select! {
+                after = watched.window(ended.at, lag, paid) => after,
+                _ = signals.told() => None,
+            }
         }
     };
     watched.pipeline.stop().await;

@@ -83,9 +83,12 @@ pub(super) fn measure(daemon: &Daemon, command: &[OsString]) -> anyhow::Result<G
         kin.know(child.pid());
         let ended = child.wait(&mut signals, &mut kin).await;
         kin.look();
-        let bill = match daemon.after(&ended).await {
-            Ok(after) => Ok(bill_of(daemon, &after, &ended, &kin)),
-            Err(error) => Err(format!("{error:#}")),
+        let bill = tokio::select! {
+            after = daemon.after(&ended) => match after {
+                Ok(after) => Ok(bill_of(daemon, &after, &ended, &kin)),
+                Err(error) => Err(format!("{error:#}")),
+            },
+            signal = signals.told() => Err(format!("{signal:?} came before the window had closed")),
         };
         Ok(Gone::Ran(Measured { ended, bill }))
     })

@@ -108,11 +108,14 @@ impl Builder {
         let work = SourceShell::work(meter, next.clone(), splice.clone(), Arc::clone(&self.clock), to);
         let (reader, inbox) = Worker::new(Queue::SourceReader, &self.drops);
         let lifeline = self.vitals.lifeline_until(&format!("{} reader", id.0), &leave);
+        // A thread that the kernel does not give has not died.
+        leave.give();
         let thread = inbox.spawn(lifeline, id.0, work);
         // Those of sources that have left: nobody has to wait for them.
         self.readers.retain(|reader| !reader.is_finished());
         self.readers
             .push(thread.with_context(|| format!("cannot start the thread {}", id.0))?);
+        leave.take_back();
         let shell = SourceShell::new(reader, self.vitals.lifeline_until(id.0, &leave)).start();
         Ok(Seat {
             id,
@@ -236,9 +239,13 @@ impl Builder {
         inbox: Inbox<Q>,
         work: impl FnMut(Q) + Send + 'static,
     ) -> anyhow::Result<JoinHandle<()>> {
-        let lifeline = self.vitals.lifeline(&format!("{name} reader"));
-        inbox
+        let leave = Leave::default();
+        let lifeline = self.vitals.lifeline_until(&format!("{name} reader"), &leave);
+        leave.give();
+        let thread = inbox
             .spawn(lifeline, name, work)
-            .with_context(|| format!("cannot start the thread {name}"))
+            .with_context(|| format!("cannot start the thread {name}"))?;
+        leave.take_back();
+        Ok(thread)
     }
 }

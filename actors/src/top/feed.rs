@@ -21,7 +21,8 @@ pub(super) async fn run(client: Client, mut level: watch::Receiver<Level>, to: m
     loop {
         match listen(&client, &mut level, &to, &mut rest).await {
             // The daemon ends each stream after some time.
-            Ok(Ended::Stream) => {}
+            // Not without a rest: whoever is in between may end it at once.
+            Ok(Ended::Stream) => sleep(REST.0).await,
             Ok(Ended::Screen) => return,
             Err(error) => {
                 if to.send(Message::Lost(error.to_string())).await.is_err() {

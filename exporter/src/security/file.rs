@@ -138,6 +138,13 @@ pub(super) struct Known {
 /// All that is wrong, a line each.
 pub(super) fn parse(bytes: &[u8], folder: &Path, known: &Known) -> Result<WebFile, String> {
     let document = document(bytes)?;
+    if document.is_null() {
+        // A disk that was full, or a map of another key: whoever names a file wants to be protected by it.
+        return Err(format!(
+            "holds nothing, so nothing would be protected; write one of {}, or take exporter.web_config away",
+            SECTIONS.join(", ")
+        ));
+    }
     let mut problems = Problems::default();
     let root = Table::root(&document, &SECTIONS, &mut problems);
     let tls = root

@@ -99,6 +99,12 @@ impl Rules {
                 "certificates of clients were verified, and would not be any more; restart to do that",
             );
         }
+        let names = |rules: &Self| rules.tls.as_ref().is_some_and(|tls| tls.names);
+        if names(self) && !names(next) {
+            return Some(
+                "certificates of clients had to have one of some names, and would not have to any more; restart to do that",
+            );
+        }
         if !self.users.is_empty() && next.users.is_empty() {
             return Some("there would be no user any more; restart to do that");
         }

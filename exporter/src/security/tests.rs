@@ -670,6 +670,25 @@ fn a_new_certificate_is_taken_once_it_has_settled_and_a_bad_one_never() {
 }
 
 #[test]
+fn a_file_that_holds_nothing_protects_nothing_and_is_refused() {
+    for nothing in ["", "\n\n", "# tls_server_config:\n"] {
+        let words = parse(nothing.as_bytes(), Path::new("/etc/kepler"), &tls::known()).unwrap_err();
+        assert!(words.starts_with("holds nothing"), "{nothing:?}: {words}");
+    }
+}
+
+#[test]
+fn whose_certificate_is_verified_is_verified_at_each_connection() {
+    let verified = Desk::tls(&[
+        "client_auth_type: RequireAndVerifyClientCert",
+        "client_ca_file: ca.crt",
+    ]);
+    let of = |desk: &Desk| desk.open().unwrap().tls().unwrap().send_tls13_tickets;
+    assert_eq!(of(&verified), 0);
+    assert!(of(&Desk::tls(&[])) > 0);
+}
+
+#[test]
 fn nothing_that_protects_is_taken_away_while_serving() {
     let mtls = [
         "client_auth_type: RequireAndVerifyClientCert",
@@ -689,6 +708,10 @@ fn nothing_that_protects_is_taken_away_while_serving() {
                 "client_auth_type: VerifyClientCertIfGiven",
                 "client_ca_file: ca.crt",
             ]),
+        ),
+        (
+            section(&[&mtls[..], &["client_allowed_sans: [scraper]"]].concat()),
+            section(&mtls),
         ),
         (users.clone(), String::new()),
         (users.clone(), section(&[]) + &users),

@@ -8,6 +8,7 @@ use super::shelf::Shelf;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use std::fmt;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub(super) fn known() -> Known {
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: ClientAuth,
+    /// Whether a client's certificate has to have one of some names.
+    pub(super) names: bool,
     /// Unix time in seconds at which the certificate ends.
     pub(super) ends: i64,
 }
@@ -121,11 +124,17 @@ pub(super) fn build(section: &TlsSection, shelf: &mut Shelf) -> Result<Tls, Stri
             }
             error => format!("{}: {error}", place("key", &section.key)),
         })?;
+    if section.clients.verifies() {
+        // A resumed session is not verified again: whose certificate has run out would come in until the next change here.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.ignore_client_order = section.prefers_own_suites;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Tls {
         config: Arc::new(config),
         clients: section.clients,
+        names: section.client_names.is_some(),
         ends,
     })
 }
