@@ -224,7 +224,8 @@ fn covers_the_host(snapshot: &Snapshot) {
         .containers
         .iter()
         .filter(|row| row.key == ContainerKey::System);
-    let host = sum(host.map(|row| &row.ledger));
+    // Where nobody of the host is left, its row retires like any other; no container ever ends here.
+    let host = sum(host.map(|row| &row.ledger).chain([&snapshot.retired.containers]));
     assert_eq!(parts.cpu, host.cpu);
     let zones = |ledger: &Ledger| {
         let mut zones = dynamic(ledger);
@@ -232,6 +233,27 @@ fn covers_the_host(snapshot: &Snapshot) {
         zones
     };
     assert_eq!(zones(&parts), zones(&host));
+}
+
+#[test]
+fn what_the_host_paid_is_covered_when_its_row_has_retired() {
+    let mut node = Node::new(settings());
+    node.window();
+    node.run(2, 12, 0, MS);
+    node.spend(0, 500);
+    covers_the_host(&node.window());
+    node.end(2);
+    node.window();
+    node.tick += 180;
+    let snapshot = node.window();
+    covers_the_host(&snapshot);
+    assert!(
+        snapshot
+            .containers
+            .iter()
+            .all(|row| row.key != ContainerKey::System)
+    );
+    assert_eq!(dynamic(&snapshot.retired.containers), dynamic(&unit_total(&snapshot)));
 }
 
 proptest! {
