@@ -20,7 +20,7 @@ use attribution::model::NodeFacts;
 use config::Loaded;
 use exporter::passthrough::{PassthroughConfig, Writer};
 use exporter::push::Pusher;
-use exporter::{BuildInfo, Entrance, ExporterConfig, Page, Reloader, RenderSettings};
+use exporter::{BuildInfo, Entrance, ExporterConfig, Kept, Page, Reloader, RenderSettings};
 use probe_workloads::pods::KubernetesConfig;
 use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::path::Path;
@@ -86,7 +86,7 @@ fn daemon(loaded: &Loaded, reloader: Reloader) -> anyhow::Result<(Parts, InForce
     let machine = node::machine();
     let (mut parts, meters) = opened(loaded, &machine, entrance)?;
     if !parts.meters.is_empty() {
-        parts.memory = memory(loaded, &machine)?;
+        parts.memory = memory(loaded, &machine, &parts.render.kept())?;
     }
     parts.passthrough = passthrough(loaded, &parts.render)?;
     parts.network = Network::of(loaded, &parts.entrance)?;
@@ -249,11 +249,11 @@ pub(crate) fn render(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Rende
 }
 
 /// What an earlier run has learned. Asked for where there are meters: what a model says it knows the idle part of.
-pub(crate) fn memory(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Memory> {
+pub(crate) fn memory(loaded: &Loaded, machine: &Machine, kept: &Arc<Kept>) -> anyhow::Result<Memory> {
     let idle: Idle = loaded.section("attribution.idle")?;
     let root: Root = loaded.section("")?;
     Ok(match idle.floor.0 {
-        FloorPolicy::Measured => Memory::open(node::state(&root.state, machine), clock::unix_seconds()),
+        FloorPolicy::Measured => Memory::open(node::state(&root.state, machine), kept, clock::unix_seconds()),
         FloorPolicy::BusyRatio | FloorPolicy::None | FloorPolicy::Fixed(_) => Memory::default(),
     })
 }

@@ -18,6 +18,7 @@ mod gzip;
 mod history;
 mod http;
 mod json;
+mod kept;
 mod live;
 mod naming;
 mod observer;
@@ -40,6 +41,7 @@ pub use config::{
 pub use error::ExporterError;
 pub use forms::Renders;
 pub use http::{Context, Entrance, ReloadAnswer, ReloadRequest, Reloader, serve};
+pub use kept::{Kept, KeptError};
 pub use page::{BuildInfo, Page, RenderSettings};
 pub use reloads::Reloads;
 pub use text::reference;

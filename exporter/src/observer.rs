@@ -6,6 +6,7 @@
 //! cannot be read costs its own metrics.
 
 use crate::cpuinfo::{self, Cpu};
+use crate::kept::Kept;
 use crate::page::Epoch;
 use crate::passthrough::Health;
 use crate::push;
@@ -38,6 +39,7 @@ pub(crate) struct Observer {
     push: Arc<push::Health>,
     doors: Arc<Doors>,
     reloads: Arc<Reloads>,
+    kept: Arc<Kept>,
 }
 
 impl Observer {
@@ -63,6 +65,7 @@ impl Observer {
             push: Arc::default(),
             doors: Arc::default(),
             reloads: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -86,6 +89,11 @@ impl Observer {
         &self.reloads
     }
 
+    /// How what is kept from run to run fares.
+    pub(crate) const fn kept(&self) -> &Arc<Kept> {
+        &self.kept
+    }
+
     /// A scrape was answered.
     pub(crate) fn scraped(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
@@ -98,6 +106,7 @@ impl Observer {
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
         self.reloads.write(&mut sheet);
+        self.kept.write(&mut sheet);
         self.doors.write(&mut sheet);
         self.passthrough.write(&mut sheet);
         self.push.write(&mut sheet);

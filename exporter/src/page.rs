@@ -9,7 +9,6 @@ use crate::error::ExporterError;
 use crate::forms::{Encoding, Forms, Renders};
 use crate::naming::Naming;
 use crate::observer::Observer;
-use crate::reloads::Reloads;
 use crate::rows::Row;
 use crate::text::writer::{Decimal, Format};
 use crate::view::{View, Viewer};
@@ -157,12 +156,6 @@ impl RenderSettings {
             tick: Some(tick),
             ..self
         }
-    }
-
-    /// Where is written down how the configuration fares.
-    #[must_use]
-    pub fn reloads(&self) -> Arc<Reloads> {
-        Arc::clone(self.observer.reloads())
     }
 
     /// Takes the place of `before`, whose newest snapshot was `shown`: counts of scrapes, sums of rows and the start go on.

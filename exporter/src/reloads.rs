@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether the configuration that runs is the one that was asked for last: who reloads says so here, and every scrape tells it.
 
+use crate::page::RenderSettings;
 use crate::text::metric::{Kind, Metric};
 use crate::text::writer::{Decimal, Family, Labels, Sheet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -40,6 +42,14 @@ impl Reloads {
         let [successful, timestamp] = metrics();
         Family::new(sheet, &successful).sample(&Labels::none(), Decimal::whole(u64::from(succeeded)));
         Family::new(sheet, &timestamp).sample(&Labels::none(), Decimal::milli(at));
+    }
+}
+
+impl RenderSettings {
+    /// Where is written down how the configuration fares.
+    #[must_use]
+    pub fn reloads(&self) -> Arc<Reloads> {
+        Arc::clone(self.observer.reloads())
     }
 }
 

@@ -31,6 +31,7 @@ pub mod runc;
 pub mod serial;
 pub mod tmux;
 pub mod tree;
+pub mod trial;
 
 /// Says aloud why a test did nothing here.
 pub fn skip(why: &str) {

@@ -138,7 +138,7 @@ fn pipeline_parts(loaded: &Loaded) -> anyhow::Result<crate::pipeline::Parts> {
         // What is learned in a command's time is no knowledge of the machine: nothing is saved.
         parts.memory = Memory {
             keeper: None,
-            ..run::memory(loaded, &machine)?
+            ..run::memory(loaded, &machine, &parts.render.kept())?
         };
     }
     Ok(parts)

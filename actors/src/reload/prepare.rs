@@ -176,7 +176,8 @@ impl Preparation<'_> {
         if plan.renews(Part::State) {
             let idle: Idle = loaded.section("attribution.idle")?;
             let keeps = idle.floor.0 == FloorPolicy::Measured && !held.is_empty();
-            let keeper = keeps.then(|| Keeper::open(node::state(&root.state, &now.machine)));
+            let kept = now.render.kept();
+            let keeper = keeps.then(|| Keeper::open(node::state(&root.state, &now.machine), &kept));
             changes.keeper = Some(keeper.flatten());
         }
         if plan.renews(Part::Guests) {

@@ -31,7 +31,9 @@ pub enum StateError {
         then: &'static str,
     },
     /// It is not what this daemon writes.
-    #[error("{path}: is broken, the idle floor is learned anew and the file is replaced: {what}")]
+    #[error(
+        "{path}: is broken: {what}; it is set aside as {NAME}.broken beside it, and the idle floor is learned anew"
+    )]
     Broken {
         /// Which.
         path: String,
@@ -210,6 +212,11 @@ fn fill(fresh: &Path, saved: &Saved) -> io::Result<()> {
         .open(fresh)?;
     file.write_all(&bytes)?;
     file.sync_all()
+}
+
+/// Puts what is no state beside, for whoever wants to know what has become of it; an older one makes room.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    fs::rename(path, path.with_extension("json.broken"))
 }
 
 fn fresh(path: &Path) -> PathBuf {

@@ -7,10 +7,12 @@ use super::file::{self, NAME, StateError};
 use super::format::Saved;
 use super::machine::{Conditions, Identity};
 use attribution::engine::{LearnedZone, Trust};
+use exporter::{Kept, KeptError};
 use probe_workloads::Machine;
 use rustix::fs::{Access, access, statvfs};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the state is, and whose it is.
@@ -36,6 +38,7 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Keeper {
     plan: Plan,
+    kept: Arc<Kept>,
     failing: bool,
 }
 
@@ -93,20 +96,21 @@ impl Plan {
 }
 
 impl Memory {
-    /// Opens what `plan` says. `now` is Unix time in seconds.
+    /// Opens what `plan` says. `now` is Unix time in seconds. What is wrong is said once and counted in `kept`; a file that is
+    /// no state is set aside.
     #[must_use]
-    pub fn open(plan: Result<Option<Plan>, StateError>, now: u64) -> Self {
+    pub fn open(plan: Result<Option<Plan>, StateError>, kept: &Arc<Kept>, now: u64) -> Self {
         let plan = match plan {
             Ok(Some(plan)) => plan,
             Ok(None) => return Self::default(),
             Err(error) => {
-                tracing::warn!(%error, "idle floor");
+                warn(&error, kept);
                 return Self::default();
             }
         };
         match file::read(&plan.path, &plan.machine) {
             Ok(None) => Self {
-                keeper: Some(Keeper::new(plan)),
+                keeper: Some(Keeper::new(plan, kept)),
                 ..Self::default()
             },
             Ok(Some(saved)) => {
@@ -121,16 +125,13 @@ impl Memory {
                 Self {
                     restored,
                     trust: Some(trust),
-                    keeper: Some(Keeper::new(plan)),
+                    keeper: Some(Keeper::new(plan, kept)),
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "idle floor");
-                Self {
-                    keeper: (!error.forbids_saving()).then(|| Keeper::new(plan)),
-                    ..Self::default()
-                }
-            }
+            Err(error) => Self {
+                keeper: Keeper::despite(&error, plan, kept),
+                ..Self::default()
+            },
         }
     }
 }
@@ -138,29 +139,44 @@ impl Memory {
 impl Keeper {
     /// Who keeps from now on what this run learns; what an earlier one has left there is not asked for.
     #[must_use]
-    pub fn open(plan: Result<Option<Plan>, StateError>) -> Option<Self> {
-        let opened = plan.and_then(|plan| match plan {
-            Some(plan) => match file::read(&plan.path, &plan.machine) {
-                Err(error) if error.forbids_saving() => Err(error),
-                _ => Ok(Some(Self::new(plan))),
+    pub fn open(plan: Result<Option<Plan>, StateError>, kept: &Arc<Kept>) -> Option<Self> {
+        match plan {
+            Ok(Some(plan)) => match file::read(&plan.path, &plan.machine) {
+                Ok(_) => Some(Self::new(plan, kept)),
+                Err(error) => Self::despite(&error, plan, kept),
             },
-            None => Ok(None),
-        });
-        opened.unwrap_or_else(|error| {
-            tracing::warn!(%error, "idle floor");
-            None
-        })
+            Ok(None) => None,
+            Err(error) => {
+                warn(&error, kept);
+                None
+            }
+        }
     }
 
     /// Warns at the start, and not when the first save is due, where it can be seen that it will fail.
-    fn new(plan: Plan) -> Self {
-        let failing = plan
-            .can_save()
-            .inspect_err(|error| tracing::warn!(%error, "idle floor"));
-        Self {
-            failing: failing.is_err(),
-            plan,
+    fn new(plan: Plan, kept: &Arc<Kept>) -> Self {
+        let can_save = plan.can_save();
+        match &can_save {
+            Ok(()) => kept.begins(),
+            Err(error) => warn(error, kept),
         }
+        Self {
+            failing: can_save.is_err(),
+            plan,
+            kept: Arc::clone(kept),
+        }
+    }
+
+    /// Where what is there is no use: nobody, if it has to stay as it is.
+    fn despite(error: &StateError, plan: Plan, kept: &Arc<Kept>) -> Option<Self> {
+        let saves = !error.forbids_saving();
+        warn(error, kept);
+        if matches!(error, StateError::Broken { .. })
+            && let Err(error) = file::set_aside(&plan.path)
+        {
+            tracing::debug!(%error, path = %plan.path.display(), "it cannot be set aside");
+        }
+        saves.then(|| Self::new(plan, kept))
     }
 
     /// Saves what was learned by `now`, Unix time in seconds. Blocks on the disk.
@@ -177,17 +193,40 @@ impl Keeper {
         match file::write(path, &saved) {
             Ok(()) => {
                 tracing::debug!(path = %path.display(), zones = learned.len(), "idle floors saved");
+                self.kept.saved(Duration::from_secs(now));
                 self.failing = false;
             }
             // The other one's save is as good; whether this one could save is not known.
             Err(error @ StateError::Busy { .. }) => tracing::debug!(%error, "idle floor"),
-            Err(error) if self.failing => tracing::debug!(%error, "idle floor"),
+            Err(error) if self.failing => {
+                tracing::debug!(%error, "idle floor");
+                count(&error, &self.kept);
+            }
             Err(error) => {
-                tracing::warn!(%error, "idle floor");
+                warn(&error, &self.kept);
                 self.failing = true;
             }
         }
     }
+}
+
+fn warn(error: &StateError, kept: &Kept) {
+    tracing::warn!(%error, "idle floor");
+    count(error, kept);
+}
+
+fn count(error: &StateError, kept: &Kept) {
+    let (reason, keeps) = match error {
+        StateError::Read { .. } => (KeptError::Read, true),
+        StateError::Broken { .. } => (KeptError::Broken, true),
+        StateError::Foreign { .. } => (KeptError::Foreign, true),
+        StateError::Newer { .. } => (KeptError::Newer, false),
+        StateError::Unidentified(_) => (KeptError::Unidentified, false),
+        StateError::Write { .. } => (KeptError::Write, false),
+        // Another one saves, which is as good.
+        StateError::Busy { .. } => return,
+    };
+    kept.failed(reason, keeps);
 }
 
 /// Whether a file may be put into `folder`, or the folder made.
@@ -220,7 +259,7 @@ mod tests {
     }
 
     fn open(dir: &Path, now: u64) -> Memory {
-        Memory::open(Ok(Some(plan(dir))), now)
+        Memory::open(Ok(Some(plan(dir))), &Arc::default(), now)
     }
 
     #[test]
@@ -262,6 +301,8 @@ mod tests {
             assert!(plan(folder.path()).describe(0).is_err(), "{text:?}");
             let memory = open(folder.path(), 0);
             assert!(memory.restored.is_empty(), "{text:?}");
+            let aside = fs::read_to_string(path.with_extension("json.broken")).expect("set aside");
+            assert_eq!(aside, text);
             memory.keeper.expect("a keeper").save(&learned(20), 0);
             assert_eq!(open(folder.path(), 0).restored, learned(20), "{text:?}");
         }
@@ -269,7 +310,7 @@ mod tests {
             machine: identity(2),
             ..plan(folder.path())
         };
-        let memory = Memory::open(Ok(Some(other)), 0);
+        let memory = Memory::open(Ok(Some(other)), &Arc::default(), 0);
         assert!(memory.restored.is_empty() && memory.keeper.is_some());
         fs::write(&path, r#"{"version": 2}"#).expect("a file");
         assert!(open(folder.path(), 0).keeper.is_none());
@@ -287,7 +328,7 @@ mod tests {
             &machine,
         );
         assert!(matches!(&nobody, Err(StateError::Unidentified(_))));
-        assert!(Memory::open(nobody, 0).keeper.is_none());
+        assert!(Memory::open(nobody, &Arc::default(), 0).keeper.is_none());
     }
 
     #[test]

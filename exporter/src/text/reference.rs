@@ -3,7 +3,7 @@
 
 use super::metric::Metric;
 use super::{names, today};
-use crate::{observer, passthrough, push, reloads, security};
+use crate::{kept, observer, passthrough, push, reloads, security};
 use std::fmt::Write;
 
 const HEAD: &str = "<!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -32,6 +32,11 @@ pub fn reference() -> String {
         &observer::metrics(),
     );
     section(&mut out, "The configuration", &reloads::metrics());
+    section(
+        &mut out,
+        "What is kept from run to run, where `state.dir` is set and there is a meter",
+        &kept::metrics(),
+    );
     section(
         &mut out,
         "Who comes in, docs/security.md; the last three where a web configuration or bearer tokens are set",

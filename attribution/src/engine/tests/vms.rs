@@ -253,7 +253,10 @@ fn what_the_host_paid_is_covered_when_its_row_has_retired() {
             .iter()
             .all(|row| row.key != ContainerKey::System)
     );
-    assert_eq!(dynamic(&snapshot.retired.containers), dynamic(&unit_total(&snapshot)));
+    assert_eq!(
+        dynamic(&snapshot.retired.containers),
+        dynamic(&unit_total(&snapshot))
+    );
 }
 
 proptest! {

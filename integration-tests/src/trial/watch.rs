@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looks at a daemon's pages again and again, and holds each against the one before.
+
+use crate::daemon::pause;
+use crate::figures::{conserves, counters, nothing_fell};
+use crate::http;
+use crate::promtext::parse;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// How much was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Looks {
+    /// Snapshots that were read, each another one.
+    pub(super) snapshots: u64,
+    /// Counters that were held against themselves, in the last look at each page.
+    pub(super) counters: usize,
+}
+
+/// A thread that looks.
+pub(super) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Looks>>,
+}
+
+impl Watch {
+    pub(super) fn start(address: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let halts = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut page = Page::default();
+            while !halts.load(Ordering::Relaxed) {
+                page.look(address);
+                pause();
+            }
+            page.looks
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Ends, with what it found wrong as its own panic.
+    pub(super) fn stop(&mut self) -> Looks {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("it is stopped once");
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    snapshot: Value,
+    totals: BTreeMap<String, f64>,
+    looks: Looks,
+}
+
+impl Page {
+    /// No answer is no fault here: the fault may be that nobody can answer. What is answered has to be right.
+    fn look(&mut self, address: SocketAddr) {
+        if let Ok(answer) = http::get(address, "/api/v1/snapshot", &[])
+            && answer.status == 200
+        {
+            let snapshot: Value = serde_json::from_slice(&answer.body).expect("JSON");
+            if snapshot["tick"] != self.snapshot["tick"] {
+                conserves(&snapshot);
+                nothing_fell(&self.snapshot, &snapshot);
+                self.looks.snapshots += 1;
+                self.looks.counters = counters(&snapshot).len() + self.totals.len();
+                self.snapshot = snapshot;
+            }
+        }
+        if let Ok(answer) = http::get(address, "/metrics", &[])
+            && answer.status == 200
+        {
+            let totals = totals(&answer.text());
+            for (name, now) in &totals {
+                let then = self.totals.get(name).unwrap_or(now);
+                assert!(now >= then, "{name} fell from {then} to {now}");
+            }
+            self.totals.extend(totals);
+        }
+    }
+}
+
+/// Every counter of the text page.
+fn totals(text: &str) -> BTreeMap<String, f64> {
+    let all = parse(text).into_iter();
+    all.filter(|sample| sample.name.ends_with("_total"))
+        .map(|sample| (format!("{} {:?}", sample.name, sample.labels), sample.float()))
+        .collect()
+}
