@@ -15,7 +15,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -136,6 +136,11 @@ test-faults: setup-build setup-test ## The fault matrix: one thing after the oth
 	rm -rf .cache/faults
 	FAULTS="$(CURDIR)/.cache/faults" $(CARGO) nextest run -p integration-tests --locked --no-fail-fast --success-output final --failure-output final --test fault_matrix
 	$(CARGO) run --locked -q -p integration-tests --bin faults .cache/faults docs/faults.md
+
+SECONDS_OF_SOAK ?= 3600
+soak: setup-build setup-test ## An hour beside processes, containers and scrapers that come and go (SECONDS_OF_SOAK); prints docs/soak.md's tables
+	@deploy/mount-kernel-filesystems.sh
+	$(CARGO) run --release --locked -q -p integration-tests --bin soak -- $(SECONDS_OF_SOAK)
 
 CRASHES ?= 200
 test-crash: setup-build setup-test ## The daemon killed at any moment, 200 times (CRASHES says how often)

@@ -8,7 +8,7 @@
 //! written for the table (`rows`), where `FAULTS` names a folder.
 
 pub mod rows;
-mod watch;
+pub mod watch;
 
 use crate::daemon::{Daemon, command, pause};
 use crate::figures::{integer, rows as rows_of};

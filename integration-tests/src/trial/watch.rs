@@ -14,21 +14,23 @@ use std::thread::JoinHandle;
 
 /// How much was looked at.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Looks {
+pub struct Looks {
     /// Snapshots that were read, each another one.
-    pub(super) snapshots: u64,
+    pub snapshots: u64,
     /// Counters that were held against themselves, in the last look at each page.
-    pub(super) counters: usize,
+    pub counters: usize,
 }
 
 /// A thread that looks.
-pub(super) struct Watch {
+pub struct Watch {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Looks>>,
 }
 
 impl Watch {
-    pub(super) fn start(address: SocketAddr) -> Self {
+    /// Begins to look.
+    #[must_use]
+    pub fn start(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let halts = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -46,7 +48,10 @@ impl Watch {
     }
 
     /// Ends, with what it found wrong as its own panic.
-    pub(super) fn stop(&mut self) -> Looks {
+    ///
+    /// # Panics
+    /// When a law did not hold, and when it is stopped twice.
+    pub fn stop(&mut self) -> Looks {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it is stopped once");
         thread
