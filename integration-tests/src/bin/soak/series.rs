@@ -60,7 +60,7 @@ mod tests {
             let value = if second < 50 {
                 second * 1_000
             } else {
-                7 + second / 10
+                7 + second
             };
             series.push(Duration::from_secs(second), value);
         }
