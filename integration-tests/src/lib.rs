@@ -24,6 +24,7 @@ pub mod kernels;
 pub mod kube;
 pub mod manifests;
 pub mod meters;
+pub mod nvml;
 pub mod prometheus;
 pub mod promtext;
 pub mod receiver;

@@ -13,61 +13,29 @@
 
 use integration_tests::daemon::Daemon;
 use integration_tests::figures::{charged, conserves, integer, nothing_fell, rows};
+use integration_tests::nvml::Gpus;
 use integration_tests::promtext::{Sample, of, parse};
 use serde_json::Value;
-use std::fs;
-use std::path::Path;
 use std::process::{Child, Command};
-use tempfile::TempDir;
 
-/// The stand-in and its script, in a folder of their own.
-struct Gpus {
-    dir: TempDir,
-}
-
-impl Gpus {
-    fn new(script: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("nvml-stand-in/nvml.c");
-        let library = dir.path().join("libnvidia-ml.so.1");
-        let done = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([&library, &source])
-            .status()
-            .expect("cc, which `make setup-build` installs");
-        assert!(done.success(), "the stand-in does not compile");
-        let gpus = Self { dir };
-        gpus.script(script);
-        gpus
+fn daemon(gpus: &Gpus) -> Daemon {
+    let [library, root] = gpus.settings();
+    let settings = [
+        "sources.gpu=nvml",
+        &library,
+        &root,
+        "sources.cpu=",
+        "sources.dram=",
+        "sources.platform=",
+        "attribution.idle.floor=none",
+    ];
+    let mut arguments = vec!["--tick", "100ms"];
+    for setting in settings {
+        arguments.extend(["--set", setting]);
     }
-
-    fn script(&self, text: &str) {
-        let (new, place) = (self.dir.path().join("new"), self.dir.path().join("script"));
-        fs::write(&new, text).unwrap();
-        fs::rename(new, place).unwrap();
-    }
-
-    fn daemon(&self) -> Daemon {
-        let library = self.dir.path().join("libnvidia-ml.so.1");
-        let library = format!("sources.nvml.library={}", library.display());
-        let root = format!("sources.nvml.root={}", self.dir.path().join("gpus").display());
-        let settings = [
-            "sources.gpu=nvml",
-            &library,
-            &root,
-            "sources.cpu=",
-            "sources.dram=",
-            "sources.platform=",
-            "attribution.idle.floor=none",
-        ];
-        let mut arguments = vec!["--tick", "100ms"];
-        for setting in settings {
-            arguments.extend(["--set", setting]);
-        }
-        let daemon = Daemon::start(&arguments);
-        daemon.wait_for_tick(4);
-        daemon
-    }
+    let daemon = Daemon::start(&arguments);
+    daemon.wait_for_tick(4);
+    daemon
 }
 
 /// A process that runs a little, all the time.
@@ -139,7 +107,7 @@ fn two_processes_pay_in_proportion_to_their_use_of_each_gpu_and_nobody_else_pays
         b.pid(),
         idler.pid(),
     ));
-    let daemon = gpus.daemon();
+    let daemon = daemon(&gpus);
     // From when the driver's samples are known.
     let before = daemon.wait_until("a share", |snapshot| {
         let known = share(snapshot, "GPU-aaaa", a.pid()) > 0 && share(snapshot, "GPU-bbbb", b.pid()) > 0;
@@ -205,7 +173,7 @@ fn labels(daemon: &Daemon, pid: u32) {
 fn a_busy_gpu_without_a_known_user_is_nobodys() {
     let worker = Worker::new();
     let gpus = Gpus::new("gpu 0 uuid=GPU-aaaa power_mw=300000 util=70\n");
-    let daemon = gpus.daemon();
+    let daemon = daemon(&gpus);
     let before = daemon.snapshot();
     let after = later(&daemon, &before, "GPU-aaaa", 100_000_000);
     conserves(&after);
@@ -224,7 +192,7 @@ fn a_driver_that_is_restarted_costs_an_interval_and_no_counter_falls() {
         )
     };
     let gpus = Gpus::new(&script(1));
-    let daemon = gpus.daemon();
+    let daemon = daemon(&gpus);
     let before = daemon.wait_until("a share", |snapshot| {
         (share(snapshot, "GPU-aaaa", worker.pid()) > 0).then(|| snapshot.clone())
     });

@@ -10,6 +10,8 @@
 )]
 
 mod disks;
+mod gear;
 mod machine;
 mod meters;
+mod mounts;
 mod names;

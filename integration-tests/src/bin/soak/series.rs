@@ -57,11 +57,7 @@ mod tests {
     fn a_slope_is_of_the_settled_part_alone() {
         let mut series = Series::default();
         for second in 0..100 {
-            let value = if second < 50 {
-                second * 1_000
-            } else {
-                7 + second
-            };
+            let value = if second < 50 { second * 1_000 } else { 7 + second };
             series.push(Duration::from_secs(second), value);
         }
         let told = series.told(Duration::from_secs(50)).expect("samples");
