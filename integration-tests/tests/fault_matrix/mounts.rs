@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of file systems of the kernel that go away under the daemon, in a mount namespace of its own.
 
-use integration_tests::cgroup;
+use integration_tests::cgroup::{self, Cgroup};
 use integration_tests::daemon::{bare, binary};
 use integration_tests::trial::{Plan, START, Trial};
 use integration_tests::{has_command, is_root, skip};
 use std::path::Path;
 
 const ZONE: &str = "intel-rapl:0";
+const LOST: &str = "kepler_probe_lost_events_total";
+
+/// Some that the daemon has never seen, for long enough to be looked at.
+fn newcomers(group: Option<&Cgroup>) {
+    let enter = group.map_or_else(|| ":".to_owned(), Cgroup::enter);
+    let script = format!("{enter}; for one in 1 2 3 4 5 6 7 8 9; do sleep 0.1; done");
+    assert!(bare("sh").args(["-c", &script]).status().expect("sh").success());
+}
 
 /// Puts an empty file system over `place`, as the daemon sees it, and takes it away again.
 fn hidden(plan: Plan, place: &Path, names: impl FnOnce(&mut Trial)) {
@@ -56,7 +64,8 @@ fn proc_is_gone() {
         must: "CPU time that the kernel's programs count goes on, under what names there were",
     };
     hidden(plan, Path::new("/proc"), |trial| {
-        trial.wait_for_rise("kepler_windows_total", &[]);
+        newcomers(None);
+        trial.wait_for_rise(LOST, &[("probe", "resolver"), ("reason", "tasks vanished")]);
     });
 }
 
@@ -73,6 +82,9 @@ fn the_cgroup_tree_is_gone() {
     }
     let place = cgroup::unified().expect("it is here");
     hidden(plan, &place, |trial| {
-        trial.wait_for_rise("kepler_windows_total", &[]);
+        let group =
+            Cgroup::create(&format!("kepler-faults-hidden-{}", std::process::id())).expect("a cgroup");
+        newcomers(Some(&group));
+        trial.wait_for_rise(LOST, &[("probe", "resolver"), ("reason", "cgroups missed")]);
     });
 }
