@@ -21,6 +21,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,6 +93,16 @@ impl Scene {
 
     fn state(&self) -> std::path::PathBuf {
         self.path("state").join("idle-floor.json")
+    }
+
+    /// Waits until its programs are in the kernel and its doors open.
+    fn listens(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while UnixStream::connect(self.path("socket")).is_err() {
+            assert!(Instant::now() < end, "it does not begin to listen");
+            self.count();
+            pause();
+        }
     }
 
     /// What is kept is whole, and is what was learned once.
@@ -219,18 +230,22 @@ fn killed_at_any_moment_it_leaves_nothing_broken_behind() {
             .spawn()
             .expect("kepler starts"));
         let pid = daemon.0.id();
-        // From the first instruction to the fifteenth window.
-        let moment = Instant::now() + moments.next(Duration::from_millis(1_500));
+        // From the first instruction on, or while it saves what it has learned in its first windows.
+        let saves = kill % 2 == 1;
+        if saves {
+            scene.listens();
+        }
+        let moment = Instant::now() + moments.next(Duration::from_millis(if saves { 300 } else { 1_500 }));
         while Instant::now() < moment {
             scene.count();
             pause();
         }
-        // Each second one is hit while it saves what it has learned.
-        if kill % 2 == 1 {
+        if saves {
             let to = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
             rustix::process::kill_process(to, Signal::TERM).expect("ours");
             rest(moments.next(Duration::from_millis(40)));
         }
+        // Ended by itself is killed too late: what it held is gone.
         let held = Held::by(pid);
         drop(daemon.0.kill());
         drop(daemon.0.wait());
@@ -284,6 +299,7 @@ fn a_second_daemon_does_not_disturb_the_first() {
     assert!(said.contains("socket"), "{said}");
     // At another address it runs beside, and leaves the guests' folders to the first.
     let second = Daemon::spawn(scene.at("127.0.0.1:0"));
+    second.wait_for_tick(3);
     let mut before = first.snapshot();
     for _ in 0..20 {
         scene.count();
