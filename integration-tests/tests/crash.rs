@@ -146,6 +146,11 @@ impl Held {
         held
     }
 
+    fn add(&mut self, later: Self) {
+        self.programs.extend(later.programs);
+        self.maps.extend(later.maps);
+    }
+
     /// Waits until the kernel has let go of all of them.
     fn are_gone(&self) {
         let end = Instant::now() + PATIENCE;
@@ -240,13 +245,13 @@ fn killed_at_any_moment_it_leaves_nothing_broken_behind() {
             scene.count();
             pause();
         }
+        let mut held = Held::by(pid);
         if saves {
             let to = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
             rustix::process::kill_process(to, Signal::TERM).expect("ours");
-            rest(moments.next(Duration::from_millis(40)));
+            rest(moments.next(Duration::from_millis(20)));
         }
-        // Ended by itself is killed too late: what it held is gone.
-        let held = Held::by(pid);
+        held.add(Held::by(pid));
         drop(daemon.0.kill());
         drop(daemon.0.wait());
         in_kernel += usize::from(!held.programs.is_empty());
