@@ -18,7 +18,7 @@ mod reload;
 #[cfg(test)]
 pub(crate) mod rig;
 mod routes;
-mod scribe;
+pub(crate) mod scribe;
 #[cfg(test)]
 mod siege;
 mod socket_file;
