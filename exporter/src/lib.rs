@@ -39,7 +39,7 @@ pub use config::{
 };
 pub use error::ExporterError;
 pub use forms::Renders;
-pub use http::{Context, Entrance, ReloadAnswer, ReloadRequest, Reloader, serve};
+pub use http::{Checked, Context, Entrance, ReloadAnswer, ReloadRequest, Reloader, serve};
 pub use page::{BuildInfo, Page, RenderSettings};
 pub use reloads::Reloads;
 pub use text::reference;

@@ -113,6 +113,12 @@ impl Security {
             .is_some_and(|tls| tls.clients.verifies() && tls.clients.is_mandatory())
     }
 
+    /// Unix time in seconds at which the certificate ends.
+    pub(crate) fn certificate_ends(&self) -> Option<u64> {
+        let ends = self.rules().certificate_ends();
+        u64::try_from(ends).ok().filter(|ends| *ends > 0)
+    }
+
     /// One line for the log.
     pub(crate) fn describe(&self) -> String {
         self.rules().describe()
