@@ -4,6 +4,8 @@
 //! It opens what the daemon would open and closes it again, so its yes is not a guess. It measures nothing and changes
 //! nothing.
 
+mod http;
+
 use crate::accountants;
 use crate::choice;
 use crate::clock;
@@ -14,7 +16,6 @@ use attribution::engine::FloorPolicy;
 use attribution::model::{Accounting, Component, ProbeState, Selection};
 use config::Loaded;
 use exporter::passthrough::PassthroughConfig;
-use exporter::{Entrance, ExporterConfig};
 use power_sources::estimator::{EstimatorConfig, ModelsConfig, RefusedModels};
 use probe_ebpf::preflight::{self, Preflight};
 use probe_workloads::cgroup::Mode;
@@ -120,7 +121,7 @@ pub fn inspect(loaded: &Loaded) -> Report {
     of_sources(&mut report, loaded, &machine);
     of_state(&mut report, loaded, &machine);
     of_guests(&mut report, loaded);
-    of_addresses(&mut report, loaded);
+    http::rows(&mut report, loaded);
     report
 }
 
@@ -359,29 +360,6 @@ fn of_guests(report: &mut Report, loaded: &Loaded) {
         Err(error) => (Verdict::No, format!("{}: {error}", dir.display())),
     };
     report.say("guests", "fed by us", verdict, detail);
-}
-
-fn of_addresses(report: &mut Report, loaded: &Loaded) {
-    let Ok(exporter) = loaded.section::<ExporterConfig>("exporter") else {
-        return;
-    };
-    match Entrance::check(&exporter) {
-        Ok(security) => report.say("http", "security", Verdict::Fact, security),
-        Err(error) => return report.say("http", "security", Verdict::Fatal, error.to_string()),
-    }
-    match Entrance::open(&exporter) {
-        Ok(entrance) => {
-            let addresses: Vec<_> = entrance.addresses().iter().map(ToString::to_string).collect();
-            report.say("http", "listen", Verdict::Yes, addresses.join(", "));
-        }
-        // Not fatal here: it is what a check beside a running daemon sees.
-        Err(error) => report.say(
-            "http",
-            "listen",
-            Verdict::No,
-            format!("{:#}", anyhow::Error::from(error)),
-        ),
-    }
 }
 
 #[cfg(test)]

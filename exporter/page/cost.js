@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kilowatt-hours, money and carbon so far. Without a price or an intensity nothing is claimed.
 
-import { amount, byId, kwh, percent, put } from './format.js';
+import { amount, byId, kwh, origin, put } from './format.js';
 import { sinceText } from './node.js';
 
 const KEY = 'kepler-cost';
@@ -87,7 +87,7 @@ export class Cost {
     const power = node.dynamic_uw === null ? null : (node.dynamic_uw + node.idle_uw) / 1e6;
     put(byId('since'), began_ms === null ? '' : sinceText(this.#clock.place(began_ms), this.#clock.place(now_ms)));
     put(byId('energy'), `${estimate}${kwh(used)}`);
-    put(byId('energy-note'), node.error_permille === null ? 'measured' : `estimated ±${percent(node.error_permille)}`);
+    put(byId('energy-note'), origin(node.error_permille));
     const { price, currency, grams } = this.#rates;
     const whence = this.#own ? 'set in this browser' : 'from the configuration';
     const money = (value) => `${amount(value)}${currency ? ` ${currency}` : ''}`;

@@ -86,3 +86,6 @@ export function el(name, attributes = {}, ...children) {
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+/** “estimated ±15 %”, or how else a figure came about. Thousandths; nothing where it was measured. */
+export const origin = (error) => (error === null || error === undefined ? 'measured' : `estimated ±${percent(error)}`);

@@ -2,18 +2,13 @@
 // The machine: its power now, by component, and over the last fifteen minutes.
 
 import { Chart } from './chart.js';
-import { byId, el, percent, put, span, tame, time, watts } from './format.js';
+import { byId, el, origin, percent, put, span, tame, time, watts } from './format.js';
 
 export const NAMES = { package: 'CPU package', dram: 'Memory', gpu: 'GPU', other: 'Other parts', platform: 'Whole machine', core: 'CPU cores', uncore: 'CPU uncore' };
 const PART_OF = { core: 'in CPU package', uncore: 'in CPU package', platform: 'has all of them' };
 const STACKED = ['package', 'dram', 'gpu', 'other'];
 
 const sum = (power) => power.dynamic_uw + power.idle_uw;
-
-/** “estimated ±15 %”, or how else a figure came about. */
-export function origin(error, fallback = 'measured') {
-  return error === null || error === undefined ? fallback : `estimated ±${percent(error)}`;
-}
 
 export class Node {
   #chart = new Chart(byId('past'), 'Power of the node');
@@ -41,7 +36,7 @@ export class Node {
     tag.hidden = !known;
     tag.classList.toggle('estimate', node.error_permille !== null);
     const part = node.estimated_permille < 999 && node.error_permille !== null ? `, ${percent(node.estimated_permille)} of it an estimate` : '';
-    put(tag, node.error_permille === null ? 'measured' : part ? `±${percent(node.error_permille)}${part}` : origin(node.error_permille));
+    put(tag, part ? `±${percent(node.error_permille)}${part}` : origin(node.error_permille));
     document.title = known ? `${watts(all)} W · Kepler` : 'Kepler';
   }
 

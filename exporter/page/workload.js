@@ -3,7 +3,7 @@
 
 import { ask } from './api.js';
 import { Chart } from './chart.js';
-import { byId, el, energy, percent, put, tame, watts } from './format.js';
+import { byId, el, energy, origin, put, tame, watts } from './format.js';
 import { LEVELS, title } from './workloads.js';
 
 /** Asked again this often while it is open. */
@@ -49,7 +49,7 @@ export class Workload {
     this.#row = row;
     put(byId('workload-title'), title(row, this.#level));
     put(byId('workload-detail'), [level.many.replace(/s$/, '').replace('Processe', 'Process'), row.group, row.detail, row.ended ? 'ended' : ''].filter(Boolean).map((text) => tame(text)).join(' · '));
-    const estimate = row.error_permille > 0 ? `estimated ±${percent(row.error_permille)}` : 'measured';
+    const estimate = origin(row.error_permille || null);
     const power = row.dynamic_uw === null ? '–' : `${watts(row.dynamic_uw + row.idle_uw)} W`;
     const figures = [['Power', power, estimate], ['Dynamic', `${watts(row.dynamic_uw)} W`, 'for its work'], ['Idle', `${watts(row.idle_uw)} W`, 'its share of being on'],
       ['Energy', energy(row.dynamic_uj + row.idle_uj), 'since it has a row']];

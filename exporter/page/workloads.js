@@ -4,7 +4,7 @@
 // Rows keep their elements, so that focus and selection stay; and they keep their order while somebody points at them or
 // stands in them, so that nobody opens what has just moved away.
 
-import { byId, el, energy, percent, put, tame, watts } from './format.js';
+import { byId, el, energy, origin, percent, put, tame, watts } from './format.js';
 
 export const LEVELS = [
   { key: 'pod', many: 'Pods', group: 'Namespace', none: 'There are no pods on this machine.' },
@@ -202,7 +202,7 @@ export class Workloads {
     const texts = [unknown ? '–' : `${sign}${watts(power(row))} W`, unknown ? '–' : `${watts(row.dynamic_uw)} W`,
       unknown ? '–' : `${watts(row.idle_uw)} W`, `${sign}${energy(used(row))}`, whole > 0 && !unknown ? percent(1000 * power(row) / whole) : '–'];
     numbers.forEach((cell, index) => put(cell, texts[index]));
-    const words = row.error_permille > 0 ? `estimated ±${percent(row.error_permille)}` : 'measured';
+    const words = origin(row.error_permille || null);
     if (numbers[0].title !== words) numbers[0].title = words;
     return element;
   }

@@ -40,7 +40,7 @@ pub use config::{
 };
 pub use error::ExporterError;
 pub use forms::Renders;
-pub use http::{Context, Entrance, ReloadAnswer, ReloadRequest, Reloader, serve};
+pub use http::{Checked, Context, Entrance, ReloadAnswer, ReloadRequest, Reloader, serve};
 pub use kept::{Kept, KeptError};
 pub use page::{BuildInfo, Page, RenderSettings};
 pub use reloads::Reloads;

@@ -210,18 +210,13 @@ fn write_histogram(sheet: &mut Sheet, family: &MetricFamily) {
     let mut written = Family::new(sheet, &metric);
     for sample in family.get_metric() {
         let histogram = sample.get_histogram();
-        for bucket in histogram.get_bucket() {
-            // With a point also where it is whole, as OpenMetrics wants it.
-            let bound = Labels::none().with("le", &format!("{:?}", bucket.upper_bound()));
-            written.part("_bucket", &bound, Decimal::whole(bucket.cumulative_count()));
-        }
-        let count = Decimal::whole(histogram.get_sample_count());
-        written.part("_bucket", &Labels::none().with("le", "+Inf"), count);
+        let buckets = histogram.get_bucket().iter();
+        // With a point also where it is whole, as OpenMetrics wants it.
+        let buckets =
+            buckets.map(|bucket| (format!("{:?}", bucket.upper_bound()), bucket.cumulative_count()));
         let nanos = Duration::try_from_secs_f64(histogram.get_sample_sum())
             .map_or(u64::MAX, |sum| u64::try_from(sum.as_nanos()).unwrap_or(u64::MAX));
-        written.part("_sum", &Labels::none(), Decimal::nano(nanos));
-        written.part("_count", &Labels::none(), count);
-        written.histogram_since();
+        written.histogram(buckets, Decimal::nano(nanos), histogram.get_sample_count());
     }
 }
 

@@ -141,15 +141,17 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Folds the levels that `naming` says, and takes power where a schema has it.
     pub(crate) fn new(schemas: &[Schema], levels: &[Level], naming: &Naming) -> Self {
-        let mut folded = levels.to_vec();
-        folded.retain(|level| *level != Level::Node && naming.folds(*level));
-        folded.dedup();
-        let folds = folded
-            .into_iter()
-            .map(|level| (level, Fold::new(naming.denied(level))));
+        let mut folds: Vec<(Level, Fold)> = Vec::new();
+        for level in levels {
+            // A list may name one twice, and then not beside itself.
+            let is_new = folds.iter().all(|(other, _)| other != level);
+            if is_new && *level != Level::Node && naming.folds(*level) {
+                folds.push((*level, Fold::new(naming.denied(*level))));
+            }
+        }
         Self {
             wardrobe: Wardrobe::default(),
-            folds: folds.collect(),
+            folds,
             resting: Vec::new(),
             pace: schemas.contains(&Schema::Kepler011).then(Pace::default),
         }
@@ -270,18 +272,17 @@ impl Pace {
     }
 }
 
-/// When the zone was read last, on the clock of the snapshot.
-fn read_at(account: &ZoneAccount, moment: &Moment) -> MonotonicNanos {
-    let ended = moment.snapshot.window.ended.as_nanos();
+/// When the zone was read last, of which a window tells that ended then; both on the clock of the snapshots.
+pub(crate) fn read_at(account: &ZoneAccount, ended: MonotonicNanos) -> MonotonicNanos {
     let age = u64::try_from(account.age.as_nanos()).unwrap_or(u64::MAX);
-    MonotonicNanos::from_nanos(ended.saturating_sub(age))
+    MonotonicNanos::from_nanos(ended.as_nanos().saturating_sub(age))
 }
 
 impl Paced {
     fn new(account: &ZoneAccount, moment: &Arc<Moment>) -> Self {
         Self {
             zone: account.zone.clone(),
-            read: read_at(account, moment),
+            read: read_at(account, moment.snapshot.window.ended),
             at: Arc::clone(moment),
             interval: None,
         }
@@ -293,7 +294,7 @@ impl Paced {
             *self = Self::new(account, moment);
             return;
         }
-        let read = read_at(account, moment);
+        let read = read_at(account, moment.snapshot.window.ended);
         let elapsed = read.since(self.read);
         if elapsed.is_zero() {
             return;
@@ -311,5 +312,24 @@ impl Paced {
             most: account.dynamic.saturating_sub(then),
         });
         self.read = read;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ExporterConfig;
+
+    #[test]
+    fn a_level_that_is_named_twice_is_summed_once() {
+        let config = serde_json::json!({
+            "levels": ["pod", "container", "pod"],
+            "namespaces": { "deny": ["shop"] },
+        });
+        let config: ExporterConfig = serde_json::from_value(config).unwrap();
+        let settings = RenderSettings::new(&config, crate::BuildInfo::default());
+        let viewer = Viewer::new(&config.schemas, &config.levels, &settings.naming);
+        let levels: Vec<_> = viewer.folds.iter().map(|(level, _)| *level).collect();
+        assert_eq!(levels, [Level::Pod, Level::Container]);
     }
 }

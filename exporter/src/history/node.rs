@@ -2,6 +2,7 @@
 //! Slots, and the node's energy in them by component.
 
 use super::spread;
+use crate::view::read_at;
 use attribution::model::snapshot::ZoneAccount;
 use attribution::model::{Component, Microjoules, MonotonicNanos, Permille, Provenance, Snapshot, Zone};
 use std::collections::VecDeque;
@@ -168,7 +169,7 @@ impl Track {
     fn take(&mut self, account: &ZoneAccount, now: MonotonicNanos) {
         self.dynamic = account.dynamic;
         self.idle = account.idle;
-        self.read = read(account, now);
+        self.read = read_at(account, now);
         self.paid = now;
     }
 
@@ -176,13 +177,8 @@ impl Track {
     fn is_paid(&self, account: &ZoneAccount, now: MonotonicNanos) -> bool {
         let moved = account.dynamic != self.dynamic || account.idle != self.idle;
         let rests = account.power.is_some_and(|power| power.is_zero());
-        moved || (rests && read(account, now) > self.read)
+        moved || (rests && read_at(account, now) > self.read)
     }
-}
-
-fn read(account: &ZoneAccount, now: MonotonicNanos) -> MonotonicNanos {
-    let age = u64::try_from(account.age.as_nanos()).unwrap_or(u64::MAX);
-    MonotonicNanos::from_nanos(now.as_nanos().saturating_sub(age))
 }
 
 impl Node {

@@ -60,11 +60,13 @@ pub(super) async fn serve_within(
 ) -> Result<(), ExporterError> {
     let (stop, stopped) = watch::channel(false);
     let health = context.page().observer().doors();
+    let scribe = Scribe::default();
     let live = Arc::new(Live::new(
         context.pages.clone(),
         context.now,
         context.tick,
         stopped.clone(),
+        scribe.clone(),
     ));
     // Dropping a set aborts what is left in it: nothing outlives this function.
     let mut background = JoinSet::new();
@@ -75,7 +77,7 @@ pub(super) async fn serve_within(
         let house = Arc::new(House {
             context,
             live,
-            scribe: Scribe::default(),
+            scribe,
             security: Arc::clone(security),
             health: Arc::clone(&health),
             limits,

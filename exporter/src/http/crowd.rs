@@ -36,7 +36,8 @@ struct State {
     phase: Phase,
     /// Since when it is in that phase.
     since: Instant,
-    /// Since when it does not take what it was sent.
+    /// Since when it does not take what it was sent. Also while it is idle: the end of an answer lies in the connection's buffer when
+    /// its body is gone already.
     blocked: Option<Instant>,
     /// Whether it has shown who it is.
     is_known: bool,
@@ -44,15 +45,15 @@ struct State {
 
 impl State {
     const fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Answered | Phase::Streaming)
+        matches!(self.phase, Phase::Answered | Phase::Streaming) || self.blocked.is_some()
     }
 
     /// From when on it may be asked to make room.
     fn spare(&self, limits: &Limits) -> Option<Instant> {
         let stuck = self.blocked.map(|since| since + limits.stuck);
         match self.phase {
-            Phase::Arrived | Phase::Idle => Some(self.since + limits.rest),
-            Phase::Answered => {
+            Phase::Arrived | Phase::Idle if stuck.is_none() => Some(self.since + limits.rest),
+            Phase::Arrived | Phase::Idle | Phase::Answered => {
                 let slow = self.since + limits.slow;
                 Some(stuck.map_or(slow, |stuck| stuck.min(slow)))
             }
@@ -121,8 +122,8 @@ impl Guest {
         let mut state = self.state();
         let still = *state.blocked.get_or_insert(now) + limits.stall;
         match state.phase {
-            Phase::Answered => still.min(state.since + limits.answer),
-            Phase::Arrived | Phase::Idle | Phase::Streaming => still,
+            Phase::Arrived | Phase::Idle | Phase::Answered => still.min(state.since + limits.answer),
+            Phase::Streaming => still,
         }
     }
 }
@@ -413,6 +414,23 @@ mod tests {
                 3,
                 Said::Instead(0),
                 "stuck readers",
+            ),
+            (
+                [
+                    (1, Idle, 4, Some(2), false),
+                    (2, Idle, 2, None, false),
+                    busy,
+                    busy,
+                ],
+                3,
+                Said::Instead(1),
+                "not who still takes the end of its answer",
+            ),
+            (
+                [(1, Idle, 6, Some(5), false), busy, busy, busy],
+                3,
+                Said::Instead(0),
+                "unless it has stopped to",
             ),
             (
                 [

@@ -60,6 +60,15 @@ fn beside_ipv4(wanted: SocketAddr, all: &[Address]) -> bool {
     is_all && ports.into_iter().any(|port| port == wanted.port())
 }
 
+/// What the rules of a configuration come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What holds for who comes over the network, in one line.
+    pub security: String,
+    /// When the certificate that is served ends, in seconds of Unix time; `None` where there is none.
+    pub certificate_ends: Option<u64>,
+}
+
 /// Where people come in, and what holds there.
 #[derive(Clone, Debug, Default)]
 pub struct Entrance {
@@ -98,8 +107,12 @@ impl Entrance {
     /// # Errors
     ///
     /// A file that cannot be used, with the reason.
-    pub fn check(config: &ExporterConfig) -> Result<String, ExporterError> {
-        Security::open(config).map(|security| security.describe())
+    pub fn check(config: &ExporterConfig) -> Result<Checked, ExporterError> {
+        let security = Security::open(config)?;
+        Ok(Checked {
+            security: security.describe(),
+            certificate_ends: security.certificate_ends(),
+        })
     }
 
     /// Nobody comes in.

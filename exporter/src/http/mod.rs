@@ -18,7 +18,7 @@ mod reload;
 #[cfg(test)]
 pub(crate) mod rig;
 mod routes;
-mod scribe;
+pub(crate) mod scribe;
 #[cfg(test)]
 mod siege;
 mod socket_file;
@@ -26,7 +26,7 @@ mod socket_file;
 mod tests;
 
 pub use connections::serve;
-pub use entrance::Entrance;
+pub use entrance::{Checked, Entrance};
 pub use reload::{ReloadAnswer, ReloadRequest, Reloader};
 
 pub(crate) use limits::Limits;

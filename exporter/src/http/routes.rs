@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each path answers.
 
-use super::answers::{JSON, only_get, text, with};
+use super::answers::{JSON, body, only_get, text, with};
 use super::crowd::Guest;
 use super::scribe::Scribe;
 use super::{Context, negotiate, reload};
@@ -10,19 +10,13 @@ use crate::page::Page;
 use crate::security::health::{Health, Refused};
 use crate::security::{Admitted, Security};
 use crate::text::writer::Format;
-use bytes::Bytes;
 use std::convert::Infallible;
-use std::error::Error;
 use std::fmt::Write;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use warp::Filter;
-use warp::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-};
+use warp::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use warp::http::{HeaderMap, Method, StatusCode};
-use warp::reply::{Reply, Response};
+use warp::reply::Response;
 
 /// Ticks after which a snapshot is too old to be ready.
 const READY_TICKS: u32 = 3;
@@ -72,7 +66,7 @@ impl Visit {
                 if path == reload::PATH {
                     return self.dressed(reload::respond(&self.context, method, headers).await);
                 }
-                match live::respond(&self.live, method, path, query, headers) {
+                match live::respond(&self.live, method, path, query, headers).await {
                     Some(response) => response,
                     None => respond(&self.context, &self.scribe, method, path, headers).await,
                 }
@@ -192,7 +186,7 @@ fn ready(context: &Context) -> Response {
 
 async fn snapshot(page: Arc<Page>, scribe: &Scribe) -> Response {
     match scribe.json(page).await {
-        Some(Ok(json)) => with(Response::new(json.into()), CONTENT_TYPE, JSON),
+        Some(Ok(json)) => with(body(vec![json]), CONTENT_TYPE, JSON),
         failed => {
             let error = failed
                 .and_then(Result::err)
@@ -200,23 +194,5 @@ async fn snapshot(page: Arc<Page>, scribe: &Scribe) -> Response {
             tracing::error!(error, "snapshot");
             text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
         }
-    }
-}
-
-/// A body of parts that are sent behind each other and never copied together: with many scrapers at once the page
-/// is in memory once.
-fn body(parts: Vec<Bytes>) -> Response {
-    let length: usize = parts.iter().map(Bytes::len).sum();
-    let response = warp::reply::stream(Parts(parts.into_iter())).into_response();
-    with(response, CONTENT_LENGTH, HeaderValue::from(length))
-}
-
-struct Parts(std::vec::IntoIter<Bytes>);
-
-impl warp::Stream for Parts {
-    type Item = Result<Bytes, Box<dyn Error + Send + Sync>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.next().map(Ok))
     }
 }

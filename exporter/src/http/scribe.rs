@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writes the forms of a page away from the thread that answers, one at a time: the first request for a form waits for it, and
-//! whoever asks for something else meanwhile, such as the kubelet, does not. A form that is written is given at once.
+//! Writes what takes long away from the thread that answers, one at a time: the forms of a page, and what viewers of the live page are
+//! told. The first request for a form waits for it, and whoever asks for something else meanwhile, such as the kubelet, does not. A
+//! form that is written is given at once.
 
 use crate::forms::Encoding;
 use crate::page::Page;
 use crate::text::writer::Format;
 use bytes::Bytes;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// See the module's head.
 #[derive(Clone, Debug)]
@@ -53,11 +54,27 @@ impl Scribe {
         if is_written(&page) {
             return Some(write(&page));
         }
-        let written = tokio::task::spawn_blocking(move || {
+        Self::run_alone(alone, move || write(&page)).await
+    }
+
+    /// Does something else that takes long; `None` where it failed.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let alone = Arc::clone(&self.0).acquire_owned().await.ok()?;
+        Self::run_alone(alone, work).await
+    }
+
+    async fn run_alone<T: Send + 'static>(
+        alone: OwnedSemaphorePermit,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let done = tokio::task::spawn_blocking(move || {
             // It goes on after whoever asked has hung up, and still nobody else begins.
             let _alone = alone;
-            write(&page)
+            work()
         });
-        written.await.ok()
+        done.await.ok()
     }
 }

@@ -3,7 +3,8 @@
 //! meanwhile, and everything is counted.
 
 use super::Limits;
-use super::rig::{PATIENCE, Server, ask};
+use super::rig::{PATIENCE, Server, answer, ask};
+use crate::page::Page;
 use crate::sample;
 use crate::security::rig::Authority;
 use rustix::net::{AddressFamily, SocketType, ipproto};
@@ -305,6 +306,44 @@ fn an_answer_that_nobody_takes_is_given_up() {
         assert!(std::time::Instant::now() < end, "an answer is kept for ever");
         std::thread::yield_now();
     }
+    server.stop().unwrap();
+}
+
+#[test]
+fn who_reads_a_large_answer_slowly_is_not_idle() {
+    let mut snapshot = sample::snapshot();
+    let row = snapshot.processes[0].clone();
+    snapshot.processes = (0..20_000)
+        .map(|number| {
+            let mut row = row.clone();
+            row.task.tgid = number;
+            row
+        })
+        .collect();
+    let page = Page::new(Arc::new(snapshot), Arc::new(sample::settings()));
+    let length = page.json().unwrap().len();
+    assert!(length > 6 << 20, "{length}: more than kernels hold back for us");
+    let limits = Limits {
+        places: 2,
+        rest: Duration::ZERO,
+        ..patient()
+    };
+    let server = Server::start_within(limits, Arc::new(page));
+    let mut slow = connect_from(1, server.addresses[0]);
+    slow.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut first = [0; 12];
+    slow.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    // All places are taken now, and whoever comes next needs that of one who is idle.
+    let mut idle = connect_from(2, server.addresses[0]);
+    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: k\r\n\r\n").unwrap();
+    idle.read_exact(&mut first).unwrap();
+    let (head, _) = ask(connect_from(3, server.addresses[0]), "GET /livez", "");
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let (_, body) = answer(slow);
+    assert_eq!(body.len(), length);
+    assert_eq!(server.counted(MADE_ROOM), 1);
     server.stop().unwrap();
 }
 

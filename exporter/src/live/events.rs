@@ -78,16 +78,16 @@ impl Viewer {
             };
             // Before the first window has closed there is nothing to tell.
             if let Some(update) = newest {
-                return Some(self.send(&update));
+                return self.send(&update).await;
             }
         }
     }
 
-    fn send(&mut self, update: &Update) -> Bytes {
+    async fn send(&mut self, update: &Arc<Update>) -> Option<Bytes> {
         let expected = self.seen.map_or(update.slot, |seen| seen.saturating_add(1));
         let skipped = update.slot.saturating_sub(expected);
         self.live.counters.skipped.fetch_add(skipped, Ordering::Relaxed);
         self.seen = Some(update.slot);
-        self.live.written(update, self.level)
+        self.live.written(update, self.level).await
     }
 }

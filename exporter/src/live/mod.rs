@@ -2,7 +2,8 @@
 //! What people who look are told: the page at `/`, its files, the last fifteen minutes as JSON, and live updates.
 //!
 //! Owns the history (fed by the same watch that the routes read, so that no viewer touches a mailbox), the number of
-//! viewers, and what they are sent. Each update is written once per level and shared by all who look at that level.
+//! viewers, and what they are sent. Each update is written once per level and shared by all who look at that level, where the forms
+//! of a page are written: nothing here that grows with the node is done on the thread that answers.
 //! Refuses to slow anybody down: a viewer that cannot keep up gets the newest update next, and a viewer too many is told so.
 //!
 //! The routes, their fields and their bounds are documented in docs/page.md.
@@ -19,6 +20,7 @@ pub(crate) use routes::{EVENTS, respond};
 
 use crate::config::Level;
 use crate::history::{History, WORKLOADS};
+use crate::http::scribe::Scribe;
 use crate::page::Page;
 use attribution::model::MonotonicNanos;
 use bytes::Bytes;
@@ -41,6 +43,7 @@ pub(crate) struct Live {
     newest: watch::Sender<Option<Arc<Update>>>,
     stopped: watch::Receiver<bool>,
     viewers: Arc<Semaphore>,
+    scribe: Scribe,
     counters: Counters,
 }
 
@@ -61,6 +64,14 @@ struct Update {
     written: [OnceLock<Bytes>; WORKLOADS.len()],
 }
 
+impl Update {
+    /// Where it is kept as viewers of this level get it.
+    fn of(&self, level: Level) -> Option<&OnceLock<Bytes>> {
+        let position = WORKLOADS.iter().position(|one| *one == level);
+        position.and_then(|position| self.written.get(position))
+    }
+}
+
 impl Live {
     /// Nobody looks yet. Without [`Self::record`] there is no history and no update.
     pub(crate) fn new(
@@ -68,6 +79,7 @@ impl Live {
         now: fn() -> MonotonicNanos,
         tick: Duration,
         stopped: watch::Receiver<bool>,
+        scribe: Scribe,
     ) -> Self {
         Self {
             pages,
@@ -77,6 +89,7 @@ impl Live {
             newest: watch::channel(None).0,
             stopped,
             viewers: Arc::new(Semaphore::new(MOST_VIEWERS)),
+            scribe,
             counters: Counters::default(),
         }
     }
@@ -88,7 +101,10 @@ impl Live {
         pages.mark_changed();
         while pages.changed().await.is_ok() {
             let page = Arc::clone(&pages.borrow_and_update());
-            self.take(page);
+            let live = Arc::clone(&self);
+            if self.scribe.run(move || live.take(page)).await.is_none() {
+                return;
+            }
         }
         // Whoever waits for this means the server's end; a page that nobody replaces any more is no reason for it.
         std::future::pending::<()>().await;
@@ -118,9 +134,16 @@ impl Live {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An update as viewers of this level get it.
-    fn written(&self, update: &Update, level: Level) -> Bytes {
-        let position = WORKLOADS.iter().position(|one| *one == level);
+    /// An update as viewers of this level get it; `None` where writing failed.
+    async fn written(self: &Arc<Self>, update: &Arc<Update>, level: Level) -> Option<Bytes> {
+        if let Some(written) = update.of(level).and_then(OnceLock::get) {
+            return Some(written.clone());
+        }
+        let (live, update) = (Arc::clone(self), Arc::clone(update));
+        self.scribe.run(move || live.write(&update, level)).await
+    }
+
+    fn write(&self, update: &Update, level: Level) -> Bytes {
         let write = || {
             let history = self.history();
             let json = update::json(
@@ -132,7 +155,7 @@ impl Live {
             );
             events::update(update.slot, &json)
         };
-        match position.and_then(|position| update.written.get(position)) {
+        match update.of(level) {
             Some(written) => written.get_or_init(write).clone(),
             None => write(),
         }

@@ -4,7 +4,7 @@
 use super::{Live, assets, events, view};
 use crate::config::Level;
 use crate::history::WORKLOADS;
-use crate::http::answers::{JSON, line, only_get, with};
+use crate::http::answers::{JSON, body, line, only_get, with};
 use crate::http::negotiate;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,23 +32,44 @@ pub(crate) const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stre
 const AGAIN: HeaderValue = HeaderValue::from_static("10");
 
 /// The answer, or `None` where the path is none of ours.
-pub(crate) fn respond(
+pub(crate) async fn respond(
     live: &Arc<Live>,
     method: &Method,
     path: &str,
     query: &str,
     headers: &HeaderMap,
 ) -> Option<Response> {
-    let answer: fn(&Arc<Live>, &str) -> Response = match path {
-        "/api/v1/history" => history,
-        "/api/v1/stream" => stream,
-        "/api/v1/about" => |live, _| about(live),
-        path => {
-            let asset = assets::find(path)?;
-            return only_get(method).or_else(|| Some(file(asset, headers)));
-        }
-    };
-    only_get(method).or_else(|| Some(answer(live, query)))
+    let is_ours = matches!(path, "/api/v1/history" | "/api/v1/stream" | "/api/v1/about");
+    let asset = assets::find(path);
+    if !is_ours && asset.is_none() {
+        return None;
+    }
+    if let Some(refusal) = only_get(method) {
+        return Some(refusal);
+    }
+    if let Some(asset) = asset {
+        return Some(file(asset, headers));
+    }
+    Some(match path {
+        "/api/v1/stream" => stream(live, query),
+        "/api/v1/about" => written(live, about).await,
+        _ => match Question::read(query) {
+            Ok(question) => written(live, move |live| history(live, &question)).await,
+            Err(reason) => line(StatusCode::BAD_REQUEST, &reason),
+        },
+    })
+}
+
+/// An answer that is written away from the thread that answers; also because the history is locked while somebody writes of it.
+async fn written(live: &Arc<Live>, write: impl FnOnce(&Live) -> Response + Send + 'static) -> Response {
+    let asked = Arc::clone(live);
+    let response = live.scribe.run(move || write(&asked)).await;
+    response.unwrap_or_else(|| {
+        line(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer could not be written",
+        )
+    })
 }
 
 fn file(asset: &'static assets::Asset, headers: &HeaderMap) -> Response {
@@ -63,11 +84,11 @@ fn file(asset: &'static assets::Asset, headers: &HeaderMap) -> Response {
             response
         }
         (false, true) => with(
-            Response::new(asset.packed().into()),
+            body(vec![asset.packed()]),
             CONTENT_ENCODING,
             HeaderValue::from_static("gzip"),
         ),
-        (false, false) => Response::new(Bytes::from_static(asset.bytes).into()),
+        (false, false) => body(vec![Bytes::from_static(asset.bytes)]),
     };
     if let Ok(tag) = HeaderValue::from_str(asset.tag()) {
         response = with(response, ETAG, tag);
@@ -115,17 +136,13 @@ impl Question {
     }
 }
 
-fn history(live: &Arc<Live>, query: &str) -> Response {
-    let question = match Question::read(query) {
-        Ok(question) => question,
-        Err(reason) => return line(StatusCode::BAD_REQUEST, &reason),
-    };
+fn history(live: &Live, question: &Question) -> Response {
     let history = live.history();
     let now = (live.now)();
-    match (question.level, question.id) {
+    match (question.level, &question.id) {
         (None, _) => json(&view::node_history(&history, now)),
         (Some(level), None) => json(&view::level_history(&history, level, now)),
-        (Some(level), Some(id)) => match view::workload_history(&history, level, &id, now) {
+        (Some(level), Some(id)) => match view::workload_history(&history, level, id, now) {
             Some(view) => json(&view),
             None => line(
                 StatusCode::NOT_FOUND,
@@ -135,7 +152,7 @@ fn history(live: &Arc<Live>, query: &str) -> Response {
     }
 }
 
-fn about(live: &Arc<Live>) -> Response {
+fn about(live: &Live) -> Response {
     let page = Arc::clone(&live.pages.borrow());
     let slot = live.history().slot_length();
     json(&view::about(
@@ -174,7 +191,7 @@ fn stream(live: &Arc<Live>, query: &str) -> Response {
 fn json(view: &impl serde::Serialize) -> Response {
     match serde_json::to_vec(view) {
         Ok(bytes) => {
-            let response = with(Response::new(bytes.into()), CONTENT_TYPE, JSON);
+            let response = with(body(vec![bytes.into()]), CONTENT_TYPE, JSON);
             with(response, CACHE_CONTROL, NEVER_KEEP)
         }
         Err(error) => line(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

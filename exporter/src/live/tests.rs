@@ -2,6 +2,7 @@
 //! Routes without a socket, and viewers on a runtime of their own.
 
 use super::*;
+use crate::http::rig::is_pending;
 use crate::sample;
 use attribution::model::{Microjoules, Snapshot, TickId};
 use serde_json::Value;
@@ -29,6 +30,7 @@ impl Bench {
             soon_after,
             Duration::from_secs(1),
             stopped,
+            Scribe::default(),
         );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -64,7 +66,8 @@ impl Bench {
     }
 
     fn ask_with(&self, path: &str, query: &str, headers: &HeaderMap) -> Response {
-        respond(&self.live, &Method::GET, path, query, headers).expect("one of ours")
+        let answer = respond(&self.live, &Method::GET, path, query, headers);
+        self.runtime.block_on(answer).expect("one of ours")
     }
 
     fn text(&self, response: Response) -> String {
@@ -147,12 +150,17 @@ fn what_is_not_ours_is_left_to_the_other_routes() {
     let bench = Bench::new();
     for path in ["/metrics", "/page/none.js", "/page", "/api/v1/snapshot"] {
         assert!(
-            respond(&bench.live, &Method::GET, path, "", &HeaderMap::new()).is_none(),
+            bench
+                .runtime
+                .block_on(respond(&bench.live, &Method::GET, path, "", &HeaderMap::new()))
+                .is_none(),
             "{path}"
         );
     }
     for path in ["/", "/page/app.js", "/api/v1/history", "/api/v1/stream"] {
-        let refused = respond(&bench.live, &Method::POST, path, "", &HeaderMap::new()).unwrap();
+        let headers = HeaderMap::new();
+        let answer = respond(&bench.live, &Method::POST, path, "", &headers);
+        let refused = bench.runtime.block_on(answer).unwrap();
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
 }
@@ -255,9 +263,59 @@ fn an_update_is_written_once_for_all_who_look_at_a_level() {
     let bench = Bench::new();
     bench.tick(1);
     let update = bench.live.newest.borrow().clone().unwrap();
-    let [one, again] = [0, 1].map(|_| bench.live.written(&update, Level::Pod));
+    let written = |level| {
+        bench
+            .runtime
+            .block_on(bench.live.written(&update, level))
+            .unwrap()
+    };
+    let [one, again] = [0, 1].map(|_| written(Level::Pod));
     assert_eq!(one.as_ptr(), again.as_ptr());
-    assert_ne!(one, bench.live.written(&update, Level::Unit));
+    assert_ne!(one, written(Level::Unit));
+}
+
+#[test]
+fn what_grows_with_the_node_is_written_where_pages_are() {
+    let bench = Bench::new();
+    bench.tick(1);
+    let mut body = std::pin::pin!(bench.ask("/api/v1/stream", "").into_body());
+    bench.next(body.as_mut());
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let headers = HeaderMap::new();
+    bench.runtime.block_on(async {
+        let mut busy = std::pin::pin!(bench.live.scribe.run(move || wait.recv()));
+        assert!(is_pending(busy.as_mut()).await);
+        for path in ["/api/v1/history", "/api/v1/about"] {
+            let mut answer = std::pin::pin!(respond(&bench.live, &Method::GET, path, "", &headers));
+            assert!(is_pending(answer.as_mut()).await, "{path}");
+        }
+        let mut event = std::pin::pin!(std::future::poll_fn(|context| body.as_mut().poll_frame(context)));
+        assert!(is_pending(event.as_mut()).await);
+        // Nor does what is not written wait for it.
+        let mut page = std::pin::pin!(respond(&bench.live, &Method::GET, "/", "", &headers));
+        assert!(!is_pending(page.as_mut()).await);
+        go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert!(event.await.unwrap().is_ok());
+    });
+    // Nor is a page taken into the history there.
+    let bench = Bench::new();
+    bench.runtime.block_on(async {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let mut busy = std::pin::pin!(bench.live.scribe.run(move || wait.recv()));
+        assert!(is_pending(busy.as_mut()).await);
+        let mut record = std::pin::pin!(Arc::clone(&bench.live).record());
+        assert!(is_pending(record.as_mut()).await);
+        assert!(bench.live.newest.borrow().is_none());
+        drop(go);
+        let mut newest = bench.live.newest.subscribe();
+        let taken = newest.wait_for(Option::is_some);
+        tokio::select! {
+            () = record => panic!("it ends with the server"),
+            taken = taken => assert!(taken.is_ok()),
+        }
+        assert!(busy.await.unwrap().is_err());
+    });
 }
 
 #[test]

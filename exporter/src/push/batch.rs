@@ -17,6 +17,11 @@ const MOST_TEXT: usize = 1 << 20;
 /// How often remote write 1.0 says what families are, in Unix milliseconds: as often as Prometheus does.
 const HEADS: i64 = 60_000;
 
+/// How far the clock may be behind what was pushed last before it is followed, in Unix milliseconds. Corrections of a clock that runs
+/// are seconds; within five minutes a query still finds what was pushed before (Prometheus' look-back), and above receivers
+/// refuse what is ahead of their own clock anyway (Prometheus: ten minutes).
+pub(super) const MOST_AHEAD: i64 = 300_000;
+
 /// A request's body, as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Batch {
@@ -132,6 +137,8 @@ pub(super) struct Gatherer {
     /// The page before, to see what has ended. Its bytes are shared with whoever still reads it.
     last: Vec<Bytes>,
     last_at: i64,
+    /// A clock that was set back was followed, and nobody has asked yet.
+    went_back: bool,
 }
 
 impl Gatherer {
@@ -143,11 +150,18 @@ impl Gatherer {
             heads_told: None,
             last: Vec::new(),
             last_at: i64::MIN,
+            went_back: false,
         }
     }
 
-    /// The requests for a page of that moment. A clock that was set back is not followed: receivers refuse samples that are older
-    /// than what they have, so time then stands still, a millisecond each, until it is that late again.
+    /// Whether a clock that was set back was followed since this was asked last.
+    pub(super) const fn has_gone_back(&mut self) -> bool {
+        std::mem::replace(&mut self.went_back, false)
+    }
+
+    /// The requests for a page of that moment. A clock that was set back a little is not followed: receivers refuse samples that are
+    /// older than what they have, so time then stands still, a millisecond each, until it is that late again. One that was set
+    /// back by more than [`MOST_AHEAD`] is: it was wrong before, or is now, and nobody shall wait for hours to see which.
     pub(super) fn take(&mut self, page: Vec<Bytes>, at: i64) -> Vec<Batch> {
         let at = self.later(at);
         let mut done = self.heads(&page, at);
@@ -188,7 +202,14 @@ impl Gatherer {
     }
 
     fn later(&mut self, at: i64) -> i64 {
-        self.last_at = at.max(self.last_at.saturating_add(1));
+        if self.last_at.saturating_sub(at) > MOST_AHEAD {
+            self.went_back = true;
+            // Told at a moment that is yet to come.
+            self.heads_told = None;
+            self.last_at = at;
+        } else {
+            self.last_at = at.max(self.last_at.saturating_add(1));
+        }
         self.last_at
     }
 

@@ -78,6 +78,7 @@ pub(crate) struct Counts {
     lost: [AtomicU64; Loss::ALL.len()],
     waiting: AtomicU64,
     bytes: AtomicU64,
+    back: AtomicU64,
 }
 
 impl Counts {
@@ -113,6 +114,11 @@ impl Counts {
         }
     }
 
+    /// The clock was set back, and what is pushed follows it.
+    pub(super) fn followed_back(&self) {
+        add(&self.back, 1);
+    }
+
     pub(super) fn waits(&self, samples: usize, bytes: usize) {
         self.waiting.store(wide(samples), Ordering::Relaxed);
         self.bytes.store(wide(bytes), Ordering::Relaxed);
@@ -144,8 +150,8 @@ impl Health {
 
     /// The lines; none where nothing is pushed.
     pub(crate) fn write(&self, sheet: &mut Sheet) {
-        let mut tallies: [Tally; 6] = Default::default();
-        let [up, sent, failed, lost, waiting, bytes] = &mut tallies;
+        let mut tallies: [Tally; 7] = Default::default();
+        let [up, sent, failed, lost, waiting, bytes, back] = &mut tallies;
         for protocol in [Protocol::RemoteWrite1, Protocol::Otlp] {
             let counts = self.of(protocol);
             if !counts.on.load(Ordering::Relaxed) {
@@ -158,6 +164,7 @@ impl Health {
             sent.add(receiver.clone(), whole(&counts.sent));
             waiting.add(receiver.clone(), whole(&counts.waiting));
             bytes.add(receiver.clone(), whole(&counts.bytes));
+            back.add(receiver.clone(), whole(&counts.back));
             for (reason, count) in Failure::ALL.iter().zip(&counts.failed) {
                 failed.add(receiver.clone().with("reason", reason.name()), whole(count));
             }
@@ -172,7 +179,7 @@ impl Health {
 }
 
 /// What is written, also for the reference.
-pub(crate) fn metrics() -> [Metric; 6] {
+pub(crate) fn metrics() -> [Metric; 7] {
     const RECEIVER: &[&str] = &["receiver"];
     const REASON: &[&str] = &["receiver", "reason"];
     let of = |kind, name, help, labels| Metric::new(kind, name, help).with(labels);
@@ -213,6 +220,12 @@ pub(crate) fn metrics() -> [Metric; 6] {
             "Memory of what waits to be sent, compressed.",
             RECEIVER,
         ),
+        of(
+            Kind::Counter,
+            "kepler_push_clock_steps_total",
+            "Times that the clock was set back by more than five minutes and what is pushed followed it.",
+            RECEIVER,
+        ),
     ]
 }
 
@@ -237,6 +250,7 @@ mod tests {
         assert!(counts.is_up(true) && !counts.is_up(true));
         counts.sent(7);
         counts.waits(5, 600);
+        counts.followed_back();
         for (count, (failure, loss)) in (1..).zip(Failure::ALL.into_iter().zip(Loss::ALL)) {
             (0..count).for_each(|_| counts.failed(failure));
             counts.lost(loss, 10 * count);
@@ -251,6 +265,7 @@ mod tests {
             "kepler_push_dropped_samples_total{receiver=\"otlp\",reason=\"stopped\"} 40\n",
             "kepler_push_queue_samples{receiver=\"otlp\"} 5\n",
             "kepler_push_queue_bytes{receiver=\"otlp\"} 600\n",
+            "kepler_push_clock_steps_total{receiver=\"otlp\"} 1\n",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -117,6 +117,38 @@ impl Pusher {
     }
 }
 
+/// What a receiver says to a request for nothing.
+#[derive(Clone, Debug)]
+pub struct Knock {
+    /// Who: `remote_write` or `otlp`.
+    pub receiver: &'static str,
+    /// Scheme, host and port.
+    pub address: String,
+    /// The HTTP status of its answer, or why there is none.
+    pub answer: Result<u16, String>,
+}
+
+/// Asks each receiver that the configuration names for nothing (`HEAD`), as who we are, and sends no figure. For whoever wants to
+/// know beforehand whether they can be reached.
+pub async fn knock(config: &PushConfig, version: &str) -> Vec<Knock> {
+    let PushConfig { remote_write, otlp } = config;
+    let receivers = [
+        (Protocol::RemoteWrite1, &remote_write.url, &remote_write.request),
+        (Protocol::Otlp, &otlp.url, &otlp.request),
+    ];
+    let ask = async |(protocol, url, request): (Protocol, &Target, &RequestConfig)| {
+        let mut wire = Wire::new(protocol, url.wanted()?, request.clone(), version);
+        let answer = wire.knock().await;
+        Some(Knock {
+            receiver: protocol.name(),
+            address: wire.address(),
+            answer: answer.map_err(|none| none.words),
+        })
+    };
+    let answers = futures_util::future::join_all(receivers.into_iter().map(ask)).await;
+    answers.into_iter().flatten().collect()
+}
+
 impl QueueConfig {
     fn queue(&self) -> Queue {
         let bytes = usize::try_from(self.mib).unwrap_or(1).saturating_mul(1 << 20);

@@ -96,7 +96,7 @@ impl Otlp {
 
     fn number(&mut self, point: &Point<'_>, moment: Moment) {
         let number = Number {
-            since: point.since.map_or(0, nanos),
+            since: point.since_before(moment.millis()).map_or(0, nanos),
             at: nanos(moment.millis()),
             value: (!moment.is_end()).then(|| point.value()),
             attributes: point.pairs().map(attribute).collect(),
@@ -144,7 +144,7 @@ impl Otlp {
                 let mut whole_one = std::mem::take(open);
                 (self.open, self.below) = (None, 0);
                 whole_one.count = whole(point);
-                whole_one.since = point.since.map_or(0, nanos);
+                whole_one.since = point.since_before(moment.millis()).map_or(0, nanos);
                 whole_one.at = nanos(moment.millis());
                 whole_one.attributes = point.pairs().map(attribute).collect();
                 if moment.is_end() {

@@ -58,6 +58,12 @@ impl<'a> Point<'a> {
         })
     }
 
+    /// Since when it counts; `None` also where that is after `at`, as it is when the clock was wrong at the start: no receiver takes
+    /// what ended before it began.
+    pub(super) fn since_before(&self, at: i64) -> Option<i64> {
+        self.since.filter(|since| *since <= at)
+    }
+
     /// How long its line is: a measure of what it takes to send it.
     pub(super) const fn size(&self) -> usize {
         self.name

@@ -162,7 +162,7 @@ impl Encoder for Version2 {
             help: self.symbol(point.family.help.clone()),
             unit: self.symbol(point.family.unit.clone()),
         };
-        let since = point.since.unwrap_or(0);
+        let since = point.since_before(moment.millis()).unwrap_or(0);
         self.request.series.push(v2::TimeSeries {
             labels: places,
             samples: vec![v2::Sample {

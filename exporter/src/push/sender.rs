@@ -81,6 +81,7 @@ impl Sender {
             pages,
             clocks,
             counts,
+            receiver: protocol.name(),
             taken: TickId(0),
         };
         let mut deliverer = Deliverer {
@@ -121,6 +122,7 @@ struct Collector<'s> {
     pages: watch::Receiver<Arc<Page>>,
     clocks: Clocks,
     counts: &'s Counts,
+    receiver: &'static str,
     /// The newest one that was taken.
     taken: TickId,
 }
@@ -170,7 +172,15 @@ impl Collector<'_> {
         self.put(batches);
     }
 
-    fn put(&self, batches: Vec<Batch>) {
+    fn put(&mut self, batches: Vec<Batch>) {
+        if self.gatherer.has_gone_back() {
+            self.counts.followed_back();
+            tracing::warn!(
+                receiver = self.receiver,
+                "the clock was set back by more than five minutes; what is pushed follows it, and the receiver may refuse it until \
+                 it is as late as it was"
+            );
+        }
         let now = (self.clocks.now)();
         for batch in batches {
             let lost = self.shared.queue.borrow_mut().push(batch, now);

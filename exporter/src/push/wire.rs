@@ -12,7 +12,7 @@ use bytes::Bytes;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
-use reqwest::{Client, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Url, redirect};
 use std::error::Error as StdError;
 use std::io::Read;
 use std::path::Path;
@@ -107,18 +107,31 @@ impl Wire {
         self.url.origin().ascii_serialization()
     }
 
-    /// Sends one body and takes its answer, within the configured time.
-    pub(super) async fn post(&mut self, body: Bytes) -> Result<Answer, NoAnswer> {
+    /// A request that proves who we are.
+    fn begin(&mut self, method: Method) -> Result<RequestBuilder, NoAnswer> {
         let proof = self.proof()?;
         let url = self.url.clone();
-        let headers = self.headers.clone();
         let name = self.request.username.clone();
-        let request = self.client()?.post(url).headers(headers).body(body);
-        let request = match proof {
+        let request = self.client()?.request(method, url);
+        Ok(match proof {
             Proof::Nothing => request,
             Proof::Password(password) => request.basic_auth(name, Some(password)),
             Proof::Token(token) => request.bearer_auth(token),
-        };
+        })
+    }
+
+    /// The status of an answer to a request for nothing: somebody is there, and TLS and files are right.
+    pub(super) async fn knock(&mut self) -> Result<u16, NoAnswer> {
+        match self.begin(Method::HEAD)?.send().await {
+            Ok(response) => Ok(response.status().as_u16()),
+            Err(error) => Err(self.unanswered(error)),
+        }
+    }
+
+    /// Sends one body and takes its answer, within the configured time.
+    pub(super) async fn post(&mut self, body: Bytes) -> Result<Answer, NoAnswer> {
+        let headers = self.headers.clone();
+        let request = self.begin(Method::POST)?.headers(headers).body(body);
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => {

@@ -109,20 +109,24 @@ impl Health {
     /// There are files, and these are what is served with; 0 where there is no certificate.
     pub(crate) fn begins(&self, certificate_ends: i64) {
         self.follows.store(true, Ordering::Relaxed);
-        self.last_was_good.store(true, Ordering::Relaxed);
+        self.is_good(true);
         self.certificate_ends.store(certificate_ends, Ordering::Relaxed);
     }
 
     /// Changed files were taken.
     pub(super) fn taken(&self, certificate_ends: i64) {
         self.taken.fetch_add(1, Ordering::Relaxed);
-        self.begins(certificate_ends);
+        self.certificate_ends.store(certificate_ends, Ordering::Relaxed);
     }
 
     /// Changed files were refused, and what was there stays.
     pub(super) fn kept(&self) {
         self.kept.fetch_add(1, Ordering::Relaxed);
-        self.last_was_good.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the newest change of each file was taken.
+    pub(super) fn is_good(&self, is_good: bool) {
+        self.last_was_good.store(is_good, Ordering::Relaxed);
     }
 
     /// The lines.
@@ -188,7 +192,7 @@ pub(crate) fn metrics() -> [Metric; 7] {
         Metric::new(
             Kind::Gauge,
             "kepler_exporter_web_config_last_reload_successful",
-            "Whether the newest change of these files was taken; 0 means that the old ones are still in use.",
+            "Whether the newest change of each of these files was taken; 0 means that an old one is still in use.",
         ),
         Metric::new(
             Kind::Gauge,

@@ -10,7 +10,9 @@ mod file;
 mod follow;
 pub(crate) mod health;
 mod passwords;
+mod queue;
 mod reader;
+mod recent;
 #[cfg(test)]
 pub(crate) mod rig;
 mod rules;
@@ -31,7 +33,7 @@ use bucket::Bucket;
 use follow::Follower;
 use health::Refused;
 use passwords::{Answer, Passwords};
-use rules::{Files, Rules};
+use rules::{Files, Part, Rules};
 use rustls::ServerConfig;
 use shelf::Shelf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -56,9 +58,12 @@ pub(crate) struct Security {
     rules: RwLock<Arc<Rules>>,
     files: Files,
     open_probes: bool,
-    follower: Mutex<Follower>,
+    followers: Mutex<Vec<Follower>>,
     passwords: Arc<Passwords>,
-    bucket: Mutex<Bucket>,
+    /// Of those who have not shown who they are.
+    strangers: Mutex<Bucket>,
+    /// And of those who have, so that the others cannot use it up.
+    known: Mutex<Bucket>,
 }
 
 impl Security {
@@ -72,15 +77,20 @@ impl Security {
             web_config: config.web_config.clone(),
             tokens: config.bearer_token_file.clone(),
         };
-        let mut shelf = Shelf::default();
-        let rules = Rules::load(&files, &mut shelf)?;
+        let (mut rules, mut followers) = (Rules::default(), Vec::new());
+        for part in Part::ALL {
+            let mut shelf = Shelf::default();
+            rules = rules.read(part, &files, &mut shelf)?;
+            followers.push(Follower::new(part, shelf));
+        }
         Ok(Self {
             rules: RwLock::new(Arc::new(rules)),
             files,
             open_probes: config.open_probes,
-            follower: Mutex::new(Follower::new(shelf)),
+            followers: Mutex::new(followers),
             passwords: Arc::new(Passwords::new()),
-            bucket: Mutex::default(),
+            strangers: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
@@ -101,6 +111,12 @@ impl Security {
             .tls
             .as_ref()
             .is_some_and(|tls| tls.clients.verifies() && tls.clients.is_mandatory())
+    }
+
+    /// Unix time in seconds at which the certificate ends.
+    pub(crate) fn certificate_ends(&self) -> Option<u64> {
+        let ends = self.rules().certificate_ends();
+        u64::try_from(ends).ok().filter(|ends| *ends > 0)
     }
 
     /// One line for the log.
@@ -135,17 +151,28 @@ impl Security {
         if origin == Origin::Local || (self.open_probes && PROBES.contains(&path)) {
             return Ok(Admitted::Stranger);
         }
+        let shown = Credentials::of(headers).filter(|_| rules.asks_who());
+        let is_known = match &shown {
+            Some(Credentials::Token(token)) => rules.tokens.hold(token),
+            Some(Credentials::Password { name, password }) => {
+                self.passwords.knows(&rules.users, origin, name, password)
+            }
+            None => false,
+        };
         if let Some(rate) = rules.rate {
-            let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+            let bucket = if is_known { &self.known } else { &self.strangers };
+            let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
             if !bucket.takes(rate, now) {
                 return Err(Refused::RateLimited);
             }
         }
+        if is_known {
+            return Ok(Admitted::Known);
+        }
         if !rules.asks_who() {
             return Ok(Admitted::Stranger);
         }
-        match Credentials::of(headers) {
-            Some(Credentials::Token(token)) if rules.tokens.hold(token) => Ok(Admitted::Known),
+        match shown {
             Some(Credentials::Password { name, password }) if !rules.users.is_empty() => {
                 match self.passwords.check(&rules.users, origin, &name, &password).await {
                     Answer::Right => Ok(Admitted::Known),

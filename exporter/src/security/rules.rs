@@ -19,8 +19,20 @@ pub(super) struct Files {
     pub(super) tokens: PathBuf,
 }
 
+/// Rules that come of one file and what it names. Each part is looked at by itself, so that one that is broken hides no change of
+/// another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Web,
+    Tokens,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 2] = [Self::Web, Self::Tokens];
+}
+
 /// See the module's head.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     pub(super) tls: Option<Tls>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -30,46 +42,52 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Reads all files; what was read is on `shelf`, also where it fails.
+    /// These with one part read anew; what was read is on `shelf`, also where it fails.
     ///
     /// # Errors
     ///
     /// The first file that cannot be used, with the reason.
-    pub(super) fn load(files: &Files, shelf: &mut Shelf) -> Result<Self, ExporterError> {
-        let mut rules = Self::default();
-        if !files.web_config.as_os_str().is_empty() {
-            let path = &files.web_config;
-            let refused = |reason| ExporterError::WebConfig {
-                path: path.clone(),
-                reason,
-            };
-            let bytes = shelf.read(path).map_err(|error| refused(error.to_string()))?;
-            let folder = path.parent().unwrap_or_else(|| Path::new(""));
-            let WebFile {
-                tls,
-                headers,
-                users,
-                rate,
-            } = parse(&bytes, folder, &tls::known()).map_err(refused)?;
-            let tls = tls.map(|section| tls::build(&section, shelf)).transpose();
-            rules = Self {
-                tls: tls.map_err(refused)?,
-                headers,
-                users,
-                rate,
-                tokens: Tokens::default(),
-            };
+    pub(super) fn read(&self, part: Part, files: &Files, shelf: &mut Shelf) -> Result<Self, ExporterError> {
+        match part {
+            Part::Web if !files.web_config.as_os_str().is_empty() => self.read_web(&files.web_config, shelf),
+            Part::Tokens if !files.tokens.as_os_str().is_empty() => self.read_tokens(&files.tokens, shelf),
+            Part::Web | Part::Tokens => Ok(self.clone()),
         }
-        if !files.tokens.as_os_str().is_empty() {
-            let path = &files.tokens;
-            let refused = |reason| ExporterError::Tokens {
-                path: path.clone(),
-                reason,
-            };
-            let bytes = shelf.read(path).map_err(|error| refused(error.to_string()))?;
-            rules.tokens = Tokens::parse(&bytes).map_err(refused)?;
-        }
-        Ok(rules)
+    }
+
+    fn read_web(&self, path: &Path, shelf: &mut Shelf) -> Result<Self, ExporterError> {
+        let refused = |reason| ExporterError::WebConfig {
+            path: path.to_owned(),
+            reason,
+        };
+        let bytes = shelf.read(path).map_err(|error| refused(error.to_string()))?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let WebFile {
+            tls,
+            headers,
+            users,
+            rate,
+        } = parse(&bytes, folder, &tls::known()).map_err(refused)?;
+        let tls = tls.map(|section| tls::build(&section, shelf)).transpose();
+        Ok(Self {
+            tls: tls.map_err(refused)?,
+            headers,
+            users,
+            rate,
+            tokens: self.tokens.clone(),
+        })
+    }
+
+    fn read_tokens(&self, path: &Path, shelf: &mut Shelf) -> Result<Self, ExporterError> {
+        let refused = |reason| ExporterError::Tokens {
+            path: path.to_owned(),
+            reason,
+        };
+        let bytes = shelf.read(path).map_err(|error| refused(error.to_string()))?;
+        Ok(Self {
+            tokens: Tokens::parse(&bytes).map_err(refused)?,
+            ..self.clone()
+        })
     }
 
     /// Whether a request has to show who it is of.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who comes in and who does not, over real sockets.
 
-use super::Security;
 use super::file::parse;
 use super::health::Health;
 use super::passwords::{Answer, Passwords};
 use super::rig::{Authority, Client, Identity};
 use super::tls;
 use super::users::Users;
+use super::{Rules, Security};
 use crate::config::ExporterConfig;
 use crate::http::Limits;
 use crate::http::origin::Origin;
@@ -375,6 +375,33 @@ fn the_rate_holds_for_everybody_but_probes() {
     assert_eq!(
         server.counted("kepler_exporter_requests_refused_total{reason=\"rate_limited\"}"),
         2
+    );
+    server.stop().unwrap();
+}
+
+#[test]
+fn those_who_have_shown_who_they_are_have_a_rate_of_their_own() {
+    // The clock of the test stands still, so that no bucket is filled again.
+    let desk = Desk::new(&format!(
+        "basic_auth_users: {{ alice: '{ALICE}' }}\nrate_limit: {{ interval: 1s, burst: 2 }}\n"
+    ));
+    desk.write("tokens", "a-token-of-some-length\n");
+    let mut config = desk.config();
+    config["bearer_token_file"] = desk.path("tokens").to_str().unwrap().into();
+    let server = Server::open(Limits::default(), Arc::new(sample::page()), &config);
+    let status = |headers: &str| server.ask("GET /metrics", headers).0[9..12].to_owned();
+    let (alice, token) = (
+        basic("alice", "wonderland"),
+        "Authorization: Bearer a-token-of-some-length\r\n",
+    );
+    // The first time nobody knows her, and she uses up what strangers have.
+    assert_eq!(
+        [&*alice, "", "", &*basic("alice", "x")].map(status),
+        ["200", "401", "429", "429"]
+    );
+    assert_eq!(
+        [&*alice, token, token, &*alice].map(status),
+        ["200", "200", "429", "429"]
     );
     server.stop().unwrap();
 }
@@ -760,6 +787,55 @@ fn files_that_are_not_there_for_a_while_come_back() {
     assert!(!Arc::ptr_eq(&was, &security.rules()));
 }
 
+#[test]
+fn what_could_not_be_read_is_tried_again_although_no_file_has_changed() {
+    const TAKEN: &str = "kepler_exporter_web_config_reloads_total{result=\"taken\"}";
+    const KEPT: &str = "kepler_exporter_web_config_reloads_total{result=\"kept_old\"}";
+    const GOOD: &str = "kepler_exporter_web_config_last_reload_successful";
+    let desk = Desk::new("rate_limit: { interval: 1s, burst: 2 }\n");
+    let (security, health) = (desk.open().unwrap(), Health::default());
+    health.begins(security.rules().certificate_ends());
+    let counts = || [KEPT, TAKEN, GOOD].map(|series| count(&health, series));
+    desk.write("web.yml", &section(&[]));
+    for _ in 0..3 {
+        look_twice(&security, &health);
+        assert_eq!(counts(), ["1", "0", "0"], "once, however often it is tried");
+    }
+    // What kept it from being taken was no file, as it is where there are no descriptors left.
+    let served = Arc::new(Rules {
+        tls: Desk::tls(&[]).open().unwrap().rules().tls.clone(),
+        ..Rules::default()
+    });
+    *security.rules.write().unwrap() = Arc::clone(&served);
+    security.look(&health);
+    assert!(!Arc::ptr_eq(&served, &security.rules()));
+    assert_eq!(counts(), ["1", "1", "1"]);
+}
+
+#[test]
+fn a_broken_web_configuration_hides_no_new_token() {
+    const GOOD: &str = "kepler_exporter_web_config_last_reload_successful";
+    let desk = Desk::tls(&[]);
+    desk.write("tokens", "the-token-of-before\n");
+    let mut config = desk.config();
+    config["bearer_token_file"] = desk.path("tokens").to_str().unwrap().into();
+    let config: ExporterConfig = serde_json::from_value(config).unwrap();
+    let (security, health) = (Security::open(&config).unwrap(), Health::default());
+    health.begins(security.rules().certificate_ends());
+    desk.write("web.yml", "tls_server_config: [");
+    look_twice(&security, &health);
+    desk.write("tokens", "the-token-of-after\n");
+    look_twice(&security, &health);
+    let holds = |token: &[u8]| security.rules().tokens.hold(token);
+    assert!(holds(b"the-token-of-after") && !holds(b"the-token-of-before"));
+    assert!(security.tls().is_some());
+    assert_eq!(count(&health, GOOD), "0", "one of the files is still refused");
+    desk.write("web.yml", &section(&[]));
+    look_twice(&security, &health);
+    assert_eq!(count(&health, GOOD), "1");
+    assert!(holds(b"the-token-of-after"));
+}
+
 fn people(names: &[(&str, &str)]) -> Users {
     let mut users = Users::default();
     for (name, password) in names {
@@ -860,11 +936,68 @@ fn whoever_tries_many_passwords_does_not_keep_others_from_theirs() {
                 many.push(check);
             }
         }
-        assert_eq!(many.len(), 11, "sixteen in all");
+        assert_eq!(
+            many.len(),
+            10,
+            "twelve in all, and places of the one that had four"
+        );
         // Who hangs up makes room.
         drop((tries, many));
         drop(busy);
         assert_eq!(honest.await, Answer::Right);
+    });
+}
+
+#[test]
+fn four_addresses_that_try_passwords_do_not_lock_out_an_honest_one() {
+    let users = people(&[("alice", "wonderland")]);
+    at_work(async |passwords| {
+        let busy = Arc::clone(&passwords.one).acquire_owned().await.unwrap();
+        let mut tries = Vec::new();
+        for number in 0..40_u8 {
+            let (passwords, users, origin) = (Arc::clone(&passwords), &users, Origin::V6([number % 4; 8]));
+            let mut check = Box::pin(async move { passwords.check(users, origin, b"alice", b"x").await });
+            if is_pending(check.as_mut()).await {
+                tries.push(check);
+            }
+        }
+        assert_eq!(
+            tries.len(),
+            12,
+            "the rest is for those who have shown a right one"
+        );
+        let mut honest = pin!(passwords.check(&users, HOME, b"alice", b"wonderland"));
+        assert!(is_pending(honest.as_mut()).await, "waits its turn");
+        let told = futures_util::future::join_all(tries);
+        let ((), told, honest) = tokio::join!(async { drop(busy) }, told, honest);
+        assert_eq!(honest, Answer::Right);
+        let count = |answer| told.iter().filter(|one| **one == answer).count();
+        assert_eq!(
+            (count(Answer::Wrong), count(Answer::Busy)),
+            (11, 1),
+            "one had to make room"
+        );
+    });
+}
+
+#[test]
+fn whoever_hangs_up_while_its_password_is_checked_is_known_for_it() {
+    let users = people(&[("alice", "wonderland")]);
+    at_work(async |passwords| {
+        let check = async |password: &[u8]| passwords.check(&users, AWAY, b"alice", password).await;
+        let mut gone = Box::pin(check(b"x"));
+        assert!(is_pending(gone.as_mut()).await);
+        drop(gone);
+        // It goes on, and holds this until it ends.
+        let busy = Arc::clone(&passwords.one).acquire_owned().await.unwrap();
+        let mut tries = [b"y", b"z"].map(|password| Box::pin(check(password)));
+        let [first, second] = &mut tries;
+        assert!(is_pending(first.as_mut()).await);
+        assert!(
+            !is_pending(second.as_mut()).await,
+            "one at a time of such an address"
+        );
+        drop((tries, busy));
     });
 }
 

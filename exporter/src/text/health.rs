@@ -171,33 +171,24 @@ fn windows(sheet: &mut Sheet, windows: &WindowCounters) {
         late.add(labels, Decimal::whole(*count));
     }
     late.write(sheet, &names::windows_late());
-    let metric = names::lateness();
-    let mut family = Family::new(sheet, &metric);
-    let mut count = 0_u64;
-    for (bucket, bound) in windows.lateness.iter().zip(LATENESS_BUCKETS_MS) {
-        count = count.saturating_add(*bucket);
-        // Like a float also where it is whole: OpenMetrics wants it so, and one series has one name in both formats.
-        let mut le = String::new();
-        Decimal::milli(bound).write(&mut le);
-        if !le.contains('.') {
-            le.push_str(".0");
-        }
-        family.part("_bucket", &Labels::none().with("le", &le), Decimal::whole(count));
-    }
-    let above = windows
-        .lateness
-        .get(LATENESS_BUCKETS_MS.len())
-        .copied()
-        .unwrap_or(0);
-    let count = Decimal::whole(count.saturating_add(above));
-    family.part("_bucket", &Labels::none().with("le", "+Inf"), count);
-    family.part(
-        "_sum",
-        &Labels::none(),
-        Decimal::nano(nanos(windows.lateness_sum)),
-    );
-    family.part("_count", &Labels::none(), count);
-    family.histogram_since();
+    let mut below = 0_u64;
+    let buckets = windows.lateness.iter().zip(LATENESS_BUCKETS_MS);
+    let buckets: Vec<_> = buckets
+        .map(|(bucket, bound)| {
+            below = below.saturating_add(*bucket);
+            // Like a float also where it is whole: OpenMetrics wants it so, and one series has one name in both formats.
+            let mut le = String::new();
+            Decimal::milli(bound).write(&mut le);
+            if !le.contains('.') {
+                le.push_str(".0");
+            }
+            (le, below)
+        })
+        .collect();
+    let above = windows.lateness.get(LATENESS_BUCKETS_MS.len());
+    let count = below.saturating_add(above.copied().unwrap_or(0));
+    let sum = Decimal::nano(nanos(windows.lateness_sum));
+    Family::new(sheet, &names::lateness()).histogram(buckets, sum, count);
 }
 
 fn nanos(time: std::time::Duration) -> u64 {

@@ -246,18 +246,30 @@ impl<'a> Family<'a> {
         self.sheet.turn();
     }
 
-    /// A sample of a histogram: `suffix` is `_bucket`, `_sum` or `_count`.
-    pub(crate) fn part(&mut self, suffix: &str, labels: &Labels, value: Decimal) {
-        self.begin();
-        let metric = self.metric;
-        self.line(&metric.name, suffix, [labels, &Labels::none()], value);
-    }
-
-    /// The end of a histogram without labels.
-    pub(crate) fn histogram_since(&mut self) {
+    /// A histogram without labels: upper bounds of buckets, as they are written, with all that is below; the sum, and the count.
+    pub(crate) fn histogram(
+        &mut self,
+        buckets: impl IntoIterator<Item = (String, u64)>,
+        sum: Decimal,
+        count: u64,
+    ) {
+        let count = Decimal::whole(count);
+        for (bound, below) in buckets {
+            let bound = Labels::none().with("le", &bound);
+            self.part("_bucket", &bound, Decimal::whole(below));
+        }
+        self.part("_bucket", &Labels::none().with("le", "+Inf"), count);
+        self.part("_sum", &Labels::none(), sum);
+        self.part("_count", &Labels::none(), count);
         if let Some(since) = self.sheet.since {
             self.part("_created", &Labels::none(), since);
         }
+    }
+
+    fn part(&mut self, suffix: &str, labels: &Labels, value: Decimal) {
+        self.begin();
+        let metric = self.metric;
+        self.line(&metric.name, suffix, [labels, &Labels::none()], value);
     }
 
     fn line(&mut self, name: &str, suffix: &str, [first, second]: [&Labels; 2], value: Decimal) {

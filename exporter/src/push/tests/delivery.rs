@@ -276,6 +276,36 @@ fn a_receiver_that_hangs_or_drips_times_out_while_pages_are_taken_and_the_end_do
 }
 
 #[test]
+fn a_clock_that_is_set_back_by_hours_silences_nobody_and_is_counted() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    const STEPS: &str = "kepler_push_clock_steps_total{receiver=\"remote_write\"}";
+    static MILLIS: AtomicU64 = AtomicU64::new(AT.unsigned_abs());
+    let receiver = Receiver::start();
+    let clocks = Clocks {
+        unix: || Duration::from_millis(MILLIS.load(Ordering::Relaxed)),
+        ..CLOCKS
+    };
+    let pushing = Pushing::start_at(&format!("http://{}", receiver.address), V1, clocks);
+    pushing.wait_for("kepler_push_sent_samples_total{receiver=\"remote_write\"}", |n| {
+        n > 0
+    });
+    assert_eq!(pushing.self_metric(STEPS), 0);
+    let back = AT - 7_200_000;
+    MILLIS.store(back.unsigned_abs(), Ordering::Relaxed);
+    pushing.publish(2);
+    pushing.wait_for(STEPS, |steps| steps == 1);
+    pushing.end();
+    let requests = receiver.sent();
+    let at: Vec<_> = requests
+        .iter()
+        .flat_map(|sent| of_v1(&sent.body).series)
+        .map(|series| series.samples[0].at)
+        .collect();
+    assert!(at.iter().all(|at| *at == AT || (*at - back) < 10), "{at:?}");
+    assert!(at.contains(&back));
+}
+
+#[test]
 fn what_waits_too_long_is_dropped_with_its_reason() {
     /// A minute passes with each look.
     fn fast() -> MonotonicNanos {

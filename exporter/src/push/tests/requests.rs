@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From pages to requests.
 
-use super::super::batch::MOST_SAMPLES;
+use super::super::batch::{MOST_AHEAD, MOST_SAMPLES};
 use super::*;
 use crate::config::Schema;
 
@@ -184,17 +184,40 @@ fn a_histogram_is_not_torn_apart_where_a_request_is_full() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_is_not_followed() {
+fn a_clock_that_is_set_back_a_little_is_not_followed_and_one_that_is_set_back_far_is() {
     let page = page(sample::snapshot(), &settings("levels = 'node'"));
     let mut gatherer = gatherer(&WAYS[0]);
     let mut at = |at| {
         let arrived = arrived_v1(&gatherer.take(whole(&page, Format::Text), at));
-        arrived.values().next().unwrap().at
+        (arrived.values().next().unwrap().at, gatherer.has_gone_back())
     };
-    assert_eq!(at(AT), AT);
-    assert_eq!(at(AT - 3_600_000), AT + 1);
-    assert_eq!(at(AT + 1), AT + 2, "no moment twice");
-    assert_eq!(at(AT + 60_000), AT + 60_000);
+    assert_eq!(at(AT), (AT, false));
+    assert_eq!(at(AT - MOST_AHEAD), (AT + 1, false));
+    assert_eq!(at(AT + 1), (AT + 2, false), "no moment twice");
+    assert_eq!(at(AT + 60_000), (AT + 60_000, false));
+    let back = AT + 60_000 - MOST_AHEAD - 1;
+    assert_eq!(at(back), (back, true));
+    assert_eq!(at(back + 1_000), (back + 1_000, false), "and on with it");
+    assert_eq!(at(back), (back + 1_001, false));
+}
+
+#[test]
+fn whoever_follows_a_clock_back_says_what_families_are_and_nothing_of_beginnings_that_are_yet_to_come() {
+    let page = page(sample::snapshot(), &settings(""));
+    let mut told = Gatherer::new(WAYS[0].0(), Choice::default(), true);
+    for at in [AT, AT - 3_600_000] {
+        let batches = told.take(whole(&page, Format::Text), at);
+        let heads = batches.iter().map(|batch| of_v1(&batch.body).metadata.len());
+        assert!(heads.max().unwrap() > 0, "{at}");
+    }
+    for way in &WAYS[1..] {
+        let since = |at| {
+            let arrived = way.2(&gatherer(way).take(whole(&page, way.1), at));
+            arrived.values().filter_map(|got| got.since).count()
+        };
+        assert!(since(AT) > 0);
+        assert_eq!(since(AT - 3_600_000), 0);
+    }
 }
 
 #[test]
