@@ -205,6 +205,7 @@ mod tests {
         for number in 1..=100 {
             queue.enter(from(number));
         }
+        assert_eq!(queue.waiting.len(), MOST_WAITING - RESERVED);
         assert_eq!(crowd(&mut queue, 200, 100), RESERVED);
         assert_eq!(queue.waiting.len(), MOST_WAITING);
         // And when these are taken, they go before the others.
