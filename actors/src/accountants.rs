@@ -6,6 +6,7 @@ use crate::clock;
 use crate::cpu_lines::CpuLines;
 use crate::settings::{CpuTime, Optional, Probes};
 use crate::shells::UsageReader;
+use anyhow::Context as _;
 use attribution::model::{Accounting, ProbeState, Section, TaskUsage, TickId, Usage};
 use probe_ebpf::{Accountant, Probe, ProbeError, SchedulerProbe, counters};
 use probe_workloads::procfs::{Load, ProcFs};
@@ -20,6 +21,25 @@ pub struct UsageChoice {
     pub probes: Vec<ProbeState>,
     /// Which accountant it is, and why.
     pub accounting: Accounting,
+}
+
+impl UsageChoice {
+    /// Asks it once, so that one that cannot be read is not taken for one that can.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn tried(mut self) -> anyhow::Result<Self> {
+        let asked = self.reader.drain(TickId(0), TickId(0), Vec::new());
+        asked.context("the new probe cannot be read")?;
+        Ok(self)
+    }
+}
+
+/// The accountant that `settings` choose at this tick by what it costs; `None` where they name one.
+#[must_use]
+pub fn by_cost(settings: &Probes, tick: Duration, machine: &Machine, roots: &Roots) -> Option<&'static str> {
+    let choose = || probe_ebpf::cheaper(&facts(settings, tick, machine, Load::read(&roots.proc)));
+    (settings.cpu_time == CpuTime::Auto).then(|| choose().accountant.name())
 }
 
 /// Opens the accountant that `settings` asks for; with `auto` the cheaper one of eBPF's two, or `/proc` when eBPF cannot
@@ -285,6 +305,7 @@ mod tests {
     use attribution::model::PackageId;
     use probe_workloads::cgroup::CgroupMounts;
     use probe_workloads::machine::Package;
+    use std::path::Path;
 
     fn machine() -> Machine {
         Machine::default()
@@ -312,6 +333,46 @@ mod tests {
         ] {
             assert!(facts(&settings), "{settings:?}");
         }
+    }
+
+    struct Broken;
+
+    impl UsageReader for Broken {
+        fn drain(&mut self, _: TickId, _: TickId, _: Vec<TaskUsage>) -> anyhow::Result<(Section, Usage)> {
+            anyhow::bail!("the map is gone")
+        }
+    }
+
+    #[test]
+    fn an_accountant_that_cannot_be_read_is_none_that_is_taken_over() {
+        let choice = UsageChoice {
+            reader: Box::new(Broken),
+            probes: Vec::new(),
+            accounting: Accounting::default(),
+        };
+        let error = choice.tried().err().expect("it cannot be read");
+        assert_eq!(
+            format!("{error:#}"),
+            "the new probe cannot be read: the map is gone"
+        );
+    }
+
+    #[test]
+    fn a_tick_can_change_which_accountant_is_the_cheaper_one() {
+        let roots = Roots {
+            proc: Path::new("/proc").to_owned(),
+            cgroup_mounts: CgroupMounts::default(),
+        };
+        let by_cost = |cpu_time, tick| {
+            let settings = Probes {
+                cpu_time,
+                hw_counters: Optional::Off,
+                ..Probes::default()
+            };
+            by_cost(&settings, Duration::from_millis(tick), &machine(), &roots)
+        };
+        assert_eq!(by_cost(CpuTime::Auto, 100), Some("switch"), "too coarse for that");
+        assert_eq!(by_cost(CpuTime::Proc, 100), None);
     }
 
     #[test]

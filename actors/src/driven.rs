@@ -55,7 +55,13 @@ impl Driven {
         self.engine.adopt(rules, facts);
     }
 
-    /// Waits for a source no more. Not written down, either.
+    /// Whether components are being handed over from one source to another.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        self.engine.hands_over()
+    }
+
+    /// Waits for a source no more, at the latest once what it reads is handed over. Not written down, either.
     pub fn dismiss(&mut self, source: SourceId) {
         self.engine.dismiss_source(source);
     }

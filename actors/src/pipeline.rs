@@ -8,10 +8,12 @@
 
 mod adopt;
 mod builder;
+mod part;
 mod push;
 mod stop;
 
 pub use adopt::{Changes, Reader};
+pub use part::News;
 
 use crate::clock::{self, Clock};
 use crate::driven::Driven;
@@ -30,6 +32,7 @@ use builder::{Beaten, Builder, Seats};
 use exporter::passthrough::Writer;
 use exporter::push::Pusher;
 use exporter::{Entrance, Page, Reloader, RenderSettings};
+use part::Parting;
 use power_sources::PowerSource;
 use power_sources::estimator::{Estimator, SOURCE as ESTIMATED};
 use std::sync::Arc;
@@ -83,6 +86,7 @@ pub struct Pipeline {
     builder: Builder,
     seats: Seats,
     beaten: Beaten,
+    parting: Option<Parting>,
     pusher: Option<JoinHandle<()>>,
     arbiters: Vec<Arbiter>,
     http: Option<Http>,
@@ -117,7 +121,9 @@ impl Pipeline {
             &builder.drops,
         )];
         if let Some(writer) = parts.passthrough.take() {
-            published.push(builder.passthrough(writer, &mut seats)?);
+            let (told, seat) = builder.passthrough(writer)?;
+            builder.feed_by(seat, &mut seats);
+            published.push(told);
         }
 
         let pusher = match parts.pusher.take() {
@@ -128,9 +134,11 @@ impl Pipeline {
         let memory = std::mem::take(&mut parts.memory);
         let engine = engine(&mut parts, &builder.drops, memory.restored, memory.trust);
         let keeper = memory.keeper;
-        let saver = keeper
-            .map(|keeper| builder.saver(keeper, &mut seats))
-            .transpose()?;
+        let saver = keeper.map(|keeper| builder.saver(keeper)).transpose()?;
+        let saver = saver.map(|(saver, seat)| {
+            builder.save_by(seat, &mut seats);
+            saver
+        });
         let (clock, drops, lifeline) = (
             Arc::clone(&builder.clock),
             builder.drops.clone(),
@@ -172,6 +180,7 @@ impl Pipeline {
             builder,
             seats,
             beaten,
+            parting: None,
             pusher,
             arbiters: vec![attribution_arbiter, http_arbiter],
             http,
@@ -317,7 +326,7 @@ mod tests {
         }
     }
 
-    fn parts(meter: impl PowerSource + 'static) -> Parts {
+    pub(super) fn parts(meter: impl PowerSource + 'static) -> Parts {
         Parts {
             tick: Duration::from_millis(100),
             clock: clock::system(),

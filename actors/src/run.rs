@@ -7,7 +7,7 @@ use crate::clock;
 use crate::harden::Network;
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
-use crate::pipeline::{Parts, Pipeline};
+use crate::pipeline::{News, Parts, Pipeline};
 use crate::reload::files::Files;
 use crate::reload::prepare::{Held, InForce};
 use crate::reload::{self, Load, Reload};
@@ -64,8 +64,16 @@ pub fn run(loaded: &Loaded, load: Load) -> anyhow::Result<Outcome> {
         let outcome = loop {
             let ready = tokio::select! {
                 () = &mut stop => break Outcome::Stopped,
-                name = pipeline.died() => break Outcome::Died(name),
-                ready = reload.next() => ready,
+                ready = reload.next(), if !pipeline.is_parting() => ready,
+                news = pipeline.news() => match news {
+                    News::Died(name) => break Outcome::Died(name),
+                    News::Parted => {
+                        if let Err(error) = pipeline.part().await {
+                            tracing::error!(error = format!("{error:#}"), "sources that are read no more go on");
+                        }
+                        continue;
+                    }
+                },
             };
             tokio::select! {
                 () = &mut stop => break Outcome::Stopped,

@@ -94,6 +94,15 @@ impl Splice {
         }
         self.before.clone_from(&self.told);
     }
+
+    /// Another reader has read `first`, right after the one before it had said `last`: what only it reads is told with that.
+    pub fn turn_to(&mut self, followed: &[Zone], first: Energy, last: &mut Energy) {
+        self.turn(followed);
+        let first = self.tell(first).zones.into_iter();
+        let is_new = |zone: &Zone| !last.zones.iter().any(|reading| reading.zone == *zone);
+        let new: Vec<_> = first.filter(|reading| is_new(&reading.zone)).collect();
+        last.zones.extend(new);
+    }
 }
 
 /// Errors of readers that are gone and of the one that reads now.
@@ -323,6 +332,22 @@ mod tests {
         told(&mut splice, &[(Component::Package, 10)], 0);
         splice.turn(&[zone(Component::Package)]);
         assert_eq!(told(&mut splice, &[(Component::Package, 17)], 0).0, [(17, 8)]);
+    }
+
+    #[test]
+    fn what_only_the_next_reader_reads_is_told_with_the_last_of_the_one_before() {
+        use Component::{Dram, Package};
+        let mut splice = Splice::default();
+        let mut last = splice.tell(energy(&[(Package, 10)], 0));
+        splice.turn_to(&[], energy(&[(Package, 50), (Dram, 7)], 0), &mut last);
+        let rows = |energy: &Energy| -> Vec<_> {
+            let rows = energy.zones.iter();
+            rows.map(|row| (row.zone.component, row.total.as_micro()))
+                .collect()
+        };
+        assert_eq!(rows(&last), [(Package, 10), (Dram, 7)]);
+        let next = splice.tell(energy(&[(Package, 52), (Dram, 8)], 0));
+        assert_eq!(rows(&next), [(Package, 12), (Dram, 8)]);
     }
 
     fn usage(busy: u64, lost: u64) -> Usage {

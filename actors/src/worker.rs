@@ -5,9 +5,9 @@
 //! counted: the reader still works on the one before, and its next answer is cumulative anyway. The thread ends when
 //! its [`Worker`] is dropped.
 
-use crate::health::{Drops, Lifeline, Queue};
+use crate::health::{Drops, Leave, Queue, Vitals};
+use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::io;
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a reader thread. Readers recurse only into directories (bounded by the walkers) and format short strings.
@@ -53,30 +53,36 @@ impl<Q: Send + 'static> Worker<Q> {
 }
 
 impl<Q: Send + 'static> Inbox<Q> {
-    /// Starts the thread. `work` is called for each request, in order.
+    /// Starts the thread, which may end once it has this leave. `work` is called for each request, in order.
     ///
     /// # Errors
     /// When the kernel gives no thread.
     pub fn spawn(
         self,
-        lifeline: Lifeline,
+        vitals: &Vitals,
         name: &str,
+        leave: &Leave,
         mut work: impl FnMut(Q) + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
+    ) -> anyhow::Result<JoinHandle<()>> {
         let thread = Builder::new().name(name.to_owned()).stack_size(STACK);
-        thread.spawn(move || {
+        let lifeline = vitals.lifeline_until(&format!("{name} reader"), leave);
+        // A thread that the kernel does not give has not died.
+        leave.give();
+        let thread = thread.spawn(move || {
             let _lifeline = lifeline;
             for request in self.0 {
                 work(request);
             }
-        })
+        });
+        let thread = thread.with_context(|| format!("cannot start the thread {name}"))?;
+        leave.take_back();
+        Ok(thread)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Vitals;
 
     #[test]
     fn a_busy_reader_costs_a_counted_tick_and_the_thread_ends_with_its_worker() {
@@ -90,7 +96,7 @@ mod tests {
             wait.recv().expect("the test holds the gate");
         };
         let thread = inbox
-            .spawn(vitals.lifeline("reader"), "reader", work)
+            .spawn(&vitals, "rapl", &Leave::default(), work)
             .expect("a thread");
         assert!(worker.ask(1));
         assert_eq!(
@@ -114,10 +120,10 @@ mod tests {
         let (vitals, mut heard) = Vitals::new();
         let (worker, inbox) = Worker::new(Queue::SourceReader, &Drops::default());
         let thread = inbox
-            .spawn(vitals.lifeline("rapl"), "rapl", |(): ()| panic!("a bug"))
+            .spawn(&vitals, "rapl", &Leave::default(), |(): ()| panic!("a bug"))
             .expect("a thread");
         assert!(worker.ask(()));
         assert!(thread.join().is_err());
-        assert_eq!(heard.try_recv().ok().as_deref(), Some("rapl"));
+        assert_eq!(heard.try_recv().ok().as_deref(), Some("rapl reader"));
     }
 }

@@ -155,6 +155,11 @@ fn format(path: &Path) -> Result<Format, Box<Problem>> {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    let facts = std::fs::metadata(path)?;
+    if !facts.is_file() && !facts.is_dir() {
+        // Opening a named pipe waits until somebody writes into it, and a reload would wait with it.
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     // One byte more than allowed, so that the caller sees that it is too long.
     std::fs::File::open(path)?
         .take(MOST_BYTES.saturating_add(1))
@@ -166,6 +171,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 fn what_to_do(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::IsADirectory => "is a directory; name a file in it".to_owned(),
+        io::ErrorKind::InvalidInput => "is a pipe, a socket or a device; name a regular file".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "may not be read; make it readable for the user that kepler runs as".to_owned()
         }

@@ -16,7 +16,7 @@ use crate::worker::{Inbox, Worker};
 use actix::{Actor, Addr, ArbiterHandle, Recipient};
 use anyhow::Context as _;
 use attribution::engine::{LearnedZone, RESOLVER, USAGE};
-use attribution::model::SourceId;
+use attribution::model::{Component, SourceId};
 use exporter::passthrough::Writer;
 use power_sources::PowerSource;
 use power_sources::estimator::Estimator;
@@ -43,8 +43,11 @@ pub(super) struct Seats {
     pub(super) usage: Slot<Box<dyn UsageReader>>,
     pub(super) resolver: Slot<Box<dyn Resolve>>,
     pub(super) estimator: Slot<Option<Estimator>>,
-    pub(super) has_estimator: bool,
+    /// What the estimator answers for; nothing where there is none.
+    pub(super) estimated: Vec<Component>,
     pub(super) meters: Vec<Seat>,
+    /// Those that are read until nobody waits for them.
+    pub(super) leaving: Vec<Seat>,
     /// Totals of sources that are read no more, should they come back: one for each source that there is at most.
     pub(super) left: Vec<(SourceId, Splice)>,
     /// `None` until somebody is fed.
@@ -56,10 +59,27 @@ pub(super) struct Seats {
 /// One source that is read.
 pub(super) struct Seat {
     pub(super) id: SourceId,
+    /// That it is read for.
+    pub(super) components: Vec<Component>,
     pub(super) ticks: Courier<Tick>,
     pub(super) next: Slot<Box<dyn PowerSource>>,
     pub(super) splice: Shared<Splice>,
     pub(super) shell: Recipient<Stop>,
+    pub(super) leave: Leave,
+}
+
+/// A thread that saves, and may still be given leave to end.
+pub(super) struct SaverSeat {
+    next: Slot<Option<Keeper>>,
+    thread: JoinHandle<()>,
+    pub(super) leave: Leave,
+}
+
+/// A thread that feeds guests with its shell, likewise.
+pub(super) struct FeederSeat {
+    next: Slot<Option<Writer>>,
+    thread: JoinHandle<()>,
+    shell: Recipient<Stop>,
     pub(super) leave: Leave,
 }
 
@@ -103,22 +123,19 @@ impl Builder {
         splice: Splice,
         attribution: &Addr<AttributionShell>,
     ) -> anyhow::Result<Seat> {
-        let (id, next, splice, leave) = (meter.id(), Slot::default(), Shared::new(splice), Leave::default());
+        let (id, components) = (meter.id(), meter.components());
+        let (next, splice, leave) = (Slot::default(), Shared::new(splice), Leave::default());
         let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
         let work = SourceShell::work(meter, next.clone(), splice.clone(), Arc::clone(&self.clock), to);
         let (reader, inbox) = Worker::new(Queue::SourceReader, &self.drops);
-        let lifeline = self.vitals.lifeline_until(&format!("{} reader", id.0), &leave);
-        // A thread that the kernel does not give has not died.
-        leave.give();
-        let thread = inbox.spawn(lifeline, id.0, work);
+        let thread = inbox.spawn(&self.vitals, id.0, &leave, work)?;
         // Those of sources that have left: nobody has to wait for them.
         self.readers.retain(|reader| !reader.is_finished());
-        self.readers
-            .push(thread.with_context(|| format!("cannot start the thread {}", id.0))?);
-        leave.take_back();
+        self.readers.push(thread);
         let shell = SourceShell::new(reader, self.vitals.lifeline_until(id.0, &leave)).start();
         Ok(Seat {
             id,
+            components,
             ticks: Courier::new(&shell, Queue::Source, &self.drops),
             next,
             splice,
@@ -135,7 +152,7 @@ impl Builder {
     ) -> Courier<UsageReady> {
         let to = Courier::<EnergyReady>::new(attribution, Queue::Attribution, &self.drops);
         let lifeline = self.vitals.lifeline("estimator");
-        seats.has_estimator = estimator.is_some();
+        seats.estimated = estimator.as_ref().map_or_else(Vec::new, Estimator::components);
         let next = seats.estimator.clone();
         let shell = EstimatorShell::start_in_arbiter(&self.arbiter, move |_| {
             EstimatorShell::new(estimator, next, to, lifeline)
@@ -161,29 +178,38 @@ impl Builder {
         Ok(Courier::new(&shell, Queue::Resolver, &self.drops))
     }
 
-    pub(super) fn passthrough(
-        &mut self,
-        writer: Writer,
-        seats: &mut Seats,
-    ) -> anyhow::Result<Courier<Publish>> {
-        let next = Slot::default();
+    /// Starts the thread that feeds guests; [`Self::feed_by`] has it stay.
+    pub(super) fn passthrough(&self, writer: Writer) -> anyhow::Result<(Courier<Publish>, FeederSeat)> {
+        let (next, leave) = (Slot::default(), Leave::default());
         let work = PassthroughShell::work(writer, next.clone(), Arc::clone(&self.clock));
-        let (thread, inbox) = Worker::new(Queue::PassthroughWriter, &self.drops);
-        self.reader("vm-passthrough", inbox, work)?;
-        let lifeline = self.vitals.lifeline("vm-passthrough");
+        let (worker, inbox) = Worker::new(Queue::PassthroughWriter, &self.drops);
+        let thread = inbox.spawn(&self.vitals, "vm-passthrough", &leave, work)?;
+        let lifeline = self.vitals.lifeline_until("vm-passthrough", &leave);
         let shell = PassthroughShell::start_in_arbiter(&self.arbiter, move |_| {
-            PassthroughShell::new(thread, lifeline)
+            PassthroughShell::new(worker, lifeline)
         });
-        self.shells.push(shell.clone().recipient());
-        seats.passthrough = Some(next);
-        Ok(Courier::new(&shell, Queue::Passthrough, &self.drops))
+        let told = Courier::new(&shell, Queue::Passthrough, &self.drops);
+        let seat = FeederSeat {
+            next,
+            thread,
+            shell: shell.recipient(),
+            leave,
+        };
+        Ok((told, seat))
     }
 
-    pub(super) fn saver(&mut self, keeper: Keeper, seats: &mut Seats) -> anyhow::Result<Saver> {
+    /// Seats it for good.
+    pub(super) fn feed_by(&mut self, seat: FeederSeat, seats: &mut Seats) {
+        self.readers.push(seat.thread);
+        self.shells.push(seat.shell);
+        seats.passthrough = Some(seat.next);
+    }
+
+    /// Starts the thread that saves; [`Self::save_by`] has it stay.
+    pub(super) fn saver(&self, keeper: Keeper) -> anyhow::Result<(Saver, SaverSeat)> {
         let next: Slot<Option<Keeper>> = Slot::default();
-        seats.keeper = Some(next.clone());
         let (worker, inbox) = Worker::new(Queue::State, &self.drops);
-        let mut keeper = Some(keeper);
+        let (mut keeper, seat, leave) = (Some(keeper), next.clone(), Leave::default());
         let work = move |learned: Vec<LearnedZone>| {
             if let Some(next) = next.take() {
                 keeper = next;
@@ -192,8 +218,19 @@ impl Builder {
                 keeper.save(&learned, clock::unix_seconds());
             }
         };
-        self.saver = Some(self.thread("state", inbox, work)?);
-        Ok(Saver::new(worker))
+        let thread = inbox.spawn(&self.vitals, "state", &leave, work)?;
+        let seat = SaverSeat {
+            next: seat,
+            thread,
+            leave,
+        };
+        Ok((Saver::new(worker), seat))
+    }
+
+    /// Seats it for good.
+    pub(super) fn save_by(&mut self, seat: SaverSeat, seats: &mut Seats) {
+        seats.keeper = Some(seat.next);
+        self.saver = Some(seat.thread);
     }
 
     pub(super) fn usage(
@@ -228,24 +265,8 @@ impl Builder {
         inbox: Inbox<Q>,
         work: impl FnMut(Q) + Send + 'static,
     ) -> anyhow::Result<()> {
-        let thread = self.thread(name, inbox, work)?;
+        let thread = inbox.spawn(&self.vitals, name, &Leave::default(), work)?;
         self.readers.push(thread);
         Ok(())
-    }
-
-    fn thread<Q: Send + 'static>(
-        &self,
-        name: &str,
-        inbox: Inbox<Q>,
-        work: impl FnMut(Q) + Send + 'static,
-    ) -> anyhow::Result<JoinHandle<()>> {
-        let leave = Leave::default();
-        let lifeline = self.vitals.lifeline_until(&format!("{name} reader"), &leave);
-        leave.give();
-        let thread = inbox
-            .spawn(lifeline, name, work)
-            .with_context(|| format!("cannot start the thread {name}"))?;
-        leave.take_back();
-        Ok(thread)
     }
 }

@@ -47,7 +47,7 @@ impl Pipeline {
         }
         // Each shell owns the way to its reader; when it is gone the reader ends.
         let shells = async {
-            let sources = seats.meters.iter().map(|seat| &seat.shell);
+            let sources = seats.meters.iter().chain(&seats.leaving).map(|seat| &seat.shell);
             for shell in sources.chain(&builder.shells) {
                 let _ = shell.send(Stop).await;
             }

@@ -3,12 +3,14 @@
 //! asks whether it is another one. Remembers no content.
 
 use config::Loaded;
+use rustix::fs::OFlags;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::hash::Hasher as _;
-use std::io::Read as _;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// Most of a file that is looked at. Models of the largest kind have 4 MiB.
@@ -45,13 +47,20 @@ fn names_a_file(key: &str) -> bool {
     (key.ends_with("_file") && !is_followed) || key.starts_with("estimator.models.")
 }
 
+/// A regular file. Opening a named pipe waits until somebody writes into it, unless it is told not to wait.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::from_ne_bytes(OFlags::NONBLOCK.bits().to_ne_bytes());
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(ErrorKind::InvalidInput.into()),
+    }
+}
+
 fn word(path: &Path) -> Option<u64> {
     let mut content = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(MOST_BYTES)
-        .read_to_end(&mut content)
-        .ok()?;
+    let file = open(path).ok()?;
+    file.take(MOST_BYTES).read_to_end(&mut content).ok()?;
     let mut hasher = DefaultHasher::new();
     hasher.write(&content);
     Some(hasher.finish())
@@ -92,5 +101,15 @@ mod tests {
         assert_eq!(now().unlike(&second).count(), 1);
         // Another name is a changed key by itself.
         assert_eq!(second.unlike(&Files::default()).count(), 0);
+    }
+
+    #[test]
+    fn a_named_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("password");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe");
+        assert_eq!(word(&pipe), None);
+        assert_eq!(word(folder.path()), None);
     }
 }

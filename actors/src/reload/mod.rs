@@ -18,8 +18,10 @@ use exporter::{ReloadAnswer, ReloadRequest};
 use prepare::{InForce, Prepared};
 use std::sync::Arc;
 use std::thread::Builder;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// Loads the configuration from where the first one came.
 pub type Load = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
@@ -37,7 +39,39 @@ pub struct Reload {
 struct Working {
     by: &'static str,
     answer: Option<ReloadRequest>,
-    prepared: oneshot::Receiver<anyhow::Result<Prepared>>,
+    prepared: Preparing<anyhow::Result<Prepared>>,
+}
+
+/// What a thread prepares.
+struct Preparing<T> {
+    prepared: oneshot::Receiver<T>,
+    late_at: Instant,
+    is_late: bool,
+}
+
+/// After so long a reload counts as failed until it is done: the thread may be in a file of a server that does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl<T> Preparing<T> {
+    fn new(prepared: oneshot::Receiver<T>) -> Self {
+        Self {
+            prepared,
+            late_at: Instant::now() + PATIENCE,
+            is_late: false,
+        }
+    }
+
+    /// What it has prepared; `None` where it has died. Says once that it is late. May be dropped and called again.
+    async fn done(&mut self, is_late: impl FnOnce()) -> Option<T> {
+        if !self.is_late {
+            if let Ok(prepared) = timeout_at(self.late_at, &mut self.prepared).await {
+                return prepared.ok();
+            }
+            self.is_late = true;
+            is_late();
+        }
+        (&mut self.prepared).await.ok()
+    }
 }
 
 /// A reload that is to be taken over, or was refused.
@@ -76,9 +110,17 @@ impl Reload {
     /// Waits until somebody asks for a reload and it is prepared. May be dropped and called again at any time.
     pub async fn next(&mut self) -> Ready {
         loop {
-            if let Some(Working { prepared, .. }) = &mut self.working {
-                let prepared = prepared.await;
-                let prepared = prepared.unwrap_or_else(|_| Err(anyhow::anyhow!("the reload died")));
+            if let Some(Working { prepared, by, .. }) = &mut self.working {
+                let reloads = self.in_force.render.reloads();
+                let is_late = || {
+                    reloads.failed();
+                    tracing::error!(
+                        by = *by,
+                        "the reload takes longer than a minute: does a file that the configuration names not answer? None begins before it ends"
+                    );
+                };
+                let prepared = prepared.done(is_late).await;
+                let prepared = prepared.unwrap_or_else(|| Err(anyhow::anyhow!("the reload died")));
                 if let Some(Working { by, answer, .. }) = self.working.take() {
                     return Ready { by, answer, prepared };
                 }
@@ -100,6 +142,7 @@ impl Reload {
             // Nobody waits any more when we are stopping.
             let _ = tell.send(prepare::prepare(&in_force, &*load));
         };
+        let prepared = Preparing::new(prepared);
         self.working = Some(Working { by, answer, prepared });
         if let Err(error) = Builder::new().name("reload".to_owned()).spawn(work) {
             tracing::error!(%error, "no thread for the reload");
@@ -157,5 +200,27 @@ impl Reload {
         }
         self.in_force = next;
         ReloadAnswer::Done(changed.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_that_hangs_is_told_once_and_is_still_waited_for() {
+        let (tell, prepared) = oneshot::channel();
+        let mut preparing = Preparing::new(prepared);
+        let mut late = 0;
+        let mut wait = async |time| {
+            let done = preparing.done(|| late += 1);
+            tokio::time::timeout(Duration::from_secs(time), done)
+                .await
+                .is_ok()
+        };
+        assert!(!wait(59).await && !wait(10).await && !wait(3_600).await);
+        tell.send(()).expect("it is waited for");
+        assert!(wait(1).await);
+        assert_eq!(late, 1);
     }
 }

@@ -74,23 +74,31 @@ const RESTART: &[(&str, &str)] = &[
 
 const DOORS: &str = "sockets are opened before anything else, and privileges may be gone by now";
 
+/// It needs a restart while snapshots are pushed.
+const PUSHED: (&str, &str) = (
+    "kubernetes.node_name",
+    "series that are pushed (exporter.push) have the node's name, and what waits to be sent would be lost",
+);
+
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan(BTreeSet<Part>);
 
 impl Plan {
-    /// For these changed keys.
+    /// For these changed keys; `pushes` where snapshots are sent to somebody.
     ///
     /// # Errors
     /// Keys that cannot be changed without a restart, each with the reason.
-    pub fn of(changed: &[String]) -> Result<Self, Vec<(String, String)>> {
+    pub fn of(changed: &[String], pushes: bool) -> Result<Self, Vec<(String, String)>> {
         let mut parts = BTreeSet::new();
         let mut refused = Vec::new();
         for key in changed {
-            match parts_of(key) {
+            let is_pushed = pushes && key == PUSHED.0;
+            match parts_of(key).filter(|_| !is_pushed) {
                 Some(found) => parts.extend(found),
                 None => {
-                    let why = RESTART.iter().find(|(table, _)| holds(table, key));
+                    let mut known = RESTART.iter().chain(is_pushed.then_some(&PUSHED));
+                    let why = known.find(|(table, _)| holds(table, key));
                     let why = why.map_or_else(String::new, |(_, why)| format!(": {why}"));
                     refused.push((key.clone(), format!("needs a restart{why}")));
                 }
@@ -130,7 +138,7 @@ mod tests {
 
     fn plan(keys: &[&str]) -> Result<Vec<Part>, Vec<(String, String)>> {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        Plan::of(&keys).map(|plan| plan.0.into_iter().collect())
+        Plan::of(&keys, false).map(|plan| plan.0.into_iter().collect())
     }
 
     #[test]
@@ -168,6 +176,15 @@ mod tests {
             refused[0].1.starts_with("needs a restart: sockets"),
             "{refused:?}"
         );
+    }
+
+    #[test]
+    fn the_nodes_name_needs_a_restart_while_it_is_in_series_that_are_pushed() {
+        let keys = ["kubernetes.node_name".to_owned(), "kubernetes.mode".to_owned()];
+        let refused = Plan::of(&keys, true).unwrap_err();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].1.contains("exporter.push"), "{refused:?}");
+        assert!(Plan::of(&keys[1..], true).is_ok() && Plan::of(&keys, false).is_ok());
     }
 
     #[test]

@@ -93,7 +93,8 @@ pub fn prepare(now: &InForce, load: &dyn Fn() -> Result<Loaded, Problems>) -> an
     let files = Files::of(&loaded);
     let mut changed = now.loaded.keys_unlike(&loaded);
     changed.extend(files.unlike(&now.files).cloned());
-    let plan = match Plan::of(&changed) {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let plan = match Plan::of(&changed, exporter.push.is_on()) {
         Ok(plan) => plan,
         Err(refused) => {
             loaded.refuse(refused)?;
@@ -120,6 +121,10 @@ pub fn prepare(now: &InForce, load: &dyn Fn() -> Result<Loaded, Problems>) -> an
         log,
         changed,
     })
+}
+
+fn roots() -> anyhow::Result<Roots> {
+    Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts")
 }
 
 struct Preparation<'a> {
@@ -155,10 +160,11 @@ impl Preparation<'_> {
             let chosen = self.choose()?;
             held = self.take_meters(chosen, &mut facts, &mut changes)?;
         }
-        let roots = || Roots::detect(Path::new("/proc")).context("cannot find the cgroup mounts");
-        if plan.renews(Part::Usage) {
-            let probes: Probes = loaded.section("probes")?;
-            let usage = accountants::usage(&probes, root.tick.0, &now.machine, &roots()?)?;
+        let probes: Probes = loaded.section("probes")?;
+        if plan.renews(Part::Usage)
+            || (plan.renews(Part::Ticker) && self.is_another_cheaper(&probes, &root)?)
+        {
+            let usage = accountants::usage(&probes, root.tick.0, &now.machine, &roots()?)?.tried()?;
             changes.usage = Some(usage.reader);
             (facts.probes, facts.accounting) = (usage.probes, usage.accounting);
         }
@@ -173,9 +179,11 @@ impl Preparation<'_> {
         if plan.renews(Part::Pages) {
             changes.render = Some(Box::new(run::render(loaded, &now.machine)?));
         }
-        if plan.renews(Part::State) {
+        // What is learned is kept where there are meters.
+        let (has_meters, had_meters) = (!held.is_empty(), !now.meters.is_empty());
+        if plan.renews(Part::State) || has_meters != had_meters {
             let idle: Idle = loaded.section("attribution.idle")?;
-            let keeps = idle.floor.0 == FloorPolicy::Measured && !held.is_empty();
+            let keeps = idle.floor.0 == FloorPolicy::Measured && has_meters;
             let kept = now.render.kept();
             let keeper = keeps.then(|| Keeper::open(node::state(&root.state, &now.machine), &kept));
             changes.keeper = Some(keeper.flatten());
@@ -190,6 +198,12 @@ impl Preparation<'_> {
             .transpose()?;
         changes.facts = Arc::new(facts);
         Ok((changes, log, held))
+    }
+
+    /// Whether the accountant that was chosen is not the one that would be with this tick.
+    fn is_another_cheaper(&self, probes: &Probes, root: &Root) -> anyhow::Result<bool> {
+        let cheaper = accountants::by_cost(probes, root.tick.0, &self.now.machine, &roots()?);
+        Ok(cheaper.is_some_and(|cheaper| cheaper != self.now.facts.accounting.chosen))
     }
 
     /// Whether everything that a source is opened by is as it was.
@@ -321,5 +335,70 @@ impl PowerSource for Stand {
 
     fn read(&mut self, _: MonotonicNanos) -> Energy {
         Energy::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli;
+    use config::{Flag, Layers};
+    use serde_json::{Value, json};
+    use std::fs;
+
+    fn load(flags: &[(&str, Value)]) -> Result<Loaded, Problems> {
+        let flag = |(key, value): &(&str, Value)| Flag {
+            key: (*key).to_owned(),
+            value: value.clone(),
+            name: "--set".to_owned(),
+        };
+        cli::schema().load(Layers {
+            flags: flags.iter().map(flag).collect(),
+            ..Layers::default()
+        })
+    }
+
+    #[test]
+    fn where_meters_come_what_is_learned_is_kept_from_then_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let zone = folder.path().join("intel-rapl:0");
+        fs::create_dir(&zone).expect("a folder");
+        for (name, text) in [
+            ("name", "package-0"),
+            ("max_energy_range_uj", "1000000"),
+            ("energy_uj", "7"),
+        ] {
+            fs::write(zone.join(name), text).expect("a file");
+        }
+        let flags = |cpu: &[&str]| {
+            let none: [&str; 0] = [];
+            [
+                ("sources.cpu", json!(cpu)),
+                ("sources.dram", json!(none)),
+                ("sources.platform", json!(none)),
+                ("sources.gpu", json!(none)),
+                ("sources.rapl.root", json!(folder.path())),
+                ("state.dir", json!(folder.path().join("state"))),
+                ("state.machine", json!("test")),
+            ]
+        };
+        let loaded = load(&flags(&[])).expect("valid");
+        let machine = Machine::default();
+        let now = InForce {
+            files: Files::of(&loaded),
+            render: Arc::new(run::render(&loaded, &machine).expect("settings")),
+            machine: Arc::new(machine),
+            facts: Arc::default(),
+            meters: Vec::new(),
+            loaded,
+        };
+        let prepared = prepare(&now, &|| load(&flags(&["rapl"]))).expect("it can be taken over");
+        assert!(matches!(prepared.changes.keeper, Some(Some(_))));
+        assert_eq!(prepared.next.meters.len(), 1);
+        // And no longer where they go.
+        let prepared = prepare(&prepared.next, &|| load(&flags(&[]))).expect("it can be taken over");
+        assert!(matches!(prepared.changes.keeper, Some(None)));
+        let same = prepare(&prepared.next, &|| load(&flags(&[]))).expect("nothing has changed");
+        assert!(same.changes.keeper.is_none());
     }
 }

@@ -63,8 +63,15 @@ pub struct Adoption {
     pub told: Option<Courier<Publish>>,
 }
 
-/// Take this over once no window is open, and say so.
-pub struct Adopt(pub Box<Adoption>, pub oneshot::Sender<()>);
+/// Take this over once no window is open.
+pub struct Adopt {
+    /// What is taken over.
+    pub adoption: Box<Adoption>,
+    /// Who waits for that. Where nobody does any more, nothing is taken over.
+    pub adopted: oneshot::Sender<()>,
+    /// Who waits until nobody waits for the sources that are dismissed.
+    pub parted: oneshot::Sender<()>,
+}
 
 impl actix::Message for Adopt {
     type Result = ();
@@ -81,6 +88,7 @@ pub struct AttributionShell {
     saver: Option<Saver>,
     /// Waits for the end of the window. One at a time: who sends it waits until it is done.
     adopts: Option<Adopt>,
+    parts: Option<oneshot::Sender<()>>,
     _lifeline: Lifeline,
 }
 
@@ -104,6 +112,7 @@ impl AttributionShell {
             deadline: None,
             saver,
             adopts: None,
+            parts: None,
             _lifeline: lifeline,
         }
     }
@@ -112,9 +121,19 @@ impl AttributionShell {
         if self.engine.is_open() {
             return;
         }
-        let Some(Adopt(adoption, done)) = self.adopts.take() else {
+        self.part();
+        let Some(Adopt {
+            adoption,
+            adopted,
+            parted,
+        }) = self.adopts.take()
+        else {
             return;
         };
+        // Whatever is sent here because of it comes after it. Who has given up on it has undone what was prepared for it.
+        if adopted.send(()).is_err() {
+            return;
+        }
         let Adoption {
             rules,
             facts,
@@ -134,8 +153,16 @@ impl AttributionShell {
             self.saver = saver;
         }
         self.told.extend(told);
-        // Whoever does not wait any more has given up on it, and it holds all the same.
-        let _ = done.send(());
+        self.parts = Some(parted);
+        self.part();
+    }
+
+    /// Says so once nothing is being handed over.
+    fn part(&mut self) {
+        if let Some(parted) = self.parts.take_if(|_| !self.engine.hands_over()) {
+            // When we are stopping nobody listens.
+            let _ = parted.send(());
+        }
     }
 
     fn close_if_complete(&mut self, ctx: &mut Context<Self>) {

@@ -45,22 +45,21 @@ impl EstimatorShell {
     /// What the estimator says of this usage. One that takes its place begins with the same usage, so nothing is between them.
     fn observe(&mut self, usage: &Report<Arc<Usage>>) -> Option<Energy> {
         let (at, packages) = (usage.section.ended, &usage.body.packages);
-        let body = self
-            .estimator
-            .as_mut()
-            .map(|estimator| estimator.observe(at, packages));
+        let said = self.estimator.as_mut();
+        let body = said.map(|estimator| estimator.observe(at, packages));
         let body = body.map(|body| self.splice.tell(body));
         let Some(next) = self.next.take() else {
             return body;
         };
         self.estimator = next;
-        self.splice.turn(&[]);
-        let first = self
-            .estimator
-            .as_mut()
-            .map(|estimator| estimator.observe(at, packages));
-        let first = first.map(|first| self.splice.tell(first));
-        body.or(first)
+        let Some(estimator) = &mut self.estimator else {
+            self.splice.turn(&[]);
+            return body;
+        };
+        let mut body = body.unwrap_or_default();
+        self.splice
+            .turn_to(&[], estimator.observe(at, packages), &mut body);
+        Some(body)
     }
 }
 

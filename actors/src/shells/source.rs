@@ -44,14 +44,11 @@ impl SourceShell {
         move |tick| {
             let began = clock();
             let read = meter.read(began);
-            let body = splice.with(|splice| splice.tell(read));
+            let mut body = splice.with(|splice| splice.tell(read));
             if let Some(mut other) = next.take() {
                 let followed = other.follow(meter.leave());
                 let first = other.read(clock());
-                splice.with(|splice| {
-                    splice.turn(&followed);
-                    splice.tell(first);
-                });
+                splice.with(|splice| splice.turn_to(&followed, first, &mut body));
                 meter = other;
             }
             let section = Section {

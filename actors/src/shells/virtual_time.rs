@@ -28,9 +28,43 @@ const METER: SourceId = SourceId("rapl-sysfs");
 /// When a reporter answers a tick; `None` is never.
 type Plan = Box<dyn Fn(&str, u64) -> Option<Duration>>;
 
-/// Usage, resolver and meter in one: a task that is always busy and a meter that counts 10 W.
+/// Who reads what of the node's one counter for each component.
+#[derive(Clone)]
+struct Reader {
+    source: SourceId,
+    components: Vec<Component>,
+    /// In whose place it was put that read these, too: told once more, with the next tick.
+    last: Vec<Component>,
+}
+
+impl Reader {
+    fn new(source: SourceId, components: &[Component]) -> Self {
+        Self {
+            source,
+            components: components.to_vec(),
+            last: Vec::new(),
+        }
+    }
+
+    /// What it says of the next tick.
+    fn tells(&mut self) -> Vec<Component> {
+        let mut told = std::mem::take(&mut self.last);
+        told.retain(|of| !self.components.contains(of));
+        told.extend(&self.components);
+        told
+    }
+}
+
+type Readers = Arc<Mutex<Vec<Reader>>>;
+
+fn meter() -> Vec<Reader> {
+    vec![Reader::new(METER, &[Component::Package])]
+}
+
+/// Usage, resolver and meters in one: a task that is always busy and counters that count 10 W each.
 struct Node {
     plan: Plan,
+    readers: Readers,
     to: Addr<AttributionShell>,
     clock: Clock,
     paid: Arc<Mutex<Vec<u64>>>,
@@ -83,14 +117,13 @@ impl Node {
         }
     }
 
-    fn energy(&self) -> Energy {
+    fn energy(&self, components: &[Component]) -> Energy {
         let total = Microwatts::from_watts(10).energy_over((self.clock)().since(MonotonicNanos::ZERO));
-        let zone = Zone {
-            component: Component::Package,
-            place: Place::socket(PackageId(0)),
-        };
-        let reading = ZoneReading {
-            zone,
+        let reading = |component: &Component| ZoneReading {
+            zone: Zone {
+                component: *component,
+                place: Place::socket(PackageId(0)),
+            },
             total,
             idle: None,
             provenance: Provenance::Counted,
@@ -98,8 +131,27 @@ impl Node {
             device: None,
         };
         Energy {
-            zones: vec![reading],
+            zones: components.iter().map(reading).collect(),
             errors: Vec::new(),
+        }
+    }
+
+    /// Every reader reads, and those whose plan it is tell of it.
+    fn read(&self, tick: TickId, ctx: &mut Context<Self>) {
+        for reader in self.readers.lock().expect("one thread").iter_mut() {
+            let Some(delay) = (self.plan)(reader.source.0, tick.0) else {
+                continue;
+            };
+            let (source, components) = (reader.source, reader.tells());
+            ctx.run_later(delay, move |this, _| {
+                let report = this.report(tick, source.0, this.energy(&components));
+                // As in the pipeline each has a slot of its own in the mailbox.
+                let _sent = this.to.clone().try_send(EnergyReady {
+                    detail: None,
+                    source,
+                    report,
+                });
+            });
         }
     }
 }
@@ -108,34 +160,24 @@ impl Handler<Tick> for Node {
     type Result = ();
 
     fn handle(&mut self, tick: Tick, ctx: &mut Self::Context) {
-        for reporter in [USAGE, RESOLVER, METER.0] {
+        self.read(tick.id, ctx);
+        for reporter in [USAGE, RESOLVER] {
             let Some(delay) = (self.plan)(reporter, tick.id.0) else {
                 continue;
             };
             ctx.run_later(delay, move |this, _| {
-                // As the pipeline does: a full mailbox loses the message.
                 let _sent = match reporter {
                     USAGE => this
                         .to
                         .try_send(UsageReady(this.report(tick.id, USAGE, Arc::new(this.usage()))))
                         .is_ok(),
-                    RESOLVER => {
+                    _ => {
                         let identity = Arc::new(Identity::default());
                         this.to
                             .try_send(IdentityReady(
                                 this.report(tick.id, RESOLVER, identity),
                                 Vec::new(),
                             ))
-                            .is_ok()
-                    }
-                    _ => {
-                        let report = this.report(tick.id, METER.0, this.energy());
-                        this.to
-                            .try_send(EnergyReady {
-                                detail: None,
-                                source: METER,
-                                report,
-                            })
                             .is_ok()
                     }
                 };
@@ -189,7 +231,7 @@ fn run(ticks: u32, stall: Option<(u32, Duration)>, plan: Plan) -> Ran {
             processes_max: 10,
             ended_keep: Duration::from_secs(180),
         };
-        let stage = Stage::new(settings, plan).await;
+        let stage = Stage::new(settings, plan, meter()).await;
         if let Some((after, stalled)) = stall {
             tokio::time::sleep(TICK * after + TICK / 2).await;
             tokio::time::advance(stalled).await;

@@ -20,6 +20,7 @@ mod learner;
 mod ledger;
 mod levels;
 mod meters;
+mod moves;
 mod processes;
 mod regression;
 mod remainder;
@@ -41,9 +42,8 @@ pub use idle::{FloorPolicy, LearnedPoint, LearnedZone, Trust};
 use crate::model::facts::SourceFacts;
 use crate::model::snapshot::SourceAccount;
 use crate::model::{
-    Component, CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos,
-    NodeFacts, PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId,
-    Usage,
+    CpuTime, DeviceNanos, Energy, EventSet, Identity, LostEvents, Microjoules, MonotonicNanos, NodeFacts,
+    PackageTime, Permille, Report, ReporterId, Snapshot, SoftirqTime, SourceId, Tally, TickId, Usage,
 };
 use accounts::{AccountId, Accounts, Counted, Delta};
 use apply::Run;
@@ -121,8 +121,7 @@ pub struct Engine {
     remainder: Remainder,
     restored: idle::Waiting,
     sources: Vec<(SourceAccount, Option<MonotonicNanos>)>,
-    /// Components that sources do not read any more.
-    parted: Vec<(SourceId, Component)>,
+    moves: moves::Moves,
     accounts: Accounts,
     levels: Levels,
     processes: Processes,
@@ -210,7 +209,7 @@ impl Engine {
             remainder: Remainder::default(),
             restored: idle::Waiting::default(),
             sources: Vec::new(),
-            parted: Vec::new(),
+            moves: moves::Moves::default(),
             accounts: Accounts::default(),
             levels: Levels::default(),
             reserved: Reserved::default(),
@@ -290,10 +289,11 @@ impl Engine {
     }
 
     /// Takes a power source's report.
-    pub fn on_energy(&mut self, source: SourceId, report: Report<Energy>) {
+    pub fn on_energy(&mut self, source: SourceId, mut report: Report<Energy>) {
         if !self.window.report(&report.reporter, report.tick) {
             return;
         }
+        self.moves.refuse(source, &mut report.body);
         self.refused += meters::enter(&mut self.zones, source, &report.body);
         self.part();
         self.hand_out_restored();
@@ -358,8 +358,10 @@ impl Engine {
     /// Closes the open window: [`Engine::pay`], and what came of it as a snapshot. `None` when no window is open.
     pub fn close(&mut self, now: MonotonicNanos) -> Option<Closed> {
         let paid = self.pay(now)?;
+        let snapshot = self.snapshot(paid, now);
+        self.hand_over_if_due();
         Some(Closed {
-            snapshot: self.snapshot(paid, now),
+            snapshot,
             acked: self.acked,
         })
     }
@@ -379,6 +381,7 @@ impl Engine {
             self.book(&report.body, now);
             self.acked = Some(report.tick);
         }
+        self.stand(window.tick);
         // Without usage the energy waits for it: both sides of the next window then cover the same time. When usage is
         // stale nobody can be named, and waiting on would only hide the energy.
         if heard || self.window.is_stale(USAGE) {

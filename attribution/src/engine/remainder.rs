@@ -52,6 +52,13 @@ impl History {
         self.taken.get_or_insert(total.as_micro());
     }
 
+    /// So much of it another zone has counted: nothing of the platform is taken out for it.
+    pub(crate) const fn skip(&mut self, counted: Microjoules) {
+        if let Some(taken) = &mut self.taken {
+            *taken = taken.saturating_add(counted.as_micro());
+        }
+    }
+
     /// The total at a moment; `None` while it has to be waited for. Before the first known reading it is that one's.
     fn total_at(&self, at: MonotonicNanos, now: MonotonicNanos) -> Option<u64> {
         let after = self.readings.partition_point(|(read, _)| *read < at);
@@ -75,7 +82,7 @@ impl History {
 }
 
 /// The total at `at` on the line through two readings.
-fn on_the_way(from: (MonotonicNanos, u64), to: (MonotonicNanos, u64), at: MonotonicNanos) -> u64 {
+pub(super) fn on_the_way(from: (MonotonicNanos, u64), to: (MonotonicNanos, u64), at: MonotonicNanos) -> u64 {
     let (passed, all) = (at.since(from.0).as_nanos(), to.0.since(from.0).as_nanos());
     let rise = u128::from(to.1.saturating_sub(from.1));
     let part = (rise * passed).checked_div(all).unwrap_or(rise);

@@ -4,26 +4,22 @@
 
 use super::zones::ZoneState;
 use super::{Engine, Settings};
-use crate::model::{NodeFacts, Report, ReporterId, SourceId, Usage};
+use crate::model::{NodeFacts, Report, ReporterId, SourceId, TickId, Usage};
 use std::sync::Arc;
 
 impl Engine {
     /// Pays by other rules from the next window on, and tells other decisions.
     ///
     /// Of a source that is in both decisions, zones of components which it is not read for any more are done with: what its last
-    /// report says of them is paid.
+    /// report says of them is paid. A component that another source reads from now on is handed over: see [`Engine::hands_over`].
     pub fn adopt(&mut self, settings: Settings, facts: Arc<NodeFacts>) {
-        for now in &facts.sources {
-            self.parted
-                .retain(|(source, of)| *source != now.source || !now.components.contains(of));
-            let before = self
-                .facts
-                .sources
-                .iter()
-                .filter(|before| before.source == now.source);
-            let lost = before.flat_map(|before| &before.components).copied();
-            let lost = lost.filter(|component| !now.components.contains(component));
-            self.parted.extend(lost.map(|component| (now.source, component)));
+        // One that is under way had its time: whoever adopts waits for it.
+        self.hand_over();
+        self.moves.begin(&self.facts, &facts);
+        for zone in &mut self.zones {
+            if self.moves.begins(zone) {
+                zone.await_first();
+            }
         }
         self.part();
         self.processes.bound(settings.processes_max);
@@ -34,20 +30,71 @@ impl Engine {
 
     /// Nobody waits for zones of components that their source is not read for any more.
     pub(super) fn part(&mut self) {
-        let parted = &self.parted;
-        if parted.is_empty() {
-            return;
-        }
-        let is_of = |zone: &&mut ZoneState| {
-            let account = &zone.account;
-            !zone.is_derived() && parted.contains(&(account.source, account.zone.component))
-        };
-        self.zones.iter_mut().filter(is_of).for_each(ZoneState::leave);
+        let moves = &self.moves;
+        let parted = self.zones.iter_mut().filter(|zone| moves.has_parted(zone));
+        parted.for_each(ZoneState::leave);
     }
 
-    /// No window waits for this source any more. What its zones have counted is paid and stays; [`Engine::expect_source`] has
-    /// them go on, and their totals must go on then, too.
+    /// No window waits for this source any more, at the latest once what it read is handed over. What its zones have counted is paid
+    /// and stays; [`Engine::expect_source`] has them go on, and their totals must go on then, too.
     pub fn dismiss_source(&mut self, source: SourceId) {
+        if !self.moves.keeps(source) {
+            self.dismiss(source);
+        }
+    }
+
+    /// Whether components are being handed over from one source to another: both are read and waited for, and only the one before is
+    /// paid, until both have answered the same tick; or for three windows.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        !self.moves.is_done()
+    }
+
+    /// At the close of a window: where those stand that take a component over.
+    pub(super) fn stand(&mut self, tick: TickId) {
+        if self.moves.is_done() {
+            return;
+        }
+        for at in 0..self.zones.len() {
+            let Some(zone) = self.zones.get(at).filter(|zone| self.moves.begins(zone)) else {
+                continue;
+            };
+            let account = &zone.account;
+            let is_in = account.up && !self.window.is_behind(account.source.0, tick);
+            let before = self.moves.before(&account.zone, &self.zones, &self.window, tick);
+            let busy = zone.busy_of(&self.packages);
+            if let Some(zone) = self.zones.get_mut(at) {
+                zone.stand(before, is_in, busy);
+            }
+        }
+        self.moves.pass(&self.zones, &self.window, tick);
+    }
+
+    /// After that window was told: those that go are done with.
+    pub(super) fn hand_over_if_due(&mut self) {
+        if self.moves.is_due() {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if self.moves.is_done() {
+            return;
+        }
+        for zone in &mut self.zones {
+            if self.moves.begins(zone) {
+                zone.held = None;
+            }
+            if self.moves.ends(zone) {
+                zone.leave();
+            }
+        }
+        for source in self.moves.end() {
+            self.dismiss(source);
+        }
+    }
+
+    fn dismiss(&mut self, source: SourceId) {
         self.window.dismiss(&ReporterId::new(source.0));
         let zones = self.zones.iter_mut();
         zones

@@ -227,10 +227,10 @@ fn due(
     policy: &super::FloorPolicy,
     now: MonotonicNanos,
 ) -> Option<Due> {
-    if zone.has_left() {
+    if zone.has_left() || zone.begins() {
         return None;
     }
-    if !zone.is_due() {
+    if !zone.is_due() || zone.is_held() {
         if !zone.has_base() || !zone.is_paid_by_cpu_time() {
             return None;
         }

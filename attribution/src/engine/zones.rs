@@ -23,10 +23,10 @@ use std::time::Duration;
 /// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
 const AWAY: Duration = Duration::from_secs(180);
 #[derive(Clone, Copy, Debug)]
-struct Reading {
-    total: Microjoules,
-    idle: Option<Microjoules>,
-    at: MonotonicNanos,
+pub(super) struct Reading {
+    pub(super) total: Microjoules,
+    pub(super) idle: Option<Microjoules>,
+    pub(super) at: MonotonicNanos,
 }
 
 /// One zone of one source.
@@ -39,18 +39,24 @@ pub(crate) struct ZoneState {
     /// No meter counts it: see [`super::remainder`].
     derived: bool,
     /// For a device, who used it; nobody else pays for it.
-    device: Option<Device>,
+    pub(super) device: Option<Device>,
     learner: Learner,
     pub(crate) smt: SmtLearner,
     floor: Floor,
-    paid: Option<(Reading, BusyTime)>,
+    pub(super) paid: Option<(Reading, BusyTime)>,
     /// Between the readings of the last payment.
     elapsed: Duration,
     /// Whether the CPU time of the last payment is of that time: only then power is that of who ran.
     teaches: bool,
-    latest: Reading,
+    pub(super) latest: Reading,
     /// Nobody reads it any more.
     pub(super) leaves: bool,
+    /// It takes a component over from a zone of another source, which is paid until then.
+    pub(super) held: Option<super::moves::Held>,
+    /// Its newest reading is none to begin from.
+    pub(super) awaits: bool,
+    /// Until then another zone was paid for its component.
+    pub(super) starts_at: Option<MonotonicNanos>,
 }
 
 /// Zones are settled in this order.
@@ -113,6 +119,9 @@ impl ZoneState {
             },
             device,
             leaves: false,
+            held: None,
+            awaits: false,
+            starts_at: None,
         }
     }
 
@@ -157,6 +166,7 @@ impl ZoneState {
     /// Takes the difference since the last payment and splits it into dynamic and idle. `None` when there is nothing
     /// new; the first reading only sets the base. `busy` is cumulative.
     pub(crate) fn settle(&mut self, busy: BusyTime, policy: &FloorPolicy) -> Option<Due> {
+        self.start_where_the_other_ended();
         let (paid, busy_then) = match self.paid.replace((self.latest, busy)) {
             Some((paid, busy_then)) if paid.at < self.latest.at => (paid, busy_then),
             _ => {
@@ -349,7 +359,7 @@ impl ZoneState {
         if reading.at <= self.latest.at {
             return;
         }
-        self.leaves = false;
+        (self.leaves, self.awaits) = (false, false);
         match &mut self.device {
             Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),
             None => {

@@ -149,6 +149,15 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
         "{problem}"
     );
 
+    // As a named pipe, which would be waited for.
+    let socket = folder.path().join("s.toml");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let problem = File::read(&socket).unwrap_err().to_string();
+    assert!(
+        problem.ends_with("s.toml: is a pipe, a socket or a device; name a regular file"),
+        "{problem}"
+    );
+
     assert!(File::read(&folder.path().join("missing.toml")).unwrap().is_none());
 
     let below_a_file = folder.path().join("f.toml");

@@ -117,6 +117,14 @@ pub struct QueueConfig {
     pub age: Age,
 }
 
+impl PushConfig {
+    /// Whether anybody is told.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.remote_write.url.wanted().is_some() || self.otlp.url.wanted().is_some()
+    }
+}
+
 impl Default for QueueConfig {
     fn default() -> Self {
         Self {

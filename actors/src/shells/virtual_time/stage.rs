@@ -3,6 +3,19 @@
 
 use super::*;
 
+/// Decisions by which these are read.
+pub(super) fn facts(readers: &[Reader]) -> Arc<NodeFacts> {
+    let of = |reader: &Reader| facts::SourceFacts {
+        source: reader.source,
+        components: reader.components.clone(),
+        detail: String::new(),
+    };
+    Arc::new(NodeFacts {
+        sources: readers.iter().map(of).collect(),
+        ..NodeFacts::default()
+    })
+}
+
 /// All actors, on an arbiter whose clock is paused.
 pub(super) struct Stage {
     vitals: Vitals,
@@ -12,10 +25,11 @@ pub(super) struct Stage {
     pub(super) attribution: Addr<AttributionShell>,
     pub(super) ticker: Addr<Ticker>,
     pub(super) listeners: Vec<Courier<Tick>>,
+    pub(super) readers: Readers,
 }
 
 impl Stage {
-    pub(super) async fn new(settings: Settings, plan: Plan) -> Self {
+    pub(super) async fn new(settings: Settings, plan: Plan, readers: Vec<Reader>) -> Self {
         let zero = Instant::now();
         let clock: Clock = Arc::new(move || {
             MonotonicNanos::from_nanos(u64::try_from(zero.elapsed().as_nanos()).expect("a short test"))
@@ -23,10 +37,13 @@ impl Stage {
         let (vitals, heard) = Vitals::new();
         let (drops, published) = (Drops::default(), Arc::new(Mutex::new(Vec::new())));
         let listener = Listener(Arc::clone(&published)).start();
-        let mut engine = Engine::new(settings, Arc::default());
+        let mut engine = Engine::new(settings, facts(&readers));
         engine.expect(&ReporterId::new(USAGE));
         engine.expect(&ReporterId::new(RESOLVER));
-        engine.expect_source(METER);
+        readers
+            .iter()
+            .for_each(|reader| engine.expect_source(reader.source));
+        let readers = Arc::new(Mutex::new(readers));
         let publish = Courier::new(&listener, Queue::Exporter, &drops);
         let lifeline = vitals.lifeline("attribution");
         let attribution = AttributionShell::new(
@@ -42,6 +59,7 @@ impl Stage {
         let to = attribution.clone();
         let node = Node {
             plan,
+            readers: Arc::clone(&readers),
             to,
             clock: Arc::clone(&clock),
             paid: Arc::clone(&paid),
@@ -65,6 +83,7 @@ impl Stage {
             attribution,
             ticker,
             listeners,
+            readers,
         }
     }
 

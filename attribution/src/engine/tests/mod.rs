@@ -6,6 +6,7 @@ mod events;
 mod examples;
 mod features;
 mod levels;
+mod moves;
 mod platform;
 mod properties;
 mod renew;
