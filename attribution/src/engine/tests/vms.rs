@@ -244,6 +244,7 @@ fn what_the_host_paid_is_covered_when_its_row_has_retired() {
     covers_the_host(&node.window());
     node.end(2);
     node.window();
+    node.window();
     node.tick += 200;
     let snapshot = node.window();
     covers_the_host(&snapshot);
