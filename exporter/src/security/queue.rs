@@ -8,7 +8,7 @@
 use super::recent::Recent;
 use crate::http::origin::Origin;
 
-/// Checks that wait at once: with 50 ms each, who comes last waits less than a second.
+/// Checks that wait at once: with 50 ms each (a cost of 10), who comes last waits less than a second. Each step of the cost doubles it.
 pub(super) const MOST_WAITING: usize = 16;
 
 /// Of these, only for addresses that have shown a right password.
