@@ -5,6 +5,7 @@
 use crate::clock::{self, Clock};
 use crate::health::{Drops, Leave, Queue, Vitals};
 use crate::messages::{EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::pace::Pace;
 use crate::shells::{
     AttributionShell, Courier, EstimatorShell, PassthroughShell, PayTo, Resolve, ResolverShell, Saver, Score,
     SourceShell, UsageReader, UsageShell,
@@ -29,6 +30,8 @@ pub(super) struct Builder {
     pub(super) clock: Clock,
     pub(super) drops: Drops,
     pub(super) vitals: Vitals,
+    /// How far apart snapshots are that readers are shown.
+    pub(super) least: Duration,
     /// Where the attribution and the shells that feed it run.
     pub(super) arbiter: ArbiterHandle,
     pub(super) shells: Vec<Recipient<Stop>>,
@@ -84,11 +87,12 @@ impl Beaten {
 }
 
 impl Builder {
-    pub(super) fn new(clock: &Clock, vitals: &Vitals, arbiter: ArbiterHandle) -> Self {
+    pub(super) fn new(clock: &Clock, vitals: &Vitals, arbiter: ArbiterHandle, least: Duration) -> Self {
         Self {
             clock: Arc::clone(clock),
             drops: Drops::default(),
             vitals: vitals.clone(),
+            least,
             arbiter,
             shells: Vec::new(),
             readers: Vec::new(),
@@ -170,9 +174,9 @@ impl Builder {
         let work = PassthroughShell::work(writer, next.clone(), Arc::clone(&self.clock));
         let (thread, inbox) = Worker::new(Queue::PassthroughWriter, &self.drops);
         self.reader("vm-passthrough", inbox, work)?;
-        let lifeline = self.vitals.lifeline("vm-passthrough");
+        let (lifeline, pace) = (self.vitals.lifeline("vm-passthrough"), Pace::new(self.least));
         let shell = PassthroughShell::start_in_arbiter(&self.arbiter, move |_| {
-            PassthroughShell::new(thread, lifeline)
+            PassthroughShell::new(thread, pace, lifeline)
         });
         self.shells.push(shell.clone().recipient());
         seats.passthrough = Some(next);
