@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 pub(super) enum Form {
     /// For people: as Rust writes it in a text, `\n` and `\u{1b}`.
     Text,
-    /// The same, with the colours that the formatter itself sets: it writes everybody else's escapes as text.
+    /// The same, with colours, which the formatter itself sets. It leaves other escapes in a message as they came.
     Coloured,
     /// JSON has its own way to write what is below a blank; what is left (`U+0080` to `U+009F`, which begin commands, too) is
     /// written in the same way.
@@ -66,9 +66,10 @@ fn tamed(line: &str, form: Form) -> String {
         None => (line, ""),
     };
     let mut out = String::with_capacity(line.len());
-    for char in body.chars() {
+    for (at, char) in body.char_indices() {
+        let rest = || body.get(at..).unwrap_or_default();
         match form {
-            Form::Coloured if char == '\u{1b}' => out.push(char),
+            Form::Coloured if char == '\u{1b}' && is_colour(rest()) => out.push(char),
             Form::Json if char.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(char))),
             _ if char.is_control() => out.extend(char.escape_default()),
             _ => out.push(char),
@@ -76,6 +77,19 @@ fn tamed(line: &str, form: Form) -> String {
     }
     out.push_str(end);
     out
+}
+
+/// Whether a text begins with a command that sets a colour and nothing else (SGR, ECMA-48 8.3.117).
+fn is_colour(text: &str) -> bool {
+    let Some(codes) = text.strip_prefix("\u{1b}[") else {
+        return false;
+    };
+    // The formatter's own are shorter.
+    let mut codes = codes
+        .bytes()
+        .take(16)
+        .skip_while(|byte| byte.is_ascii_digit() || *byte == b';');
+    codes.next() == Some(b'm')
 }
 
 #[cfg(test)]
@@ -93,9 +107,12 @@ mod tests {
     fn nothing_in_a_line_ends_it_or_commands_a_terminal() {
         let line = "a\nb\r\u{1b}[2J\u{9b}31m\u{7f}\n";
         assert_eq!(tamed(line, Form::Text), "a\\nb\\r\\u{1b}[2J\\u{9b}31m\\u{7f}\n");
+        let coloured = "\u{1b}[1;33mWARN\u{1b}[0m \u{1b}]0;x\u{1b}[";
+        let kept = "\u{1b}[1;33mWARN\u{1b}[0m \\u{1b}]0;x\\u{1b}[";
+        assert_eq!(tamed(coloured, Form::Coloured), kept);
         assert_eq!(
             tamed(line, Form::Coloured),
-            "a\\nb\\r\u{1b}[2J\\u{9b}31m\\u{7f}\n"
+            "a\\nb\\r\\u{1b}[2J\\u{9b}31m\\u{7f}\n"
         );
         assert_eq!(
             tamed(line, Form::Json),
