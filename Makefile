@@ -9,13 +9,17 @@ SHARED ?= ../shared
 ARGS ?=
 ACCOUNTANTS ?=
 TRIALS ?=
+# How long `make fuzz` runs each target, which, and what is instrumented: everything (a quarter of an hour to build), or our own crates.
+FUZZ_SECONDS ?= 600
+FUZZ ?=
+FUZZ_BUILD ?= all
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
 # Not KEPLER_...: those are settings, and the daemon refuses unknown ones.
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak fuzz
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -146,6 +150,17 @@ CRASHES ?= 200
 test-crash: setup-build setup-test ## The daemon killed at any moment, 200 times (CRASHES says how often)
 	@deploy/mount-kernel-filesystems.sh
 	CRASHES="$(CRASHES)" $(CARGO) nextest run -p integration-tests --locked --success-output final --failure-output final --test crash
+
+# libFuzzer on stable Rust: the flags of cargo-fuzz without those that only nightly has. With a target of its own name, so that
+# build scripts are left alone.
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+export FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+
+# FUZZ="libvirt redfish" runs some targets, FUZZ_SECONDS=60 runs each for a minute.
+fuzz: setup-build ## Every parser under libFuzzer, ten minutes each (some five hours); writes docs/fuzzing.md
+	$(if $(filter all,$(FUZZ_BUILD)),RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --profile fuzz --locked -p fuzz --features libfuzzer --bin libfuzzer --target $(FUZZ_HOST) --target-dir "$(TARGET)/fuzz")
+	$(if $(filter own,$(FUZZ_BUILD)),RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/integration-tests/fuzz/rustc.sh" $(CARGO) build --locked -p fuzz --features libfuzzer --bin libfuzzer)
+	$(CARGO) run --locked -q -p fuzz --bin fuzzing -- "$(TARGET)/$(if $(filter all,$(FUZZ_BUILD)),fuzz/$(FUZZ_HOST)/fuzz,debug)/libfuzzer" $(FUZZ_BUILD) $(FUZZ_SECONDS) .cache/fuzz docs/fuzzing.md $(FUZZ)
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

@@ -27,6 +27,7 @@ pub mod logging;
 pub mod measure;
 pub mod messages;
 pub mod node;
+pub mod pace;
 pub mod pipeline;
 pub mod recorder;
 pub mod reload;

@@ -20,6 +20,7 @@ use crate::driven::Driven;
 use crate::harden::Network;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{Beat, Publish, UsageReady};
+use crate::pace::Pace;
 use crate::recorder::Tap;
 use crate::shells::{AttributionShell, Courier, ExporterShell, Resolve, Score, Ticker, UsageReader};
 use crate::splice::Splice;
@@ -74,6 +75,8 @@ pub struct Parts {
     pub pusher: Option<Pusher>,
     /// Who reloads the configuration, where it can be.
     pub reloader: Reloader,
+    /// How far apart snapshots are that readers are shown; nothing: every one is.
+    pub least_between_pages: Duration,
 }
 
 /// A running pipeline.
@@ -107,13 +110,14 @@ impl Pipeline {
         let (page_sender, pages) = watch::channel(Arc::new(first_page(&parts)));
         let (attribution_arbiter, http_arbiter) = (Arbiter::new(), Arbiter::new());
         let http = serve(&parts, &http_arbiter, pages.clone(), &vitals);
-        let mut builder = Builder::new(&parts.clock, &vitals, attribution_arbiter.handle());
+        let least = parts.least_between_pages;
+        let mut builder = Builder::new(&parts.clock, &vitals, attribution_arbiter.handle(), least);
         let mut seats = Seats::default();
 
         let lifeline = vitals.lifeline("exporter");
         let render = Arc::clone(&parts.render);
         let exporter = ExporterShell::start_in_arbiter(&builder.arbiter, move |_| {
-            ExporterShell::new(page_sender, render, lifeline)
+            ExporterShell::new(page_sender, render, Pace::new(least), lifeline)
         });
         let mut published = vec![Courier::<Publish>::new(
             &exporter,
@@ -249,7 +253,7 @@ fn serve(
     let (finished, done) = oneshot::channel();
     let context = exporter::Context {
         pages,
-        tick: parts.tick,
+        tick: parts.tick.max(parts.least_between_pages),
         now: clock::monotonic,
         reloader: parts.reloader.clone(),
     };
@@ -353,6 +357,7 @@ mod tests {
             network: Network::unrestricted(),
             pusher: None,
             reloader: Reloader::default(),
+            least_between_pages: Duration::ZERO,
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::accountants;
 use crate::choice;
 use crate::clock;
-use crate::harden::Network;
+use crate::harden::{Network, Security};
 use crate::health::EXIT_DIED;
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::{News, Parts, Pipeline};
@@ -26,6 +26,7 @@ use probe_workloads::{Machine, Roots, RuntimesConfig};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How a run ended.
@@ -100,6 +101,7 @@ fn daemon(loaded: &Loaded, reloader: Reloader) -> anyhow::Result<(Parts, InForce
     parts.network = Network::of(loaded, &parts.entrance)?;
     parts.pusher = pusher(loaded, &parts.render)?;
     parts.reloader = reloader;
+    parts.least_between_pages = least_between_pages(loaded)?;
     announce(&parts);
     let in_force = InForce {
         loaded: loaded.clone(),
@@ -182,8 +184,22 @@ pub(crate) fn rules(loaded: &Loaded) -> anyhow::Result<Settings> {
         idle_share: idle.share.into(),
         split: split.rules(&smt),
         processes_max: exporter.processes.max,
-        ended_keep: exporter.ended.keep.into(),
+        ended_keep: ended_keep(loaded)?,
     })
+}
+
+/// How long what has ended stays. At least until it was shown once more, where not every snapshot is: its last total would be
+/// told to nobody.
+pub(crate) fn ended_keep(loaded: &Loaded) -> anyhow::Result<Duration> {
+    let exporter: ExporterConfig = loaded.section("exporter")?;
+    let keep = Duration::from(exporter.ended.keep);
+    Ok(keep.max(least_between_pages(loaded)?.saturating_mul(2)))
+}
+
+/// How far apart snapshots are that readers are shown.
+fn least_between_pages(loaded: &Loaded) -> anyhow::Result<Duration> {
+    let security: Security = loaded.section("security")?;
+    Ok(security.min_export_interval.0)
 }
 
 /// Opens everything that the configuration asks for, and remembers nothing: what an earlier run has left is the daemon's
@@ -235,6 +251,7 @@ fn opened(loaded: &Loaded, machine: &Machine, entrance: Entrance) -> anyhow::Res
         network: Network::unrestricted(),
         pusher: None,
         reloader: Reloader::default(),
+        least_between_pages: Duration::ZERO,
     };
     Ok((parts, held))
 }
@@ -252,7 +269,7 @@ pub(crate) fn render(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Rende
     Ok(RenderSettings::new(&loaded.section("exporter")?, build_info())
         .with_cpu_architecture(node::microarchitecture(machine))
         .with_node_name(&node::name(&loaded.section("kubernetes")?))
-        .with_tick(root.tick.0)
+        .with_tick(root.tick.0.max(least_between_pages(loaded)?))
         .with_start(clock::unix(), clock::system()()))
 }
 
@@ -268,9 +285,8 @@ pub(crate) fn memory(loaded: &Loaded, machine: &Machine, kept: &Arc<Kept>) -> an
 
 /// Who feeds guests, where that is asked for. The daemon's alone, too: a recording beside it would count twice.
 fn passthrough(loaded: &Loaded, render: &RenderSettings) -> anyhow::Result<Option<Writer>> {
-    let exporter: ExporterConfig = loaded.section("exporter")?;
     let config: PassthroughConfig = loaded.section("vm_passthrough")?;
-    Ok(Writer::new(&config, exporter.ended.keep.into(), render))
+    Ok(Writer::new(&config, ended_keep(loaded)?, render))
 }
 
 /// Who tells those that do not scrape, where there are any. The daemon's alone, too: its series are not a replay's.

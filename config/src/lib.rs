@@ -42,6 +42,8 @@
 mod check;
 mod environment;
 mod file;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod layers;
 mod links;
 mod load;

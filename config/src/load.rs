@@ -65,6 +65,21 @@ impl Schema {
         loading.finish(file.as_ref())
     }
 
+    /// For `fuzz`: as [`Self::load`], of a file that was read already and of nothing else.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn load_file(&self, file: Result<File, Box<Problem>>) -> Result<Loaded, Problems> {
+        let shape = self.shape()?;
+        let mut loading = Loading::new(self, &shape);
+        let file = file.map_err(|problem| {
+            loading.problems.push(*problem);
+            loading.is_partial = true;
+        });
+        if let Ok(file) = &file {
+            loading.set_from_file(file);
+        }
+        loading.finish(file.as_ref().ok())
+    }
+
     /// The tree of all keys, or what is wrong with the sections themselves.
     fn shape(&self) -> Result<Shape, Problems> {
         let mut shape = Shape::new();

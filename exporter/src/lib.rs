@@ -14,6 +14,8 @@ mod cpuinfo;
 mod error;
 mod fold;
 mod forms;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod gzip;
 mod history;
 mod http;

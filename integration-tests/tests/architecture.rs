@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may depend on whom inside the workspace. Everybody else: on nothing but `attribution`'s model.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("attribution", &[]),
     ("config", &[]),
     ("probe-ebpf", &["attribution"]),
@@ -34,12 +34,24 @@ const ARROWS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("integration-tests", &[]),
+    // It feeds every parser, wherever it is; in builds of its own these say what has to hold (their feature `fuzzing`).
+    (
+        "fuzz",
+        &[
+            "actors",
+            "attribution",
+            "config",
+            "exporter",
+            "power-sources",
+            "probe-workloads",
+        ],
+    ),
     // It holds the engine against a simulated node, through the meter's own source.
     ("lab", &["attribution", "power-sources"]),
 ];
 
 /// Crates that only these rooms may name.
-const CONFINED: [(&str, &[&str]); 15] = [
+const CONFINED: [(&str, &[&str]); 16] = [
     ("actix", &["actors"]),
     ("crossbeam-channel", &["actors"]),
     ("aya", &["probe-ebpf"]),
@@ -48,6 +60,7 @@ const CONFINED: [(&str, &[&str]); 15] = [
     ("ipmi-rs", &["power-sources"]),
     ("k8s-openapi", &["probe-workloads"]),
     ("kube", &["probe-workloads"]),
+    ("libfuzzer-sys", &["fuzz"]),
     ("nvml-wrapper", &["power-sources"]),
     ("perf-event2", &["power-sources"]),
     ("plotters", &["lab"]),

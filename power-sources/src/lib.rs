@@ -19,6 +19,8 @@ mod drm;
 pub mod errors;
 pub mod estimator;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 pub mod hwmon;
 pub mod integrate;
 pub mod intel_gpu;

@@ -13,6 +13,7 @@
 mod calls;
 mod capabilities;
 mod files;
+mod interval;
 
 use config::Loaded;
 use exporter::{Address, Entrance};
@@ -21,6 +22,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use interval::ExportInterval;
 
 /// `[security]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +32,8 @@ use std::path::{Path, PathBuf};
 pub struct Security {
     /// Whether the daemon gives up what it does not need.
     pub hardening: Hardening,
+    /// How far apart snapshots are that readers are shown; nothing: every one is shown.
+    pub min_export_interval: ExportInterval,
 }
 
 /// How earnestly.
@@ -125,6 +131,7 @@ impl Network {
         Self {
             security: Security {
                 hardening: Hardening::Off,
+                min_export_interval: ExportInterval(Duration::ZERO),
             },
             readable: Vec::new(),
             sockets: Vec::new(),
@@ -242,7 +249,11 @@ mod tests {
                 measure("landlock", outcome),
             ]
         };
-        judge(Security { hardening }, measures)
+        let security = Security {
+            hardening,
+            ..Security::default()
+        };
+        judge(security, measures)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::clock::{self, Clock};
 use crate::health::{Drops, Leave, Queue, Vitals};
 use crate::messages::{EnergyReady, Publish, Stop, Tick, UsageReady};
+use crate::pace::Pace;
 use crate::shells::{
     AttributionShell, Courier, EstimatorShell, PassthroughShell, PayTo, Resolve, ResolverShell, Saver, Score,
     SourceShell, UsageReader, UsageShell,
@@ -29,6 +30,8 @@ pub(super) struct Builder {
     pub(super) clock: Clock,
     pub(super) drops: Drops,
     pub(super) vitals: Vitals,
+    /// How far apart snapshots are that readers are shown.
+    pub(super) least: Duration,
     /// Where the attribution and the shells that feed it run.
     pub(super) arbiter: ArbiterHandle,
     pub(super) shells: Vec<Recipient<Stop>>,
@@ -104,11 +107,12 @@ impl Beaten {
 }
 
 impl Builder {
-    pub(super) fn new(clock: &Clock, vitals: &Vitals, arbiter: ArbiterHandle) -> Self {
+    pub(super) fn new(clock: &Clock, vitals: &Vitals, arbiter: ArbiterHandle, least: Duration) -> Self {
         Self {
             clock: Arc::clone(clock),
             drops: Drops::default(),
             vitals: vitals.clone(),
+            least,
             arbiter,
             shells: Vec::new(),
             readers: Vec::new(),
@@ -185,8 +189,9 @@ impl Builder {
         let (worker, inbox) = Worker::new(Queue::PassthroughWriter, &self.drops);
         let thread = inbox.spawn(&self.vitals, "vm-passthrough", &leave, work)?;
         let lifeline = self.vitals.lifeline_until("vm-passthrough", &leave);
+        let pace = Pace::new(self.least);
         let shell = PassthroughShell::start_in_arbiter(&self.arbiter, move |_| {
-            PassthroughShell::new(worker, lifeline)
+            PassthroughShell::new(worker, pace, lifeline)
         });
         let told = Courier::new(&shell, Queue::Passthrough, &self.drops);
         let seat = FeederSeat {

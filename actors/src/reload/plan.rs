@@ -69,7 +69,10 @@ const RESTART: &[(&str, &str)] = &[
     ),
     ("exporter.open_probes", "the doors are built before anything else"),
     ("exporter.push", "what waits to be sent would be lost"),
-    ("security", "what was given up cannot be had again"),
+    (
+        "security",
+        "what was given up cannot be had again, and whoever reloads shall not make the figures finer",
+    ),
 ];
 
 const DOORS: &str = "sockets are opened before anything else, and privileges may be gone by now";
@@ -169,6 +172,11 @@ mod tests {
 
     #[test]
     fn one_key_that_needs_a_restart_refuses_the_whole_by_its_name() {
+        let interval = plan(&["security.min_export_interval"]).unwrap_err();
+        assert!(
+            interval[0].1.contains("shall not make the figures finer"),
+            "{interval:?}"
+        );
         let refused = plan(&["tick", "exporter.listen", "ticks", "exporter.listening"]).unwrap_err();
         let keys: Vec<&str> = refused.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["exporter.listen", "ticks", "exporter.listening"]);

@@ -190,7 +190,7 @@ impl Preparation<'_> {
         }
         if plan.renews(Part::Guests) {
             let config: PassthroughConfig = loaded.section("vm_passthrough")?;
-            changes.passthrough = Some(Writer::new(&config, exporter.ended.keep.into(), &now.render));
+            changes.passthrough = Some(Writer::new(&config, run::ended_keep(loaded)?, &now.render));
         }
         let log = plan
             .renews(Part::Log)

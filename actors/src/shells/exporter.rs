@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The exporter actor: puts each snapshot where the HTTP routes look. A scrape reads that place and never a mailbox.
+//! The exporter actor: puts each snapshot where the HTTP routes look, or as many as may be shown. A scrape reads that place
+//! and never a mailbox.
 
 use crate::health::Lifeline;
 use crate::messages::{Publish, Stop};
+use crate::pace::Pace;
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use exporter::{Page, RenderSettings};
 use std::sync::Arc;
@@ -12,16 +14,23 @@ use tokio::sync::watch;
 pub struct ExporterShell {
     pages: watch::Sender<Arc<Page>>,
     settings: Arc<RenderSettings>,
+    pace: Pace,
     _lifeline: Lifeline,
 }
 
 impl ExporterShell {
-    /// Publishes on `pages`.
+    /// Publishes on `pages`, as often as `pace` lets it.
     #[must_use]
-    pub fn new(pages: watch::Sender<Arc<Page>>, settings: Arc<RenderSettings>, lifeline: Lifeline) -> Self {
+    pub const fn new(
+        pages: watch::Sender<Arc<Page>>,
+        settings: Arc<RenderSettings>,
+        pace: Pace,
+        lifeline: Lifeline,
+    ) -> Self {
         Self {
             pages,
             settings,
+            pace,
             _lifeline: lifeline,
         }
     }
@@ -40,8 +49,10 @@ impl Handler<Publish> for ExporterShell {
     type Result = ();
 
     fn handle(&mut self, Publish(snapshot): Publish, _: &mut Self::Context) {
-        let page = Page::new(snapshot, Arc::clone(&self.settings));
-        drop(self.pages.send_replace(Arc::new(page)));
+        if let Some(snapshot) = self.pace.admit(snapshot) {
+            let page = Page::new(snapshot, Arc::clone(&self.settings));
+            drop(self.pages.send_replace(Arc::new(page)));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{Publish, Stop};
+use crate::pace::Pace;
 use crate::slot::Slot;
 use crate::worker::Worker;
 use actix::{Actor, ActorContext, Context, Handler};
@@ -14,15 +15,17 @@ use std::sync::Arc;
 /// See the module's head.
 pub struct PassthroughShell {
     writer: Worker<Arc<Snapshot>>,
+    pace: Pace,
     _lifeline: Lifeline,
 }
 
 impl PassthroughShell {
-    /// A shell for the writer's thread.
+    /// A shell for the writer's thread, which hears as often as `pace` lets it.
     #[must_use]
-    pub const fn new(writer: Worker<Arc<Snapshot>>, lifeline: Lifeline) -> Self {
+    pub const fn new(writer: Worker<Arc<Snapshot>>, pace: Pace, lifeline: Lifeline) -> Self {
         Self {
             writer,
+            pace,
             _lifeline: lifeline,
         }
     }
@@ -61,7 +64,9 @@ impl Handler<Publish> for PassthroughShell {
 
     fn handle(&mut self, Publish(snapshot): Publish, _: &mut Self::Context) {
         // One that finds the thread still writing is counted as dropped, and the next one pays for it.
-        self.writer.ask(snapshot);
+        if let Some(snapshot) = self.pace.admit(snapshot) {
+            self.writer.ask(snapshot);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! All actors run on the test's own arbiter, because a paused clock is per thread. Asserts stand in the test body: one that
 //! fails inside a handler would take the actor away and leave the test green.
 
+mod paced;
 mod reloads;
 mod stage;
 

@@ -7,6 +7,8 @@
 
 mod file;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod keeper;
 mod machine;
 

@@ -165,6 +165,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         key("state.dir", "a path; empty: nothing is kept", &["/x", ""], &["x"], "folder for what is learned and kept over a restart: [idle floors](idle-floor.md). It is made where it is missing"),
         key("state.machine", "a text", &["rack-7-slot-3", ""], &[], "a name that no other machine has, where firmware tells no number of its own (`kepler check` says so)"),
         key("security.hardening", "`auto`, `off`, `required`", &["auto", "off", "required"], &["on"], "what the daemon [gives up by itself](hardening.md); `required` refuses to start where a part of it cannot be had"),
+        key("security.min_export_interval", "0s (off) to 60s", &["0s", "60s", "500ms"], &["61s", "-1s", "10"], "how far apart snapshots are that anybody is shown: pages, JSON, events, what is pushed, and guests. The tick goes on inside; [why](security.md#the-side-channel-of-energy)"),
         key("log.level", "`error`, `warn`, `info`, `debug`, `trace`", &["error", "warn", "info", "debug", "trace"], &["loud"], "least severe level that is written"),
         key("log.format", "`text`, `json`", &["text", "json"], &["xml"], "lines for people, or one object a line"),
     ] },

@@ -15,6 +15,8 @@ mod entry;
 mod facts;
 mod fault;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod identity;
 mod mask;
 mod names;

@@ -123,6 +123,19 @@ pub(super) fn encoding(headers: &HeaderMap) -> Option<Encoding> {
         .or_else(|| (!is_refused).then_some(Encoding::Identity))
 }
 
+/// For `crate::fuzz`: whatever is asked for, something that is not refused is given.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(headers: &HeaderMap) {
+    let _format = format(headers);
+    let chosen = encoding(headers);
+    let items = items(headers, &ACCEPT_ENCODING);
+    let identity = named(&items, &["identity"]).or_else(|| named(&items, &["*"]));
+    assert!(chosen.is_some() || identity == Some(0));
+    if chosen == Some(Encoding::Gzip) {
+        assert!(takes_gzip(headers));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

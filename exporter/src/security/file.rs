@@ -41,7 +41,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 ];
 
 /// Names of client certificates that may be listed: compared one by one at each handshake.
-const MOST_NAMES: usize = 1_000;
+pub(super) const MOST_NAMES: usize = 1_000;
 
 /// Where something in PEM form is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ mod bucket;
 mod clients;
 mod file;
 mod follow;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 pub(crate) mod health;
 mod passwords;
 mod queue;

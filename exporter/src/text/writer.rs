@@ -9,6 +9,7 @@
 use super::metric::{Kind, Metric};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// Longest label value, in characters. Every id that a kernel or a runtime gives is shorter (a unit name has at most
 /// 255 bytes); what is longer is cut and marked, so that no workload can blow up the page by its name.
@@ -129,20 +130,39 @@ impl Labels {
 }
 
 /// Appends a label value: escaped as the format wants, control characters replaced (a process may call itself
-/// anything, and the page is also read in terminals), cut at [`LONGEST_VALUE`].
+/// anything, and the page is also read in terminals), cut at [`LONGEST_VALUE`]. What is not as it was ends with a mark of what it
+/// was: two names that differ only in what is not shown would else be one series twice, and the whole page be refused.
 fn push_value(out: &mut String, value: &str) {
     let mut characters = value.chars();
+    let mut altered = false;
     for character in characters.by_ref().take(LONGEST_VALUE) {
         match character {
             '\\' => out.push_str("\\\\"),
             '"' => out.push_str("\\\""),
             '\n' => out.push_str("\\n"),
-            control if control.is_control() => out.push('\u{fffd}'),
+            control if control.is_control() => {
+                out.push('\u{fffd}');
+                altered = true;
+            }
             plain => out.push(plain),
         }
     }
-    if characters.next().is_some() {
+    let is_cut = characters.next().is_some();
+    if is_cut {
         out.push('…');
+    }
+    if is_cut || altered {
+        push_mark(out, value);
+    }
+}
+
+/// `~` and 64 bits of a digest, so that nobody finds two names with one mark.
+fn push_mark(out: &mut String, value: &str) {
+    let digest = ring::digest::digest(&ring::digest::SHA256, value.as_bytes());
+    out.push('~');
+    for byte in digest.as_ref().iter().take(8) {
+        // Writing into a string does not fail.
+        let _ = write!(out, "{byte:02x}");
     }
 }
 
@@ -382,10 +402,30 @@ mod tests {
     #[test]
     fn a_label_value_can_break_out_of_neither_its_quotes_nor_its_line() {
         let labels = Labels::none().with("command", "a\"}\\ 1\nb\r\x1b\u{9b}\u{fffd}é");
+        let (shown, mark) = labels.0.split_once('~').unwrap();
         assert_eq!(
-            labels.0,
-            "command=\"a\\\"}\\\\ 1\\nb\u{fffd}\u{fffd}\u{fffd}\u{fffd}é\""
+            shown,
+            "command=\"a\\\"}\\\\ 1\\nb\u{fffd}\u{fffd}\u{fffd}\u{fffd}é"
         );
+        assert!(mark.len() == 17 && mark.ends_with('"'), "{mark}");
+        let plain = Labels::none().with("command", "a~\u{fffd}é\n");
+        assert_eq!(plain.0, "command=\"a~\u{fffd}é\\n\"");
+    }
+
+    #[test]
+    fn two_names_that_look_alike_are_two_series() {
+        let of = |value: &str| Labels::none().with("unit", value).0;
+        let long = "x".repeat(256);
+        let pairs = [
+            ("a\u{1}.service", "a\u{2}.service"),
+            ("a\u{1}.service", "a\u{fffd}.service"),
+            (&format!("{long}a"), &format!("{long}b")),
+            (&format!("{long}a"), &format!("{long}…")),
+        ];
+        for (one, other) in pairs {
+            assert_ne!(of(one), of(other), "{one:?} {other:?}");
+            assert_eq!(of(one), of(one));
+        }
     }
 
     #[test]
@@ -393,10 +433,9 @@ mod tests {
         let labels = Labels::none()
             .with("a", &"é".repeat(257))
             .with("b", &"x".repeat(256));
-        assert_eq!(
-            labels.0,
-            format!("a=\"{}…\",b=\"{}\"", "é".repeat(256), "x".repeat(256))
-        );
+        let (before, after) = labels.0.split_once('~').unwrap();
+        assert_eq!(before, format!("a=\"{}…", "é".repeat(256)));
+        assert_eq!(after.split_at(16).1, format!("\",b=\"{}\"", "x".repeat(256)));
     }
 
     fn written(format: Format, write: impl FnOnce(&mut Sheet)) -> String {

@@ -84,6 +84,13 @@ pub(super) fn device_id(text: &str) -> Option<u16> {
     is_hex.then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
+/// For `crate::fuzz`: the beginning of `gpu_metrics`, a device's number, and the label of a power.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_metrics(bytes: &[u8]) {
+    let text = str::from_utf8(bytes).ok();
+    let _chip = verdict(Some(bytes), text.and_then(device_id), text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

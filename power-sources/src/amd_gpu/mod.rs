@@ -20,6 +20,9 @@ mod tests;
 
 pub use config::{AmdConfig, Apu};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use apu::fuzz_metrics;
+
 use crate::drm::cards::Card;
 use crate::drm::gpu::Plan;
 use crate::drm::source::{Family, Gpus};

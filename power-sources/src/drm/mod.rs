@@ -6,6 +6,8 @@
 pub(crate) mod cards;
 pub(crate) mod config;
 pub(crate) mod fdinfo;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 pub(crate) mod gpu;
 pub(crate) mod processes;
 mod queue;

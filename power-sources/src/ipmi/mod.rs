@@ -8,6 +8,8 @@
 mod bmc;
 mod config;
 mod dcmi;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 

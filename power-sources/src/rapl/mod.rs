@@ -22,6 +22,8 @@ use crate::{Ask, Opened, PowerSource, SourceOpenError, Standing};
 use attribution::model::{
     Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, Zone, ZoneReading,
 };
+#[cfg(feature = "fuzzing")]
+pub(crate) use scan::fuzz_name;
 use scan::{Found, Limits, Scan};
 use shared::{Shared, Shown};
 

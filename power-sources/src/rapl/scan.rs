@@ -121,6 +121,21 @@ impl ZoneName {
     }
 }
 
+/// For `crate::fuzz`: a folder has a control type and two numbers at most, and a name's place is as large as a kernel's.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_name(bytes: &[u8]) {
+    use std::os::unix::ffi::OsStrExt as _;
+    if let Some(folder) = FolderName::parse(OsStr::from_bytes(bytes)) {
+        assert!(folder.numbers.len() <= 2 && bytes.starts_with(b"intel-rapl"));
+        assert!(
+            folder
+                .parent()
+                .is_none_or(|parent| parent.numbers.len() < folder.numbers.len())
+        );
+    }
+    let _zone = ZoneName::parse(bytes);
+}
+
 /// Digits only: `parse` alone would take a sign.
 fn small_number(text: &str) -> Option<u16> {
     text.bytes()

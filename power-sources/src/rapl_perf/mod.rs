@@ -20,6 +20,8 @@ use crate::files::Fault;
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceId, Zone};
 use event::{Count, Event, Kernel, Perf};
+#[cfg(feature = "fuzzing")]
+pub(crate) use scan::fuzz_event;
 use scan::{Found, Pmu};
 use std::io;
 

@@ -179,6 +179,17 @@ impl Scale {
     }
 }
 
+/// For `crate::fuzz`: an event has eight bits, and more counts are never fewer microjoules.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_event(bytes: &[u8]) {
+    assert!(parse_event(bytes).is_none_or(|event| event <= 0xff));
+    if let Some(scale) = Scale::parse(bytes) {
+        let counts = [0, 1, 1 << 20, 1 << 32, u64::MAX];
+        assert!(counts.map(|count| scale.microjoules(count)).is_sorted());
+        assert!(scale.microjoules(u64::MAX) <= scale.modulus());
+    }
+}
+
 /// Digits with at most one sign.
 fn signed(text: &str) -> Option<i32> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -17,6 +17,8 @@ mod config;
 mod discovery;
 mod failure;
 mod figure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod machine;
 mod meter;
 mod policy;

@@ -17,8 +17,12 @@ mod tests {
     use super::support::{Cgroups, Crowd, Node, memory, resolver};
     use attribution::engine::{FloorPolicy, IdleShare, Settings};
     use attribution::model::{
-        Comm, CpuNanos, EventCounts, PackageId, TallyKind, TaskKey, TaskKind, TaskUsage, Usage,
+        CgroupId, Comm, CpuNanos, EventCounts, Identity, PackageId, TallyKind, TaskKey, TaskKind, TaskUsage,
+        Usage,
     };
+    use probe_workloads::cgroup::owner_of;
+    use std::io::Write as _;
+    use std::sync::Arc;
     use std::time::Duration;
 
     const TICK: Duration = Duration::from_secs(5);
@@ -190,5 +194,115 @@ mod tests {
         // Containers 40 a tick, pods, machines and units 20 each: two storms, and those that ended within 30 s; and the rows
         // of the host and of the kernel.
         assert_eq!(engine.groups, 9 * (40 + 3 * 20) + 2, "{engine:?}");
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            floor: FloorPolicy::None,
+            idle_share: IdleShare::Usage,
+            split: attribution::engine::SplitRules::default(),
+            processes_max: 100,
+            ended_keep: Duration::from_secs(30),
+        }
+    }
+
+    /// For whoever watches: what it took.
+    fn say(words: &str) {
+        drop(writeln!(std::io::stderr(), "{words}"));
+    }
+
+    #[test]
+    fn a_fork_bomb_of_20000_processes_a_tick_takes_some_bytes_for_each_while_it_lasts_and_nothing_after_it() {
+        let cgroups = Cgroups::in_memory();
+        let mut crowd = Crowd::new(1, 50, &cgroups);
+        let mut node = Node::new(resolver(&cgroups, true), settings());
+        let mut tick = |crowd: &mut Crowd, processes: u32| {
+            crowd.tick_of(TICK);
+            crowd.storm(processes, 1, &cgroups);
+            node.window(crowd.usage(true), crowd.now());
+            (memory(), node.engine.held())
+        };
+        let mut quiet = tick(&mut crowd, 1);
+        for _ in 0..10 {
+            quiet = tick(&mut crowd, 1);
+        }
+        let mut most = 0;
+        for _ in 0..4 {
+            let (bytes, held) = tick(&mut crowd, 20_000);
+            most = most.max(bytes - quiet.0);
+            assert!(held.processes <= 200, "{held:?}");
+            // Those of this tick and those of the last one, which have ended and are paid now.
+            assert!(held.accounts <= 2 * 20_000 + 100, "{held:?}");
+        }
+        let mut after = tick(&mut crowd, 1);
+        for _ in 0..10 {
+            after = tick(&mut crowd, 1);
+        }
+        say(&format!(
+            "fork bomb: {} KiB more at most, {} KiB after it",
+            most >> 10,
+            after.0.saturating_sub(quiet.0) >> 10
+        ));
+        // The report itself is a part of it: 40,000 rows of some 300 bytes.
+        assert!(most < 80 << 20, "{most} bytes");
+        assert_eq!(after.1.accounts, quiet.1.accounts);
+    }
+
+    #[test]
+    fn a_hundred_thousand_cgroups_take_some_bytes_for_each_while_they_live_and_a_bounded_rest_after_that() {
+        let cgroups = Cgroups::in_memory();
+        let mut node = Node::new(resolver(&cgroups, true), settings());
+        let mut boot = Duration::from_secs(86_400);
+        let before = memory();
+        let number = 100_000_u32;
+        let owners: Vec<_> = (0..number)
+            .map(|n| Arc::new(owner_of(&format!("/docker/{n:064x}"))))
+            .collect();
+        let ids = || (0..).map(|n: u64| CgroupId(1_000 + n));
+        let identity = Arc::new(Identity {
+            cgroups: ids().zip(owners).collect(),
+            ..Identity::default()
+        });
+        let usage = |ended: bool| Usage {
+            tasks: (0..number)
+                .zip(ids())
+                .map(|(n, cgroup)| TaskUsage {
+                    task: Some(TaskKey {
+                        tgid: 10 + n,
+                        start_ticks: 1,
+                    }),
+                    cgroup,
+                    package: PackageId(0),
+                    cpu: CpuNanos::from_nanos(1_000_000),
+                    events: EventCounts::ZERO,
+                    comm: Comm::from_bytes(b"work"),
+                    kind: TaskKind::User,
+                    ended,
+                })
+                .collect(),
+            ..Usage::default()
+        };
+        let known = memory() - before;
+        for ended in [false, false, true] {
+            boot += TICK;
+            node.pay(usage(ended), Arc::clone(&identity), boot);
+        }
+        let living = memory() - before - known;
+        assert!(node.engine.held().groups >= 100_000, "{:?}", node.engine.held());
+        drop(identity);
+        for _ in 0..10 {
+            boot += TICK;
+            node.pay(Usage::default(), Arc::default(), boot);
+        }
+        let (left, held) = (memory().saturating_sub(before), node.engine.held());
+        say(&format!(
+            "100,000 cgroups: {} MiB for who they are, {} MiB for what they used, {} KiB left; {held:?}",
+            known >> 20,
+            living >> 20,
+            left >> 10
+        ));
+        assert!(living < 1_024 * 100_000, "{living} bytes");
+        assert!(held.groups <= 16_384 && held.shelved <= 4 * 1_024, "{held:?}");
+        assert!(left < living / 2, "{left} bytes of {living}");
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is counted beside energy and CPU time: events of workloads, and the state of the probes that count them.
 
-use super::{promtool, render, samples, sum};
+use super::{mark, promtool, render, samples, sum};
 use crate::sample;
 use attribution::model::{Event, EventSet, ProbeState, Snapshot};
 use std::sync::Arc;
@@ -153,15 +153,23 @@ fn every_probe_has_one_line_and_no_reason_can_break_it() {
         .lines()
         .filter(|line| line.starts_with("kepler_probe_up"))
         .collect();
+    let hw_counters = format!(
+        "kepler_probe_up{{probe=\"hw_counters\",reason=\"no PMU: C:\\\\x\u{fffd}{}\"}} 0",
+        mark("no PMU: C:\\x\r")
+    );
+    let softirq = format!(
+        "kepler_probe_up{{probe=\"softirq\",reason=\"attach:\\n\u{fffd}Permission denied\\n(os error 13){}\"}} 0",
+        mark("attach:\n\tPermission denied\n(os error 13)")
+    );
     assert_eq!(
         lines,
         [
-            "kepler_probe_up{probe=\"hw_counters\",reason=\"no PMU: C:\\\\x\u{fffd}\"} 0",
+            &*hw_counters,
             "kepler_probe_up{probe=\"page_cache\",reason=\"\"} 1",
             "kepler_probe_up{probe=\"proc_fallback\",reason=\"\"} 0",
             "kepler_probe_up{probe=\"sched_switch\",reason=\"\"} 1",
             "kepler_probe_up{probe=\"scheduler\",reason=\"not asked for: \\\"switch\\\" is set\"} 0",
-            "kepler_probe_up{probe=\"softirq\",reason=\"attach:\\n\u{fffd}Permission denied\\n(os error 13)\"} 0",
+            &*softirq,
         ]
     );
     assert!(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The page as OpenMetrics: golden file, a real parser, hostile names in both formats.
 
-use super::{is_golden, samples};
+use super::{is_golden, mark, samples};
 use crate::config::{ExporterConfig, Schema};
 use crate::forms::Encoding;
 use crate::page::Page;
@@ -159,7 +159,7 @@ fn a_strict_parser_reads_every_sample_with_its_type_and_unit() {
         }
     }
     let labels = &families["kepler_unit_joules"][2][0][1];
-    assert_eq!(labels["unit"], HOSTILE_READ);
+    assert_eq!(labels["unit"], format!("{HOSTILE_READ}{}", mark(HOSTILE)));
 }
 
 /// Everything that may break a line or a pair of quotes, and what it is read back as.
@@ -235,7 +235,9 @@ proptest! {
         let safe = |text: &str| -> String {
             let cut = text.chars().count() > 256;
             let shown = text.chars().take(256).map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c });
-            shown.chain(cut.then_some('…')).collect()
+            let shown: String = shown.chain(cut.then_some('…')).collect();
+            let is_as_it_was = shown == text;
+            if is_as_it_was { shown } else { shown + &mark(text) }
         };
         for format in [Format::Text, Format::OpenMetrics] {
             let text = scrape(snapshot.clone(), format);

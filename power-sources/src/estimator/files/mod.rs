@@ -7,6 +7,8 @@
 
 mod feature;
 mod form;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod kind;
 mod model;
 pub(super) mod overlay;

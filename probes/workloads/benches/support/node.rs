@@ -53,14 +53,20 @@ impl Node {
 
     /// One window; gives what the resolver's part of it took, in nanoseconds.
     pub(crate) fn window(&mut self, usage: Usage, boot: Duration) -> u64 {
-        self.tick += 1;
-        let now = MonotonicNanos::from_nanos(u64::try_from(boot.as_nanos()).unwrap());
-        self.engine
-            .open(TickId(self.tick), now, now.after(Duration::from_millis(800)));
         let began = thread_time();
         let identity = self.resolver.resolve(&usage, boot);
         let took = thread_time() - began;
         self.identity = Arc::clone(&identity);
+        self.pay(usage, identity, boot);
+        took
+    }
+
+    /// One window in which somebody else says who is who.
+    pub(crate) fn pay(&mut self, usage: Usage, identity: Arc<Identity>, boot: Duration) {
+        self.tick += 1;
+        let now = MonotonicNanos::from_nanos(u64::try_from(boot.as_nanos()).unwrap());
+        self.engine
+            .open(TickId(self.tick), now, now.after(Duration::from_millis(800)));
         let (zone, total) = (
             Zone {
                 component: Component::Package,
@@ -90,7 +96,6 @@ impl Node {
             .iter()
             .find(|row| row.key == ContainerKey::System);
         self.system = system.map_or(CpuNanos::ZERO, |row| row.ledger.cpu);
-        took
     }
 
     /// CPU time of processes of whom nobody knew whose they were.

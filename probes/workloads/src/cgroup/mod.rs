@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Control groups: where they are mounted, who owns a path, and which path an id has.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod index;
 mod mounts;
 mod owner;

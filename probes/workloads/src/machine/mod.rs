@@ -4,6 +4,8 @@
 //! Nothing here is fatal: a file that is missing or broken leaves its figure out and a note for the log.
 
 mod cpuinfo;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod topology;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// CPUs that a list may name: eight times what the kernel can be built for (NR_CPUS is at most 8,192), so that a broken
 /// list costs no memory.
-const CPUS: u32 = 65_536;
+pub(super) const CPUS: u32 = 65_536;
 
 /// One online CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn from_proc(proc: &Path) -> Vec<u32> {
 }
 
 /// The kernel's list format (`0-3,8,10-11`), sorted; `None` where it is none or names absurdly many.
-fn parse_list(list: &str) -> Option<Vec<u32>> {
+pub(super) fn parse_list(list: &str) -> Option<Vec<u32>> {
     let mut cpus = BTreeSet::new();
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

@@ -13,6 +13,8 @@ mod changes;
 mod clock;
 mod config;
 mod desk;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod kubelet;
 mod naming;
 mod plan;

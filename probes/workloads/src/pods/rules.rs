@@ -14,6 +14,11 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 /// Most containers of a pod that are kept, former ones included; beyond it the rest stays without names. A pod has some
 /// ten; the API sets no bound of its own below the size of an object.
 const MOST_CONTAINERS: usize = 512;
+/// Longest text that is kept of a pod, in bytes: Kubernetes allows 253 for a name and 63 for a label's value, a reference of an
+/// image has some 400 at most. Whoever answers in its place may say anything, and it becomes a label of every series.
+const LONGEST: usize = 512;
+/// Longest UID and longest id of a container: they are looked for in the names of folders (NAME_MAX).
+const LONGEST_ID: usize = 255;
 
 /// A pod by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ impl KnownPod {
 /// along when somebody copies a manifest.
 pub(super) fn uid_in_paths(pod: &Pod) -> Option<PodUid> {
     let uid = mirrored(pod).unwrap_or(pod.metadata.uid.as_str());
-    (!uid.is_empty()).then(|| PodUid::new(uid))
+    (1..=LONGEST_ID).contains(&uid.len()).then(|| PodUid::new(uid))
 }
 
 /// Whether a pod is such a copy.
@@ -60,20 +65,20 @@ pub(super) fn known(pod: &Pod, wanted: &Labels) -> KnownPod {
     let none = BTreeMap::new();
     let (meta, status) = (&pod.metadata, &pod.status);
     let labels = meta.labels.as_ref().unwrap_or(&none);
-    let kept = wanted
+    let wanted = wanted
         .0
         .iter()
-        .filter_map(|name| Some((name.clone(), labels.get(name)?.clone())));
+        .filter_map(|name| Some((name.clone(), kept(labels.get(name)?))));
     KnownPod {
         facts: Arc::new(PodFacts {
-            name: meta.name.clone(),
-            namespace: meta.namespace.clone(),
+            name: kept(&meta.name),
+            namespace: kept(&meta.namespace),
             made_by: made_by(
                 meta.owner_references.as_deref().unwrap_or_default(),
                 labels.get(TEMPLATE_HASH).map(String::as_str),
             ),
-            qos: status.qos_class.clone().unwrap_or_default(),
-            labels: kept.collect(),
+            qos: status.qos_class.as_deref().map(kept).unwrap_or_default(),
+            labels: wanted.collect(),
         }),
         containers: containers(pod),
         is_mirror: is_mirror(pod),
@@ -92,8 +97,8 @@ pub(super) fn made_by(owners: &[OwnerReference], template_hash: Option<&str>) ->
         .and_then(|hash| owner.name.strip_suffix(hash)?.strip_suffix('-'))
         .filter(|name| !name.is_empty());
     Some(match deployment {
-        Some(name) => ("Deployment".to_owned(), name.to_owned()),
-        None => (owner.kind.clone(), owner.name.clone()),
+        Some(name) => ("Deployment".to_owned(), kept(name)),
+        None => (kept(&owner.kind), kept(&owner.name)),
     })
 }
 
@@ -109,7 +114,7 @@ fn containers(pod: &Pod) -> Vec<(ContainerId, Arc<ContainerFacts>)> {
         let listed = listed.as_deref().unwrap_or_default();
         for status in statuses.as_deref().unwrap_or_default() {
             let facts = Arc::new(ContainerFacts {
-                name: status.name.clone(),
+                name: kept(&status.name),
                 image: image(status, listed),
             });
             for id in ids(status) {
@@ -133,7 +138,7 @@ fn ids(status: &ContainerStatus) -> impl Iterator<Item = ContainerId> {
 /// An id without its runtime: `containerd://ID`.
 pub(super) fn bare_id(id: &str) -> Option<&str> {
     let bare = id.split_once("://").map_or(id, |(_, bare)| bare);
-    (!bare.is_empty()).then_some(bare)
+    (1..=LONGEST_ID).contains(&bare.len()).then_some(bare)
 }
 
 /// Docker reports an image that has no name here by its digest; the pod says what it was asked for by.
@@ -147,5 +152,21 @@ fn image(status: &ContainerStatus, listed: &[Container]) -> Option<String> {
             .image
             .as_deref()
     };
-    reported.or_else(asked).map(str::to_owned)
+    reported.or_else(asked).map(kept)
+}
+
+/// A text as it is kept: cut where it is too long, and without what would be a command to a terminal.
+fn kept(text: &str) -> String {
+    let clean = |char: char| match char.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => char,
+    };
+    let mut out = String::new();
+    for char in text.chars().map(clean) {
+        if out.len() + char.len_utf8() > LONGEST {
+            break;
+        }
+        out.push(char);
+    }
+    out
 }

@@ -20,7 +20,8 @@ impl CgroupLine {
     #[must_use]
     pub fn parse_all(bytes: &[u8]) -> Vec<Self> {
         String::from_utf8_lossy(bytes)
-            .lines()
+            // And not `lines`, which takes a carriage return for a part of the end: the name of a cgroup may end with one.
+            .split('\n')
             .filter_map(Self::parse)
             .collect()
     }
@@ -76,6 +77,15 @@ mod tests {
             (false, "/docker/abc")
         );
         assert_eq!((lines[2].unified(), lines[2].path.as_str()), (true, "/a:b/c"));
+    }
+
+    #[test]
+    fn a_name_that_ends_with_a_carriage_return_keeps_it() {
+        let lines = CgroupLine::parse_all(b"0::/mine\r\n1:cpu:/a\r");
+        assert_eq!(
+            (lines[0].path.as_str(), lines[1].path.as_str()),
+            ("/mine\r", "/a\r")
+        );
     }
 
     #[test]

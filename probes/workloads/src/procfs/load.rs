@@ -25,7 +25,7 @@ impl Load {
     }
 }
 
-fn switches(stat: &str, uptime: &str) -> Option<u64> {
+pub(super) fn switches(stat: &str, uptime: &str) -> Option<u64> {
     let total: u64 = stat
         .lines()
         .find_map(|line| line.strip_prefix("ctxt "))?
@@ -36,7 +36,7 @@ fn switches(stat: &str, uptime: &str) -> Option<u64> {
     Some(total / seconds.max(1))
 }
 
-fn threads(loadavg: &str) -> Option<u64> {
+pub(super) fn threads(loadavg: &str) -> Option<u64> {
     let (_, all) = loadavg.split_whitespace().nth(3)?.split_once('/')?;
     all.parse().ok()
 }

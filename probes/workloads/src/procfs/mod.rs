@@ -5,6 +5,8 @@
 
 mod cgroup_file;
 mod clock;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod load;
 mod reader;
 mod stat;

@@ -79,6 +79,15 @@ fn bytes(text: &str) -> Option<u64> {
     text.parse().ok().filter(|bytes| *bytes < UNLIMITED)
 }
 
+/// For `fuzz`: two words are a quota and its period, one is a size.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(text: &str) {
+    if let Some((quota, period)) = text.trim_end().split_once(' ') {
+        assert!(ratio(quota, period).is_none_or(|millicpus| millicpus <= MOST_MILLICPUS));
+    }
+    assert!(bytes(text.trim_end()).is_none_or(|bytes| bytes < UNLIMITED));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

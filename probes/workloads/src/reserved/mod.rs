@@ -10,6 +10,8 @@
 //! Cost: a look opens up to seven files of some bytes: 0.19 ms in an unoptimised build on a busy machine. 500 containers are
 //! eight to eleven looks a second; a call in which nothing is due and the identity did not change costs two comparisons.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod limits;
 mod quantity;
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod config;
 mod docker;
 mod facts;
 mod find;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod host;
 mod oci;
 mod podman;

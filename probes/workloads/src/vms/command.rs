@@ -11,7 +11,7 @@ use super::size::{self, Size};
 const ID: usize = 256;
 
 /// Longest name kept, in bytes; libvirt's and Nova's are 255 at most.
-const NAME: usize = 255;
+pub(super) const NAME: usize = 255;
 
 /// What a hypervisor's command line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,9 @@ const LIMIT: u64 = 2 * 1_024 * 1_024;
 /// Elements inside each other; libvirt's are nine deep.
 const DEPTH: usize = 64;
 
+/// Longest reference with its `;`: `#x10ffff;` and its like, with some zeros before it.
+const LONGEST_REFERENCE: usize = 16;
+
 /// A running domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Domain {
@@ -208,9 +211,7 @@ fn resolve(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {
         out.push_str(before);
-        let reference = after
-            .split_once(';')
-            .and_then(|(name, after)| Some((character(name)?, after)));
+        let reference = reference(after).and_then(|(name, after)| Some((character(name)?, after)));
         match reference {
             Some((char, after)) => {
                 out.push(char);
@@ -224,6 +225,16 @@ fn resolve(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// The name of a reference and what follows it. Looked for near by: else a text of nothing but `&` would be read as often as it
+/// has bytes.
+fn reference(after: &str) -> Option<(&str, &str)> {
+    let end = after
+        .bytes()
+        .take(LONGEST_REFERENCE)
+        .position(|byte| byte == b';')?;
+    Some((after.get(..end)?, after.get(end + 1..)?))
 }
 
 fn character(reference: &str) -> Option<char> {

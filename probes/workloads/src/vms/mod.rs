@@ -9,6 +9,8 @@
 mod book;
 mod command;
 mod counters;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod libvirt;
 mod look;
 mod machines;

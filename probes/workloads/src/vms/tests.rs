@@ -983,3 +983,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reference_is_looked_for_near_by_so_that_a_text_of_ampersands_is_read_once() {
+    let name = |text: &str| {
+        let xml = format!("<domain><name>{text}</name></domain>");
+        domain_of(xml.as_bytes()).unwrap().name.unwrap()
+    };
+    assert_eq!(name("a&#x0000041;&#65;&lt"), "aAA&lt");
+    // Nobody writes so many zeros, and whoever does reads what he wrote.
+    let long = "&#x000000000041;";
+    assert_eq!((long.len(), name(long)), (16, "A".to_owned()));
+    let longer = "&#x00000000000041;";
+    assert_eq!(name(longer), longer);
+    assert_eq!(name(&"&".repeat(1 << 20)), "&".repeat(255));
+}

@@ -316,3 +316,42 @@ proptest! {
         prop_assert!(is_deployment || (kind == "ReplicaSet" && made == name));
     }
 }
+
+#[test]
+fn what_an_answer_says_is_kept_short_and_without_commands_to_a_terminal() {
+    let evil = format!("a\u{1b}[2J\n{}", "é".repeat(10_000));
+    let pod: shape::Pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": evil, "namespace": evil, "uid": "u", "labels": { "app": evil },
+            "ownerReferences": [{ "kind": evil, "name": evil, "controller": true }],
+        },
+        "status": {
+            "qosClass": evil,
+            "containerStatuses": [
+                { "name": evil, "image": evil, "containerID": "containerd://c1" },
+                { "name": "x", "containerID": format!("containerd://{}", "c".repeat(256)) },
+            ],
+        },
+    }))
+    .unwrap();
+    let known = remember(&pod, &Labels(vec!["app".to_owned()]));
+    let facts = &known.facts;
+    let kept = format!("a\u{fffd}[2J\u{fffd}{}", "é".repeat(251));
+    assert_eq!(
+        (kept.len(), &facts.name, &facts.namespace, &facts.qos),
+        (512, &kept, &kept, &kept)
+    );
+    assert_eq!(facts.made_by, Some((kept.clone(), kept.clone())));
+    assert_eq!(facts.labels, [("app".to_owned(), kept.clone())]);
+    // Nothing is called so long in a path.
+    let [(id, of_container)] = known.containers.as_slice() else {
+        panic!("{} containers", known.containers.len());
+    };
+    assert_eq!((id.as_str(), &of_container.name), ("c1", &kept));
+    assert_eq!(of_container.image.as_ref(), Some(&kept));
+    let uid = |length| {
+        let pod = json!({ "metadata": { "uid": "u".repeat(length) } });
+        uid_in_paths(&serde_json::from_value(pod).unwrap()).is_some()
+    };
+    assert!(uid(255) && !uid(256) && !uid(0));
+}
