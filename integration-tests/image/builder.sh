@@ -10,7 +10,7 @@ folder=$2
 root=$folder/root
 suite=sid
 
-mirror=$(sed -n 's/^URIs: *//p; s/^deb [^h]*\(http[^ ]*\) [a-z]* main.*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep '/debian/*$' | head -n 1)
+mirror=$("$(dirname "$0")/../debian-mirror.sh")
 mkdir -p "$folder"
 if [[ ! -e $root/whole ]]; then
     rm -rf "$root"
