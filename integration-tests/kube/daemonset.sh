@@ -48,7 +48,7 @@ as_daemonset() {
     event "daemonset applied"
     kubectl kustomize --load-restrictor LoadRestrictionsNone "$here/overlay" | sed "s#@RUN@#$run#" | admin apply -f - > /dev/null
     wait_for "pod ready" ready_pod
-    first=$(ready_pod) || die "the pod is not ready:" "$(its_pods | jq '.items[].status')" "$(admin -n kepler logs daemonset/kepler)"
+    first=$(ready_pod) || die "the pod is not ready:" "$(admin -n kepler get events | tail)" "$(admin -n kepler logs daemonset/kepler 2>&1 | tail)"
     follow "$first"
     start_aside record pod "$pod_port"
     recorder=$!
@@ -80,7 +80,7 @@ as_daemonset() {
     wait_for "pod with kubelet" another_is_ready "$third"
     follow "$(ready_pod)"
     wait_for "kubelet names" names "$pod_port" web
-    sleep 15
+    sleep 40
     kill "$recorder"
     wait "$recorder" 2> /dev/null || true
     its_pods | jq '.items[0]' > "$results/pod/last-object"

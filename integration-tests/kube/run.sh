@@ -22,7 +22,7 @@ die() {
 "$here/build.sh" "$bin"
 rm -rf "$results"
 mkdir -p "$results" "$run"
-run=$(cd "$run" && pwd)
+run=$(cd "$run" && pwd -P)
 cargo build --quiet --locked -p actors --bin kepler
 kepler=${CARGO_TARGET_DIR:-target}/debug/kepler
 

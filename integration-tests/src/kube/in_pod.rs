@@ -54,8 +54,13 @@ impl InPod {
     pub fn read(folder: &Path, ahead: u64) -> Self {
         let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
         let json = |name: &str| serde_json::from_str(&text(name)).unwrap_or_default();
+        let mut watched = Watched::read(folder, ahead);
+        // Before its first window a pod answers that it knows nothing yet.
+        watched
+            .frames
+            .retain(|frame| frame.snapshot["tick"].as_u64() > Some(0));
         Self {
-            watched: Watched::read(folder, ahead),
+            watched,
             readiness: text("ready").lines().filter_map(answer).collect(),
             meter: meter(&text("meter"), ahead),
             status: text("status"),

@@ -11,7 +11,7 @@ const SECOND: u64 = 1_000_000_000;
 const UID: &str = "11111111-2222-3333-4444-555555555555";
 const WATTS: u64 = 40;
 /// Each pod lives for so many seconds, and from one to the next it takes five.
-const LIFE: u64 = 30;
+const LIFE: u64 = 40;
 const TURN: u64 = LIFE + 5;
 
 /// A run of four pods, of which each begins to count anew.
@@ -41,8 +41,7 @@ fn run() -> Run {
         let at = if begins { at.saturating_sub(5) } else { at + 1 };
         run.events.push((at * SECOND, event.to_owned()));
     }
-    let restored = r#"{"level":"INFO","message":"idle floors restored","zones":1}"#;
-    run.pod.watched.log = format!("{restored}\n").repeat(3);
+    run.pod.watched.log = (0..4).map(log).collect();
     run.pod = InPod {
         meter: Some(Meter {
             since: SECOND,
@@ -57,6 +56,25 @@ fn run() -> Run {
         ..run.pod
     };
     run
+}
+
+/// A pod's log: it begins a second before its first window, and ends a second after its last.
+fn log(life: u64) -> String {
+    let began = 1_000 + life * TURN;
+    let at = |second: u64| {
+        let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+        humantime::format_rfc3339(moment).to_string()
+    };
+    let (first, end, last) = (at(began - 1), at(began + LIFE), at(began + LIFE + 1));
+    let restored = if life == 0 {
+        ""
+    } else {
+        "{\"level\":\"INFO\",\"message\":\"idle floors restored\",\"zones\":1}\n"
+    };
+    format!(
+        "{{\"timestamp\":\"{first}\",\"measure\":\"no_new_privs\"}}\n{restored}\
+         {{\"timestamp\":\"{end}\",\"message\":\"stopping\"}}\n{{\"timestamp\":\"{last}\",\"message\":\"stopped\"}}\n"
+    )
 }
 
 fn object(restarts: u64) -> Value {
@@ -184,26 +202,42 @@ fn an_image_that_is_too_large_or_without_labels_is_told() {
 }
 
 #[test]
-fn a_turn_that_takes_longer_than_half_a_minute_is_told() {
-    let row = spoilt(|run| {
-        // The second pod's answers are gone, but for its first: the third's come half a minute later.
-        let from = (1_000 + TURN) * SECOND;
-        run.pod
-            .readiness
-            .retain(|(at, _)| !(from + 1..from + TURN * SECOND).contains(at));
-    });
+fn a_turn_that_takes_longer_than_two_minutes_is_told() {
+    let mut run = run();
+    let fourth = (1_000 + 3 * TURN) * SECOND;
+    run.pod
+        .readiness
+        .retain(|(at, _)| *at == 1_000 * SECOND || *at >= fourth);
+    let rows = of_pods(&run);
+    let row = find(&rows, "names from the kubelet instead: /readyz");
     assert!(
-        row.what.starts_with("its pod is deleted: /readyz"),
+        !row.good && row.shown.starts_with("for 135.000 s"),
         "{}",
-        row.what
+        row.shown
     );
-    assert!(row.shown.starts_with("for 35.000 s"), "{}", row.shown);
+    assert!(
+        !find(&rows, "its pod is deleted: /readyz").good,
+        "nobody ever answered"
+    );
+}
+
+#[test]
+fn a_daemon_that_takes_its_time_is_told() {
+    let row = spoilt(|run| {
+        let late = run.pod.watched.log.replace(
+            "00:17:21Z\",\"message\":\"stopped",
+            "00:18:21Z\",\"message\":\"stopped",
+        );
+        assert_ne!(late, run.pod.watched.log);
+        run.pod.watched.log = late;
+    });
+    assert!(row.what.contains("from SIGTERM to its end"), "{}", row.what);
 }
 
 #[test]
 fn counters_that_go_on_as_if_nothing_had_been_are_told() {
     let row = spoilt(|run| {
-        for frame in run.pod.watched.frames.iter_mut().rev().take(31) {
+        for frame in run.pod.watched.frames.iter_mut().rev().take(41) {
             for sample in &mut frame.metrics {
                 if sample.name == "kepler_pod_bpf_cpu_time_ms_created" && sample.label("pod_name") == "web-1"
                 {
@@ -228,7 +262,7 @@ fn what_was_learned_and_is_forgotten_is_told_and_so_is_a_restart_by_a_probe() {
 
 #[test]
 fn a_pod_without_its_name_and_one_whose_time_is_wrong_are_told() {
-    let second_life = 31..62;
+    let second_life = 41..82;
     let row = spoilt(|run| {
         for frame in run
             .pod
@@ -256,7 +290,7 @@ fn a_pod_without_its_name_and_one_whose_time_is_wrong_are_told() {
             .expect("frames")
         {
             let used = &mut frame.snapshot["pods"][0]["cpu_ns"];
-            *used = (used.as_u64().expect("time") * 97 / 100).into();
+            *used = (used.as_u64().expect("time") * 94 / 100).into();
         }
     });
     assert!(
