@@ -99,7 +99,9 @@ test-containers: setup-build setup-test setup-containers ## Docker, containerd a
 setup-kube: setup-build
 	@deploy/install-packages.sh kube
 
-test-kube: setup-kube ## The daemon on a real Kubernetes node, built once (15 minutes) and started here; writes docs/kube.md
+# With the image that test-image made last.
+test-kube: setup-kube ## The daemon and its image on a real Kubernetes node, built once (15 minutes) and started here; writes docs/kube.md
+	@[[ -e .cache/image/kepler-amd64.tar ]] || $(MAKE) test-image
 	@deploy/mount-kernel-filesystems.sh
 	integration-tests/kube/run.sh
 	$(CARGO) run --locked -q -p integration-tests --bin kube .cache/kube/results docs/kube.md
@@ -109,6 +111,10 @@ setup-packages: setup-build
 
 packages: build setup-packages ## A Debian and an RPM package, in target/debian and target/generate-rpm
 	strip --strip-debug -o "$(TARGET)/release/kepler.stripped" "$(TARGET)/release/kepler"
+	@mkdir -p "$(TARGET)/release/completions"
+	"$(TARGET)/release/kepler" completions bash > "$(TARGET)/release/completions/kepler.bash"
+	"$(TARGET)/release/kepler" completions zsh > "$(TARGET)/release/completions/_kepler"
+	"$(TARGET)/release/kepler" completions fish > "$(TARGET)/release/completions/kepler.fish"
 	$(CARGO) deb --no-build --no-strip --locked -q -p actors
 	$(CARGO) generate-rpm -p actors --auto-req auto
 

@@ -23,7 +23,7 @@ kube) wanted="etcd:etcd-server containerd:containerd /usr/lib/cni/loopback:conta
     python3:python3" ;;
 # Helm and the published types come from npm, by the script that starts the test.
 deploy) wanted="node:nodejs npm:npm" ;;
-image) wanted="dockerd:docker.io docker:docker.io debootstrap:debootstrap qemu-aarch64-static:qemu-user-static jq:jq curl:curl file:file" ;;
+image) wanted="dockerd:docker.io docker:docker.io runc:runc debootstrap:debootstrap qemu-aarch64-static:qemu-user-static jq:jq curl:curl file:file" ;;
 packages) wanted="debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 cpio:cpio mkfs.ext4:e2fsprogs rpm:rpm busybox:busybox-static strip:binutils" ;;
 bench) wanted="perf:linux-perf taskset:util-linux wrk:wrk" ;;
 lint) wanted="clang-format:clang-format" ;;

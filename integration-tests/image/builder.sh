@@ -9,8 +9,12 @@ name=$1
 folder=$2
 root=$folder/root
 suite=sid
+lock=$(sha256sum <Cargo.lock)
+lock=${lock%% *}
+# It has these crates already.
+[[ $(docker image inspect -f '{{.Config.Labels.lock}}' "$name" 2>/dev/null) != "$lock" ]] || exit 0
 
-mirror=$(sed -n 's/^URIs: *//p; s/^deb [^h]*\(http[^ ]*\) [a-z]* main.*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep '/debian/*$' | head -n 1)
+mirror=$("$(dirname "$0")/../debian-mirror.sh")
 mkdir -p "$folder"
 if [[ ! -e $root/whole ]]; then
     rm -rf "$root"
@@ -26,4 +30,4 @@ fi
 cargo fetch --locked --quiet
 mkdir -p "$root/cargo/registry"
 cp -a "${CARGO_HOME:-$HOME/.cargo}"/registry/{cache,index} "$root/cargo/registry/"
-tar -C "$root" -c . | docker import --change 'ENV CARGO_HOME=/cargo CARGO_NET_OFFLINE=true PATH=/usr/local/bin:/usr/bin:/bin' - "$name" >/dev/null
+tar -C "$root" -c . | docker import --change "LABEL lock=$lock" --change 'ENV CARGO_HOME=/cargo CARGO_NET_OFFLINE=true PATH=/usr/local/bin:/usr/bin:/bin' - "$name" >/dev/null

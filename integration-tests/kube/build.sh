@@ -7,6 +7,7 @@
 set -euo pipefail
 recipe=1
 parts=(kube-apiserver kube-controller-manager kube-scheduler kubelet)
+here=$(cd "$(dirname "$0")" && pwd)
 
 mkdir -p "$1"
 bin=$(cd "$1" && pwd)
@@ -26,9 +27,7 @@ rm -rf k sys debs # of a build that was cut off; what Go compiled then is kept
 mkdir -p lists/partial cache/archives/partial debs tmp
 
 # The machine's own Debian mirror, asked for sources too, beside its own lists.
-mirror=$(sed -n 's/^URIs: *//p; s/^deb [^h]*\(http[^ ]*\) bookworm main.*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
-    grep '/debian/*$' | head -n 1 || true)
-: "${mirror:?no bookworm mirror in /etc/apt: building Kubernetes needs Debian bookworm}"
+mirror=$("$here/../debian-mirror.sh")
 echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bookworm main" > src.list
 apart=(-o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::Etc::sourcelist=$work/src.list" -o Dir::Etc::sourceparts=/dev/null)
 root=(-o APT::Sandbox::User=root)

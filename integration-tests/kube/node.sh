@@ -12,7 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$1 run=$2 what=$3
 mkdir -p "$run"
-run=$(cd "$run" && pwd) bin=$(cd "$bin" && pwd)
+run=$(cd "$run" && pwd -P) bin=$(cd "$bin" && pwd)
 api=https://127.0.0.1:16443
 sock=$run/containerd.sock
 root=${KUBE_CGROUP:-/test-kube}

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Starts a real Kubernetes node and kepler (debug build) beside it as a process of the host, lets pods come and go, and writes
-# down what kepler, the kubelet and the clocks said: .cache/kube/results, which src/bin/kube.rs judges. Needs root and
-# Debian bookworm. Five minutes, and the first time a quarter of an hour more (build.sh).
+# Starts a real Kubernetes node and kepler (debug build) beside it as a process of the host, lets pods come and go, then runs the
+# image that test-image made as the DaemonSet of deploy/kubernetes, and writes down what kepler, the kubelet and the clocks
+# said: .cache/kube/results, which src/bin/kube.rs judges. Needs root and Debian bookworm. Nine minutes, and the first time a
+# quarter of an hour more (build.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/integration-tests/kube
@@ -21,7 +22,7 @@ die() {
 "$here/build.sh" "$bin"
 rm -rf "$results"
 mkdir -p "$results" "$run"
-run=$(cd "$run" && pwd)
+run=$(cd "$run" && pwd -P)
 cargo build --quiet --locked -p actors --bin kepler
 kepler=${CARGO_TARGET_DIR:-target}/debug/kepler
 
@@ -78,10 +79,11 @@ daemon() {
     die "kepler is not ready:" "$(tail "$results/$1/log")"
 }
 
-# frame NAME PORT NUMBER: both pages.
+# frame NAME PORT NUMBER: both pages. OpenMetrics say also since when a counter counts.
 frame() {
     local at=$results/$1/$3
-    curl -s "127.0.0.1:$2/api/v1/snapshot" > "$at.snapshot" && curl -s "127.0.0.1:$2/metrics" > "$at.metrics" || rm -f "$at".*
+    curl -s "127.0.0.1:$2/api/v1/snapshot" > "$at.snapshot" &&
+        curl -s -H 'Accept: application/openmetrics-text;version=1.0.0' "127.0.0.1:$2/metrics" > "$at.metrics" || rm -f "$at".*
 }
 
 # record NAME PORT: both pages again and again, and what the kubelet counted and knows.
@@ -124,7 +126,9 @@ has_restarted() {
     [[ $(admin -n shop get pod loop -o 'jsonpath={.status.containerStatuses[0].restartCount}') -ge $1 ]]
 }
 # names PORT POD: whether the metrics have a pod's name.
-names() { curl -s "127.0.0.1:$1/metrics" | grep -q "^kepler_container_bpf_cpu_time_ms_total{.*pod_name=\"$2"; }
+names() { [[ $(curl -s "127.0.0.1:$1/metrics" | grep -c "^kepler_container_bpf_cpu_time_ms_total{.*pod_name=\"$2") -gt 0 ]]; }
+
+source "$here/daemonset.sh"
 
 "$here/node.sh" "$bin" "$run" down
 say "starting the node"
@@ -186,5 +190,9 @@ sleep 3
 frame denied 28292 3
 curl -s "$kubelet/pods" > "$results/denied/3.pods"
 [[ -d /proc/$(cat "$results/denied/pid") ]] && echo yes > "$results/denied/alive"
+kill "$(cat "$results/denied/pid")"
+
+say "the image as a DaemonSet"
+as_daemonset
 echo done > "$results/done"
 say "the node stops"

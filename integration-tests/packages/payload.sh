@@ -35,12 +35,16 @@ holds "it is enabled" systemctl is-enabled kepler
 holds "it is started" eventually is active
 holds "it is ready" eventually curl -sf localhost:28282/readyz
 holds "it is nobody: a dynamic user" not test "$(stat -c %u "/proc/$(main_pid)")" = 0
-holds "it has eBPF" has '^kepler_probe_up\{probe="(iter_task|sched_switch)"\} 1'
+holds "it has eBPF" has '^kepler_probe_up\{probe="(iter_task|sched_switch)",reason=""\} 1'
 holds "it bills units" has '^kepler_unit_joules_total\{unit="dbus.service"'
 holds "its settings are there" test -f /etc/kepler/kepler.toml
 holds "its capabilities are four at most" test "$((16#$(status CapEff) & ~(1 << 39 | 1 << 38 | 1 << 19 | 1 << 2)))" = 0
 holds "it is hardened from inside, too" grep -q 'hardened.*landlock' <(journalctl -u kepler --no-pager)
 holds "nothing was refused to it" not grep -iE 'not hardened|cannot|denied' <(journalctl -u kepler --no-pager -p warning)
+
+completes() { source /usr/share/bash-completion/completions/kepler && complete -p kepler; }
+holds "bash completes its commands" completes
+holds "its manual is there" grep -q 'Measures what the software' <(zcat /usr/share/man/man1/kepler.1.gz)
 
 pid=$(main_pid)
 echo 'tick = "2s"' >>/etc/kepler/kepler.toml
@@ -69,5 +73,5 @@ holds "it is removed" dpkg -r kepler
 holds "... and stopped" not is active
 holds "... and its settings stay" test -f /etc/kepler/kepler.toml
 holds "it is purged" dpkg -P kepler
-left() { find /etc/kepler /var/lib/kepler /var/lib/private/kepler /usr/bin/kepler /etc/systemd/system/*/kepler.service 2>/dev/null; }
+left() { find /etc/kepler /var/lib/kepler /var/lib/private/kepler /usr/bin/kepler /usr/share/man/man1/kepler* /usr/share/*/completions/kepler /usr/share/fish/vendor_completions.d/kepler.fish /etc/systemd/system/*/kepler.service 2>/dev/null; }
 holds "... and nothing of it is left" test -z "$(left)"

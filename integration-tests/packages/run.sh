@@ -14,8 +14,11 @@ source "$here/../guest/lib.sh"
 rm -rf "$results"
 mkdir -p "$results"
 failed=0
-deb=$(ls -t target/debian/kepler_*.deb | head -n 1)
-rpm=$(ls -t target/generate-rpm/kepler-*.rpm | head -n 1)
+target=${CARGO_TARGET_DIR:-target}
+newest() { find "$target/$1" -name "$2" -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-; }
+deb=$(newest debian 'kepler_*.deb')
+rpm=$(newest generate-rpm 'kepler-*.rpm')
+[[ -n $deb && -n $rpm ]] || die "there are no packages in $target: make packages first"
 
 holds() {
     local what=$1
@@ -39,6 +42,9 @@ rpm -qpl "$rpm" >"$results/rpm.files" 2>/dev/null
 unit=usr/lib/systemd/system/kepler.service
 holds "the .deb has program, unit, settings and licences" lists deb.files usr/bin/kepler "$unit|lib/systemd/system/kepler.service" etc/kepler/kepler.toml usr/share/doc/kepler/copyright
 holds "the .rpm has program, unit, settings and licences" lists rpm.files usr/bin/kepler "$unit" etc/kepler/kepler.toml usr/share/licenses/kepler/LICENSE-APACHE
+completions=(usr/share/bash-completion/completions/kepler usr/share/fish/vendor_completions.d/kepler.fish)
+holds "the .deb has manual pages and completions" lists deb.files usr/share/man/man1/kepler.1.gz usr/share/man/man1/kepler-top.1.gz "${completions[@]}" usr/share/zsh/vendor-completions/_kepler
+holds "the .rpm has manual pages and completions" lists rpm.files usr/share/man/man1/kepler.1 usr/share/man/man1/kepler-top.1 "${completions[@]}" usr/share/zsh/site-functions/_kepler
 holds "the .rpm asks for the C library that it was built with" grep -q 'libc.so.6(GLIBC' <(rpm -qp --requires "$rpm" 2>/dev/null)
 holds "the unit is exposed by less than 3 of 10" bash -c "systemd-analyze security --offline=true --threshold=30 deploy/systemd/kepler.service"
 grep -o 'Overall exposure.*' "$results/said" | sed 's/^/        /' || true
@@ -58,7 +64,7 @@ fetch_kernel() {
 update_lists bookworm bookworm-security bookworm-backports
 fetch_kernel
 release=$(basename "$tree")
-mirror=$(sed -n 's/^URIs: *//p; s/^deb [^h]*\(http[^ ]*\) [a-z]* main.*/\1/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep '/debian/*$' | head -n 1)
+mirror=$("$here/../debian-mirror.sh")
 base=$cache/base
 if [[ ! -e $base/whole ]]; then
     rm -rf "$base"

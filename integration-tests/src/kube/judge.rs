@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Comparisons of one run: owns what counts as equal, and makes a row of each.
 
+mod daemonset;
 mod life;
 mod names;
 
@@ -43,6 +44,7 @@ pub fn rows_of(run: &Run) -> Vec<Row> {
     judge.ends();
     judge.outage();
     judge.denied();
+    judge.daemonset();
     judge.rows
 }
 

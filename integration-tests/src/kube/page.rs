@@ -15,6 +15,11 @@ scheduler, kubelet, containerd) and runs the daemon beside it with the rights of
 CPU time of a pod is held against what the kubelet itself counted (`usageCoreNanoSeconds` of its `/stats/summary`) between the same two
 moments, and has to agree to 2 %. Names are held against the kubelet's `/pods`. `kubernetes.wait` is longer here than the API server is away; a
 container that waits longer than that for its name while the server answers is shown without one, and under a second series when the name comes after all.
+
+The rows from \"in a pod\" on are of the image of `make test-image` as the DaemonSet of [deploy/kubernetes](../deploy/kubernetes), with what that node has not
+([overlay](../integration-tests/kube/overlay)): network of the host, a name for the machine, and a meter of 40 W in a folder of the host, so that there is something to learn. Its
+four pods follow one another: the first, the one after `kubectl rollout restart`, the one after that one was deleted, and one with `kubernetes.mode = \"kubelet\"`. Counters of a
+pod begin at 0 and say since when; the energy between the last scrape of one pod and the first window of the next is in no counter.
 ";
 
 /// A run with what came out.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The folder of a run: owns its layout, and judges nothing.
 
+use super::in_pod::InPod;
 use crate::promtext::{self, Sample};
 use serde_json::Value;
 use std::fs;
@@ -20,6 +21,8 @@ pub struct Run {
     pub main: Watched,
     /// The one whose account has no rights at first.
     pub denied: Watched,
+    /// The image as a `DaemonSet`.
+    pub pod: InPod,
     /// Whether it came to its end.
     pub done: bool,
 }
@@ -87,6 +90,7 @@ impl Run {
             events: text("events").lines().filter_map(event).collect(),
             main: Watched::read(&folder.join("main"), ahead),
             denied: Watched::read(&folder.join("denied"), ahead),
+            pod: InPod::read(&folder.join("pod"), ahead),
             done: folder.join("done").exists(),
         })
     }
@@ -118,13 +122,14 @@ fn event(line: &str) -> Option<(u64, String)> {
 }
 
 impl Watched {
-    fn read(folder: &Path, ahead: u64) -> Self {
+    pub(super) fn read(folder: &Path, ahead: u64) -> Self {
         let mut names: Vec<String> = fs::read_dir(folder)
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter_map(|name| {
                 let (number, _) = name.split_once('.')?;
+                number.parse::<u32>().ok()?;
                 Some(number.to_owned())
             })
             .collect();

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+mod daemonset;
+
 use super::judge::rows_of;
 use super::page::Judged;
 use super::run::{Dated, Frame, Kubelet, Run, Watched};
