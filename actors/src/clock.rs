@@ -2,6 +2,7 @@
 //! The one place that asks for the time. Everything else gets it as an argument or through a [`Clock`].
 
 use attribution::model::MonotonicNanos;
+use exporter::Clocks;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,17 @@ pub fn unix_seconds() -> u64 {
 #[must_use]
 pub fn unix() -> Duration {
     Duration::from_nanos(read(ClockId::Realtime))
+}
+
+/// One look at all of them.
+#[must_use]
+pub fn all() -> Clocks {
+    // In the order that `Clocks` asks for.
+    Clocks {
+        unix: unix(),
+        boot: since_boot(),
+        monotonic: Duration::from_nanos(read(ClockId::Monotonic)),
+    }
 }
 
 /// The machine's clock.

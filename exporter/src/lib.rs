@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clocks;
 mod config;
 mod cpuinfo;
 mod error;
@@ -34,6 +35,7 @@ mod text;
 mod view;
 mod zstd;
 
+pub use clocks::Clocks;
 pub use config::{
     Address, Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen,
     NamespacesConfig, PageConfig, PodLabels, ProcessesConfig, Schema, SocketMode,
