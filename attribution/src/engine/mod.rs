@@ -20,6 +20,7 @@ mod learner;
 mod ledger;
 mod levels;
 mod meters;
+mod night;
 mod processes;
 mod regression;
 mod remainder;
@@ -136,6 +137,7 @@ pub struct Engine {
     counted: EventSet,
     lost: Vec<LostEvents>,
     tallies: Vec<Tally>,
+    slept: Duration,
     coverage: Option<Permille>,
     acked: Option<TickId>,
     work: Work,
@@ -223,6 +225,7 @@ impl Engine {
             counted: EventSet::NONE,
             lost: Vec::new(),
             tallies: Vec::new(),
+            slept: Duration::ZERO,
             coverage: None,
             acked: None,
             work: Work::default(),
