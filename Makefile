@@ -69,8 +69,9 @@ setup-guest:
 	@deploy/install-packages.sh guest
 
 # KERNELS="6.1 newest:storm" boots some of them, and of their tests those with such a name, and prints the table only.
-test-kernels: setup-build setup-objects setup-guest ## The probe on Debian's 5.10, 6.1, 6.12 and newest kernels, in QEMU; writes docs/kernels.md
+test-kernels: setup-build setup-objects setup-guest ## The probe and the daemon on Debian's 5.10, 6.1, 6.12 and newest kernels, in QEMU; writes docs/kernels.md, and of docs/faults.md the rows of guests
 	integration-tests/guest/run.sh $(KERNELS)
+	$(CARGO) run --locked -q -p integration-tests --bin faults guests .cache/kernels/results $(if $(KERNELS),,docs/faults.md)
 	$(CARGO) run --locked -q -p integration-tests --bin kernels .cache/kernels/results $(if $(KERNELS),,docs/kernels.md)
 
 setup-meters: setup-guest

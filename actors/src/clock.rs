@@ -2,6 +2,7 @@
 //! The one place that asks for the time. Everything else gets it as an argument or through a [`Clock`].
 
 use attribution::model::MonotonicNanos;
+use exporter::Clocks;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,82 @@ pub fn unix() -> Duration {
     Duration::from_nanos(read(ClockId::Realtime))
 }
 
+/// One look at all of them.
+#[must_use]
+pub fn all() -> Clocks {
+    // In the order that `Clocks` asks for.
+    Clocks {
+        unix: unix(),
+        boot: since_boot(),
+        monotonic: Duration::from_nanos(read(ClockId::Monotonic)),
+    }
+}
+
+/// Looks whether the machine slept.
+#[derive(Debug)]
+pub struct Sleep {
+    read: fn() -> Clocks,
+    began: Duration,
+    told: Duration,
+}
+
+/// A machine takes longer than this to fall asleep and wake up; what looks shorter is a pause between two looks.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(100);
+
+impl Sleep {
+    /// Counts from now on, by the clocks that `read` looks at.
+    #[must_use]
+    pub fn new(read: fn() -> Clocks) -> Self {
+        Self {
+            read,
+            began: read().slept(),
+            told: Duration::ZERO,
+        }
+    }
+
+    /// How long the machine has slept since this was made, when that is more than was told before.
+    pub fn news(&mut self) -> Option<Duration> {
+        let total = (self.read)().slept().saturating_sub(self.began);
+        if total.saturating_sub(self.told) < SHORTEST_SLEEP {
+            return None;
+        }
+        self.told = total;
+        Some(total)
+    }
+}
+
 /// The machine's clock.
 #[must_use]
 pub fn system() -> Clock {
     Arc::new(monotonic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        static SLEPT: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn sleep_is_told_once_and_a_pause_between_two_looks_is_none() {
+        let read = || Clocks {
+            boot: Duration::from_millis(500_000 + SLEPT.get()),
+            monotonic: Duration::from_secs(500),
+            ..Clocks::default()
+        };
+        SLEPT.set(60_000);
+        let mut sleep = Sleep::new(read);
+        let mut news = |slept| {
+            SLEPT.set(slept);
+            sleep.news().map(|total| total.as_millis())
+        };
+        assert_eq!([news(60_000), news(60_040), news(59_990)], [None; 3]);
+        assert_eq!(
+            [news(63_000), news(63_050), news(70_000)],
+            [Some(3_000), None, Some(10_000)]
+        );
+    }
 }

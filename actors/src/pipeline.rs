@@ -15,7 +15,7 @@ mod stop;
 pub use adopt::{Changes, Reader};
 pub use part::News;
 
-use crate::clock::{self, Clock};
+use crate::clock::{self, Clock, Sleep};
 use crate::driven::Driven;
 use crate::harden::Network;
 use crate::health::{Drops, Queue, Vitals};
@@ -150,6 +150,7 @@ impl Pipeline {
         );
         let attribution = AttributionShell::start_in_arbiter(&builder.arbiter, move |_| {
             AttributionShell::new(engine, clock, drops, published, saver, lifeline)
+                .watching(Sleep::new(clock::all))
         });
 
         for meter in parts.meters {

@@ -270,7 +270,8 @@ pub(crate) fn render(loaded: &Loaded, machine: &Machine) -> anyhow::Result<Rende
         .with_cpu_architecture(node::microarchitecture(machine))
         .with_node_name(&node::name(&loaded.section("kubernetes")?))
         .with_tick(root.tick.0.max(least_between_pages(loaded)?))
-        .with_start(clock::unix(), clock::system()()))
+        .with_start(clock::unix(), clock::system()())
+        .with_clocks(clock::all))
 }
 
 /// What an earlier run has learned. Asked for where there are meters: what a model says it knows the idle part of.

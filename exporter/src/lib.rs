@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clocks;
 mod config;
 mod cpuinfo;
 mod error;
@@ -36,6 +37,7 @@ mod text;
 mod view;
 mod zstd;
 
+pub use clocks::Clocks;
 pub use config::{
     Address, Amount, DropConfig, EndedConfig, ExporterConfig, HumaneDuration, Level, Listen,
     NamespacesConfig, PageConfig, PodLabels, ProcessesConfig, Schema, SocketMode,

@@ -5,6 +5,7 @@
 //! not used because its CPU counter has whole seconds only, too coarse for the "observer is observed". A file that
 //! cannot be read costs its own metrics.
 
+use crate::clocks;
 use crate::cpuinfo::{self, Cpu};
 use crate::kept::Kept;
 use crate::page::Epoch;
@@ -40,6 +41,7 @@ pub(crate) struct Observer {
     doors: Arc<Doors>,
     reloads: Arc<Reloads>,
     kept: Arc<Kept>,
+    clocks: clocks::Watched,
 }
 
 impl Observer {
@@ -66,6 +68,7 @@ impl Observer {
             doors: Arc::default(),
             reloads: Arc::default(),
             kept: Arc::default(),
+            clocks: clocks::Watched::default(),
         }
     }
 
@@ -94,6 +97,11 @@ impl Observer {
         &self.kept
     }
 
+    /// What happened to the machine's clocks.
+    pub(crate) const fn clocks(&self) -> &clocks::Watched {
+        &self.clocks
+    }
+
     /// A scrape was answered.
     pub(crate) fn scraped(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
@@ -105,6 +113,7 @@ impl Observer {
         self.write_process(&mut sheet);
         let size = Decimal::whole(u64::try_from(page_bytes).unwrap_or(u64::MAX));
         gauge(&mut sheet, SCRAPE_BYTES, size);
+        self.clocks.write(&mut sheet);
         self.reloads.write(&mut sheet);
         self.kept.write(&mut sheet);
         self.doors.write(&mut sheet);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Boots Debian's kernels in QEMU and runs the tests of probes/ebpf/tests/kernel and probes/workloads/tests/real_tree.rs,
-# and `kepler check`, in each. Needs no KVM and no root. What the guests said is in .cache/kernels/results; src/bin/kernels.rs reads it.
+# `kepler check`, and the rows of tests/fault_matrix that need a machine of their own, in each. Needs no KVM and no root. What the
+# guests said is in .cache/kernels/results; src/bin/kernels.rs and src/bin/faults.rs read it.
 #   run.sh [KERNEL[:TEST]]...   KERNEL: 5.10, 6.1, 6.12, newest (all without arguments); TEST: a pattern of test names
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -37,13 +38,13 @@ fetch() {
 
 make_initramfs() {
     local messages tests objects name
-    messages=$(cargo test --locked "${optimised[@]}" -p probe-ebpf -p probe-workloads --test kernel --test real_tree \
-        --no-run --message-format=json-render-diagnostics)
+    messages=$(cargo test --locked "${optimised[@]}" -p probe-ebpf -p probe-workloads -p integration-tests \
+        --test kernel --test real_tree --test fault_matrix --no-run --message-format=json-render-diagnostics)
     objects=$(sed -n 's/.*"reason":"build-script-executed".*probes\/ebpf.*"out_dir":"\([^"]*\)".*/\1/p' <<<"$messages")
     new_root dash true sleep taskset
     ln -s dash "$root/usr/bin/sh"
     add_daemon
-    for name in kernel real_tree; do
+    for name in kernel real_tree fault_matrix; do
         tests=$(sed -n 's/.*"name":"'$name'".*"executable":"\([^"]*\)".*/\1/p' <<<"$messages")
         add "$tests" "/tests/$name"
         strip -g "$root/tests/$name"
@@ -70,7 +71,7 @@ for want in "${wanted[@]}"; do
         tests='*'
         [[ $want == *:* ]] && tests="*${want#*:}*"
         echo "$tests" >"$root/only"
-        try_boot 3 "$name" "$vmlinuz" 1200 -machine q35 -cpu max -smp 2
+        try_boot 3 "$name" "$vmlinuz" 2400 -machine q35 -cpu max -smp 2
     done
     [[ -n $found ]] || die "$want is none of: 5.10 6.1 6.12 newest"
 done

@@ -2,6 +2,7 @@
 //! The daemon as a child process: started on a free port, listened to, stopped, and never left behind.
 
 use crate::http::{self, Response};
+use crate::in_guest;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -16,7 +17,12 @@ use std::time::{Duration, Instant};
 /// depends on how long it really takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Builds the binary if it is not up to date and gives its path.
+/// The same for a machine of emulated CPUs, where all of this takes several times as long.
+fn patience() -> Duration {
+    if in_guest() { PATIENCE * 4 } else { PATIENCE }
+}
+
+/// Builds the binary if it is not up to date and gives its path; in a guest, it is there.
 ///
 /// # Panics
 /// When it does not build.
@@ -27,6 +33,9 @@ pub fn binary() -> PathBuf {
 }
 
 fn build() -> PathBuf {
+    if in_guest() {
+        return PathBuf::from("kepler");
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the workspace");
@@ -143,7 +152,7 @@ impl Daemon {
     /// # Panics
     /// When it does not come.
     pub fn wait_for_log(&mut self, message: &str) -> Value {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             match self
                 .lines
@@ -202,7 +211,7 @@ impl Daemon {
     /// # Panics
     /// When it never does; the message has the last snapshot.
     pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&Value) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             let response = self.get("/api/v1/snapshot");
             let snapshot: Value = serde_json::from_str(&response.text()).unwrap_or_default();
@@ -241,7 +250,7 @@ impl Daemon {
     /// # Panics
     /// When it does not end.
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             if let Some(status) = self.child.try_wait().expect("our own child") {
                 return status;

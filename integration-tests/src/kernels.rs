@@ -3,6 +3,8 @@
 //!
 //! Pure: text in, Markdown out.
 
+pub mod results;
+
 use crate::serial::{Log, Section};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -154,6 +156,12 @@ fn ratio(line: &str) -> Option<(&str, String)> {
     Some((name, format!("{}.{} %", permille / 10, permille % 10)))
 }
 
+/// `daemon without types: /proc`
+fn daemon(line: &str) -> Option<(&str, String)> {
+    let (what, outcome) = line.strip_prefix("daemon ")?.split_once(": ")?;
+    Some((what, outcome.to_owned()))
+}
+
 /// `cgroup made: known by its number`
 fn cgroup(line: &str) -> Option<(&str, String)> {
     let (what, outcome) = line.strip_prefix("cgroup ")?.split_once(": ")?;
@@ -187,6 +195,10 @@ pub fn render(guests: &[Guest]) -> String {
     page.push_str("\n## Cgroups by their number\n\n");
     let cgroups: Vec<_> = guests.iter().map(|guest| guest.facts(cgroup)).collect();
     table(&mut page, "", &names, &rows_of(&cgroups));
+    page.push_str("\n## The whole daemon\n\n");
+    page.push_str(DAEMON);
+    let daemons: Vec<_> = guests.iter().map(|guest| guest.facts(daemon)).collect();
+    table(&mut page, "", &names, &rows_of(&daemons));
     page.push_str("\n## Charged, of what the kernel accounts\n\n");
     let ratios: Vec<_> = guests.iter().map(|guest| guest.facts(ratio)).collect();
     table(&mut page, "", &names, &rows_of(&ratios));
@@ -209,13 +221,19 @@ pub fn render(guests: &[Guest]) -> String {
 const HEAD: &str = "# Kernels
 
 Written by `make test-kernels`, which boots Debian's kernels in QEMU with two emulated CPUs (TCG, no KVM) and runs
-`probes/ebpf/tests/kernel`, `probes/workloads/tests/real_tree.rs` and `kepler check` in each, one test after the other, with
-control groups of version 2 alone; change nothing here by hand.
+`probes/ebpf/tests/kernel`, `probes/workloads/tests/real_tree.rs`, `kepler check` and the whole daemon
+(`integration-tests/tests/fault_matrix/guest`) in each, one test after the other, with control groups of version 2 alone;
+change nothing here by hand.
 
 What is charged is held to 1 % of the scheduler's own figures, here as on a real machine. A test that fails runs once more
 (`in run 2`), because a host that is busy with other things makes an emulated CPU's ticks late, and with them what the guest's
 scheduler accounts. Storms have 60 to 250 processes, a tenth or less of those on a real machine. The kernel gets
 `tsc=reliable`, or it may take two different clocks for its scheduler and for `CLOCK_MONOTONIC`, as 5.10 did.
+
+";
+
+const DAEMON: &str = "Beside a powercap tree whose counters move (`sources.rapl.root`), under each accountant and without the kernel's types: every
+snapshot conserves to the microjoule, no counter falls, a busy loop pays. What breaks beside it: [faults.md](faults.md).
 
 ";
 

@@ -45,6 +45,12 @@ pub fn say(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 
+/// Whether this is a guest of guest/run.sh: a machine that may be changed, with the daemon in its `PATH` and no toolchain.
+#[must_use]
+pub fn in_guest() -> bool {
+    std::env::var_os("IN_GUEST").is_some()
+}
+
 /// Whether the tests run as root.
 #[must_use]
 pub fn is_root() -> bool {

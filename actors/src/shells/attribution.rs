@@ -2,7 +2,7 @@
 //! The attribution actor: opens a window at each tick, closes it when everybody is in or at the deadline, publishes.
 
 use super::Courier;
-use crate::clock::Clock;
+use crate::clock::{Clock, Sleep};
 use crate::driven::Driven;
 use crate::health::{Drops, Lifeline};
 use crate::messages::{CloseNow, EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};
@@ -85,6 +85,7 @@ pub struct AttributionShell {
     told: Vec<Courier<Publish>>,
     usage: Option<Courier<Paid>>,
     deadline: Option<SpawnHandle>,
+    sleep: Option<Sleep>,
     saver: Option<Saver>,
     /// Waits for the end of the window. One at a time: who sends it waits until it is done.
     adopts: Option<Adopt>,
@@ -110,10 +111,31 @@ impl AttributionShell {
             told,
             usage: None,
             deadline: None,
+            sleep: None,
             saver,
             adopts: None,
             parts: None,
             _lifeline: lifeline,
+        }
+    }
+
+    /// Tells the engine from now on when the machine has slept.
+    #[must_use]
+    pub fn watching(self, sleep: Sleep) -> Self {
+        Self {
+            sleep: Some(sleep),
+            ..self
+        }
+    }
+
+    /// Before a reading is heard that may be of after a night.
+    fn look_at_sleep(&mut self) {
+        if let Some(total) = self.sleep.as_mut().and_then(Sleep::news) {
+            tracing::info!(
+                slept_seconds = total.as_secs(),
+                "the machine slept; total since the start"
+            );
+            self.engine.call(Entry::Slept { total });
         }
     }
 
@@ -281,6 +303,7 @@ impl Handler<EnergyReady> for AttributionShell {
         if let Some(detail) = detail {
             self.engine.call(Entry::Describe { source, detail });
         }
+        self.look_at_sleep();
         self.engine.call(Entry::Energy { source, report });
         self.close_if_complete(ctx);
     }

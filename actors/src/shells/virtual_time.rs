@@ -4,12 +4,13 @@
 //! All actors run on the test's own arbiter, because a paused clock is per thread. Asserts stand in the test body: one that
 //! fails inside a handler would take the actor away and leave the test green.
 
+mod bed;
 mod paced;
 mod reloads;
 mod stage;
 
 use super::{AttributionShell, Courier, Ticker};
-use crate::clock::Clock;
+use crate::clock::{Clock, Sleep};
 use crate::driven::Driven;
 use crate::health::{Drops, Queue, Vitals};
 use crate::messages::{EnergyReady, IdentityReady, Paid, Publish, Stop, Tick, UsageReady};

@@ -15,6 +15,7 @@ impl Engine {
             Entry::Usage(report) => self.on_usage(report),
             Entry::Identity(report) => self.on_identity(report),
             Entry::Tallies(tallies) => self.on_tallies(tallies),
+            Entry::Slept { total } => self.on_sleep(total),
             Entry::Describe { source, detail } => self.describe(source, &detail),
             Entry::Energy { source, report } => self.on_energy(source, report),
             Entry::Close { at, dropped } => {

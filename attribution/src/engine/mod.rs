@@ -21,6 +21,7 @@ mod ledger;
 mod levels;
 mod meters;
 mod moves;
+mod night;
 mod processes;
 mod regression;
 mod remainder;
@@ -135,6 +136,7 @@ pub struct Engine {
     counted: EventSet,
     lost: Vec<LostEvents>,
     tallies: Vec<Tally>,
+    slept: Duration,
     coverage: Option<Permille>,
     acked: Option<TickId>,
     work: Work,
@@ -222,6 +224,7 @@ impl Engine {
             counted: EventSet::NONE,
             lost: Vec::new(),
             tallies: Vec::new(),
+            slept: Duration::ZERO,
             coverage: None,
             acked: None,
             work: Work::default(),

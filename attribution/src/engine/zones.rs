@@ -11,6 +11,7 @@ use super::devices::Device;
 use super::feature::{Weighing, weigh};
 use super::idle::{BusyTime, Floor, FloorPolicy, InForce, LearnedPoint, Trust};
 use super::learner::{Learner, Paid, SmtLearner};
+use super::night::{self, Night};
 use super::remainder::History;
 use super::rise::Rise;
 use crate::model::snapshot::ZoneAccount;
@@ -49,6 +50,7 @@ pub(crate) struct ZoneState {
     /// Whether the CPU time of the last payment is of that time: only then power is that of who ran.
     teaches: bool,
     pub(super) latest: Reading,
+    pub(super) night: Night,
     /// Nobody reads it any more.
     pub(super) leaves: bool,
     /// It takes a component over from a zone of another source, which is paid until then.
@@ -118,6 +120,7 @@ impl ZoneState {
                 at: reading.at,
             },
             device,
+            night: Night::default(),
             leaves: false,
             held: None,
             awaits: false,
@@ -178,8 +181,10 @@ impl ZoneState {
         let energy = self.latest.total.saturating_sub(paid.total);
         let elapsed = self.latest.at.since(paid.at);
         self.elapsed = elapsed;
+        let asleep = self.night.pay(self.account.provenance);
+        let night = night::part(energy, elapsed, asleep);
         let busy = busy.since(busy_then);
-        self.teaches = busy.is_of(elapsed);
+        self.teaches = asleep.is_zero() && busy.is_of(elapsed);
         let component = self.account.zone.component;
         let (idle, floor) = match (self.latest.idle, paid.idle) {
             (Some(now), Some(then)) => {
@@ -190,20 +195,21 @@ impl ZoneState {
                 // A device that does not tell who uses it may be at rest or at work: it teaches nothing, and what no
                 // floor is known for is nobody's, and not idle.
                 let tells = self.device.as_ref().is_none_or(Device::tells);
-                if tells {
+                if tells && asleep.is_zero() {
                     self.floor.learn(energy, elapsed, busy);
                 }
                 let mut floor = self.floor.in_force(policy, component);
                 if !tells && floor.power.is_none() {
                     floor = InForce::default();
                 }
-                (floor.idle_part(energy, elapsed, busy), floor)
+                let day = energy.saturating_sub(night);
+                (floor.idle_part(day, elapsed, busy) + night, floor)
             }
         };
         self.account.floor = floor.power;
         self.account.floor_origin = floor.origin;
         self.account.floor_error = floor.error;
-        self.account.power = Some(energy.mean_power(elapsed));
+        self.account.power = Some(energy.mean_power(elapsed.saturating_add(asleep)));
         let due = Due {
             dynamic: energy.saturating_sub(idle),
             idle,
@@ -360,6 +366,7 @@ impl ZoneState {
             return;
         }
         (self.leaves, self.awaits) = (false, false);
+        self.night.read();
         match &mut self.device {
             Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),
             None => {

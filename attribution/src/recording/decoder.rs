@@ -9,6 +9,7 @@ use super::{Moment, energy, identity, kind, usage};
 use crate::model::{Energy, Identity, MonotonicNanos, Report, Section, SourceId, TickId, Usage};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most sources that report. There are a dozen in the house.
 const MOST_SOURCES: usize = 64;
@@ -49,6 +50,9 @@ impl Decoder {
             kind::USAGE => Entry::Usage(self.usage(from)?),
             kind::IDENTITY => Entry::Identity(self.identity(from)?),
             kind::TALLIES => Entry::Tallies(Code::take(from)?),
+            kind::SLEPT => Entry::Slept {
+                total: Duration::from_nanos(from.number()?),
+            },
             kind::DESCRIBE => Entry::Describe {
                 source: Code::take(from)?,
                 detail: Code::take(from)?,

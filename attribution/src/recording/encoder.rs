@@ -80,6 +80,11 @@ impl Encoder {
             Entry::Usage(report) => self.usage(report)?,
             Entry::Identity(report) => self.identity(report),
             Entry::Tallies(tallies) => self.tallies(tallies),
+            Entry::Slept { total } => {
+                self.out.byte(kind::SLEPT);
+                self.out
+                    .number(u64::try_from(total.as_nanos()).unwrap_or(u64::MAX));
+            }
             Entry::Describe { source, detail } => self.describe(*source, detail),
             Entry::Energy { source, report } => self.energy(*source, report),
             Entry::Close { at, dropped } => {

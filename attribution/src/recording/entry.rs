@@ -31,6 +31,11 @@ pub enum Entry {
     Identity(Report<Arc<Identity>>),
     /// [`Engine::on_tallies`](crate::engine::Engine::on_tallies). Those that say what was said before are not written.
     Tallies(Vec<Tally>),
+    /// [`Engine::on_sleep`](crate::engine::Engine::on_sleep).
+    Slept {
+        /// In all, since the engine was made.
+        total: Duration,
+    },
     /// [`Engine::describe`](crate::engine::Engine::describe). One that says what was said before is not written.
     Describe {
         /// The source.

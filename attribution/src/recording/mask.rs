@@ -80,6 +80,7 @@ impl<S: BuildHasher> Mask<S> {
             entry @ (Entry::Expect(_)
             | Entry::ExpectSource(_)
             | Entry::Tallies(_)
+            | Entry::Slept { .. }
             | Entry::Open { .. }
             | Entry::Close { .. }
             | Entry::Gap { .. }

@@ -62,4 +62,5 @@ mod kind {
     pub(super) const GAP: u8 = 10;
     pub(super) const END: u8 = 11;
     pub(super) const TALLIES: u8 = 12;
+    pub(super) const SLEPT: u8 = 13;
 }

@@ -268,6 +268,9 @@ fn entry() -> impl Strategy<Value = Entry> {
             dropped
         }),
         number().prop_map(|missing| Entry::Gap { missing }),
+        number().prop_map(|nanos| Entry::Slept {
+            total: Duration::from_nanos(nanos)
+        }),
     ]
 }
 

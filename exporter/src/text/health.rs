@@ -15,6 +15,14 @@ pub(super) fn write(sheet: &mut Sheet, snapshot: &Snapshot) {
     if let Some(coverage) = snapshot.coverage {
         Family::new(sheet, &names::coverage()).sample(&Labels::none(), Decimal::milli(u64::from(coverage.0)));
     }
+    if !snapshot.packages.is_empty() {
+        let online = snapshot
+            .packages
+            .iter()
+            .map(|package| u64::from(package.cpus))
+            .sum();
+        Family::new(sheet, &names::cpus_online()).sample(&Labels::none(), Decimal::whole(online));
+    }
     windows(sheet, &snapshot.windows);
     let mut dropped = Tally::default();
     for (queue, count) in &snapshot.dropped {

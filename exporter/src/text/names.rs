@@ -195,6 +195,11 @@ pub(super) fn coverage() -> Metric {
     gauge("kepler_cpu_time_coverage_ratio", help)
 }
 
+pub(super) fn cpus_online() -> Metric {
+    let help = "Logical CPUs that were online when the window's CPU time was read.";
+    gauge("kepler_cpus_online", help)
+}
+
 pub(super) fn windows() -> Metric {
     counter("kepler_windows_total", "Closed windows.")
 }
@@ -250,6 +255,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<Metric>)> {
         probe_up(),
         lost_events(),
         coverage(),
+        cpus_online(),
         windows(),
         windows_late(),
         lateness(),

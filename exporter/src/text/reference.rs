@@ -3,7 +3,7 @@
 
 use super::metric::Metric;
 use super::{names, today};
-use crate::{kept, observer, passthrough, push, reloads, security};
+use crate::{clocks, kept, observer, passthrough, push, reloads, security};
 use std::fmt::Write;
 
 const HEAD: &str = "<!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -31,6 +31,7 @@ pub fn reference() -> String {
         "Our own process, and the scrape itself",
         &observer::metrics(),
     );
+    section(&mut out, "The machine's clocks", &clocks::metrics());
     section(&mut out, "The configuration", &reloads::metrics());
     section(
         &mut out,
@@ -53,7 +54,7 @@ pub fn reference() -> String {
         &push::metrics(),
     );
     out.push_str(
-        "\nThe last four sections are on every page, whatever the schemas are.\n\n## Schema `kepler-0.11`\n\n\
+        "\nFrom *Our own process* on, all are on every page, whatever the schemas are.\n\n## Schema `kepler-0.11`\n\n\
          Names, labels and types of today's Kepler. Names that are in schema `kepler`, too, are one family with the samples of both where \
          both are on; `node_name!=\"\"` chooses those of this one.\n",
     );

@@ -5,14 +5,12 @@
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
 
+use integration_tests::kernels::results::{self, Said};
 use integration_tests::kernels::{Guest, render};
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// In the order of the table.
-const NAMES: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
 
 fn main() -> io::Result<ExitCode> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -21,15 +19,9 @@ fn main() -> io::Result<ExitCode> {
         [results, page] => (Path::new(results), Some(Path::new(page))),
         _ => return Err(io::Error::other("usage: kernels RESULTS [PAGE]")),
     };
-    let mut guests = Vec::new();
-    for name in NAMES {
-        // Only some were asked for when this one has no package.
-        let Ok(package) = fs::read_to_string(results.join(format!("{name}.package"))) else {
-            continue;
-        };
-        let log = fs::read(results.join(format!("{name}.log"))).unwrap_or_default();
-        guests.push(Guest::parse(name, &package, &String::from_utf8_lossy(&log)));
-    }
+    let said = results::read(results);
+    let parse = |said: &Said| Guest::parse(&said.name, &said.package, &said.log);
+    let guests: Vec<_> = said.iter().map(parse).collect();
     match page {
         Some(page) => {
             if let Some(folder) = page.parent() {

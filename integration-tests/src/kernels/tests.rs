@@ -15,6 +15,7 @@ program cpu_time/flush: loaded\r
 program softirq/net: no such tracepoint\r
 program cpu_time/page_accessed: attached to mark_page_accessed\r
 cgroup made: known, 1 walk\r
+daemon auto: scheduler: the cheaper one\r
 @end 0 5.00 6.00\r
 @begin test storm::many\r
 storm: 102113174720 ns, 988 per mille of cpu.stat, 5001 tasks\r
@@ -43,6 +44,7 @@ fn every_line_of_a_guest_finds_its_place_in_the_page() {
         "- `softirq/net`: no such tracepoint (5.10)",
         "| storm | 98.8 %, 100.3 % | – |",
         "| made | known, 1 walk | – |",
+        "| auto | scheduler: the cheaper one | – |",
         "| objects::each | ok | – |",
         "| storm::many | left out | – |",
         "| tasks::burner | **failed** | – |",

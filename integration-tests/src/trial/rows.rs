@@ -2,10 +2,15 @@
 //! The rows of the fault matrix as files, and the table in the docs made of them.
 
 use super::Plan;
+use crate::{in_guest, say};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+
+/// What a guest says before a row.
+const SAID: &str = "row ";
 
 /// What became of one fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +41,14 @@ impl Row {
         }
     }
 
-    /// Writes it into the folder that `FAULTS` names, where it does.
+    /// Writes it into the folder that `FAULTS` names, where it does; in a guest, where no folder is kept, among what it says.
     ///
     /// # Panics
     /// When that cannot be written.
     pub fn keep(&self) {
+        if in_guest() {
+            say(&format!("{SAID}{}", self.json()));
+        }
         let Some(folder) = std::env::var_os("FAULTS") else {
             return;
         };
@@ -88,6 +96,51 @@ pub fn read(folder: &Path) -> Result<Vec<Row>, String> {
     paths.iter().map(|path| row(path)).collect()
 }
 
+/// The rows that guests said, by the guest's name: one for each fault, and with each word of what was seen the guests that
+/// said so.
+///
+/// # Errors
+/// What is no row, in words.
+pub fn of_guests(said: &[(String, String)]) -> Result<Vec<Row>, String> {
+    let mut by_name: BTreeMap<String, Vec<(&str, Row)>> = BTreeMap::new();
+    for (guest, text) in said {
+        // A test that fails runs once more: its last word counts.
+        let mut last = BTreeMap::new();
+        for line in text.lines().filter_map(|line| line.trim_end().strip_prefix(SAID)) {
+            let row =
+                Row::read(line).ok_or_else(|| format!("{guest}: no row of the fault matrix: {line}"))?;
+            last.insert(row.name.clone(), row);
+        }
+        for (name, row) in last {
+            by_name.entry(name).or_default().push((guest, row));
+        }
+    }
+    let joined = |rows: Vec<(&str, Row)>| {
+        let (named, seen) = (words(&rows, |row| &row.named), words(&rows, |row| &row.seen));
+        let (_, row) = rows.into_iter().next()?;
+        Some(Row { named, seen, ..row })
+    };
+    Ok(by_name.into_values().filter_map(joined).collect())
+}
+
+/// Each word once, and who said it where not all did.
+fn words(rows: &[(&str, Row)], of: impl Fn(&Row) -> &Vec<String>) -> Vec<String> {
+    let mut known: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (guest, row) in rows {
+        for word in of(row) {
+            match known.iter_mut().find(|(text, _)| text == word) {
+                Some((_, guests)) => guests.push(guest),
+                None => known.push((word, vec![guest])),
+            }
+        }
+    }
+    let tell = |(word, guests): (&str, Vec<&str>)| match guests.len() {
+        all if all == rows.len() => word.to_owned(),
+        _ => format!("{word} ({})", guests.join(", ")),
+    };
+    known.into_iter().map(tell).collect()
+}
+
 /// The table.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
@@ -132,5 +185,28 @@ mod tests {
             "{table}"
         );
         assert_eq!(Row::read("{}"), None);
+    }
+
+    #[test]
+    fn what_guests_said_is_one_row_for_each_fault_and_what_they_saw_alike_is_said_once() {
+        let row = |seen: &str| {
+            let row = json!({"name": "a", "thing": "a file", "injected": "removed", "must": "comes back",
+                "named": ["`x` +1"], "seen": [seen]});
+            format!("@begin test a\r\nnoise\r\nrow {row}\r\n@end 0 1 2\r\n")
+        };
+        let said = [
+            ("5.10".to_owned(), row("b")),
+            ("6.1".to_owned(), row("failed") + &row("b")),
+            ("6.12".to_owned(), row("c")),
+            ("newest".to_owned(), String::new()),
+        ];
+        let rows = of_guests(&said).expect("rows");
+        let [row] = rows.as_slice() else {
+            panic!("{rows:?}")
+        };
+        assert_eq!(row.named, ["`x` +1"]);
+        assert_eq!(row.seen, ["b (5.10, 6.1)", "c (6.12)"]);
+        let nonsense = [("6.1".to_owned(), "row {".to_owned())];
+        assert!(of_guests(&nonsense).is_err());
     }
 }

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 const ZONE: &str = "intel-rapl:0";
 
 /// A process of ours that is gone with the test.
-struct Own(Child);
+pub(crate) struct Own(pub(crate) Child);
 
 impl Own {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.spawn().expect("it starts"))
     }
 }

@@ -54,6 +54,7 @@ impl Stage {
             None,
             lifeline,
         )
+        .watching(Sleep::new(bed::clocks))
         .start();
         let paid = Arc::new(Mutex::new(Vec::new()));
         let to = attribution.clone();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The invariants of the split, each by example and by property.
 
+mod asleep;
 mod devices;
 mod events;
 mod examples;
