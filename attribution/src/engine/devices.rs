@@ -9,7 +9,7 @@
 
 use super::accounts::{AccountId, Accounts, Delta};
 use super::idle::BusyTime;
-use crate::model::{DeviceUse, MonotonicNanos};
+use crate::model::{Component, DeviceUse, MonotonicNanos, ZoneReading};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -221,4 +221,10 @@ impl Device {
     pub(crate) fn holds(&self, id: AccountId) -> bool {
         self.dead.contains(&id) || self.users.values().any(|user| user.account == Some(id))
     }
+}
+
+/// A GPU is a device also where nothing tells who used it: then nobody by name pays for it.
+pub(super) fn device_of(reading: &ZoneReading) -> Option<Device> {
+    let is_device = reading.device.is_some() || reading.zone.component == Component::Gpu;
+    is_device.then(|| Device::new(reading.device.as_ref()))
 }

@@ -7,7 +7,7 @@
 
 use super::accounts::{AccountId, Accounts, Delta};
 use super::carry::Carry;
-use super::devices::Device;
+use super::devices::{Device, device_of};
 use super::feature::{Weighing, weigh};
 use super::idle::{BusyTime, Floor, FloorPolicy, InForce, LearnedPoint, Trust};
 use super::learner::{Learner, Paid, SmtLearner};
@@ -395,10 +395,4 @@ impl ZoneState {
         }
         row
     }
-}
-
-/// A GPU is a device also where nothing tells who used it: then nobody by name pays for it.
-fn device_of(reading: &ZoneReading) -> Option<Device> {
-    let is_device = reading.device.is_some() || reading.zone.component == Component::Gpu;
-    is_device.then(|| Device::new(reading.device.as_ref()))
 }
