@@ -10,11 +10,14 @@ use power_sources::PowerSource;
 use power_sources::estimator::Estimator;
 use tokio::sync::oneshot;
 
+/// A seat of a reader, and who takes it.
+type Successor = (Slot<Box<dyn PowerSource>>, Box<dyn PowerSource>);
+
 /// Who comes once nobody waits for those that leave.
 pub(super) struct Parting {
     parted: oneshot::Receiver<()>,
     /// Readers of less than those whose places they take.
-    pub(super) meters: Vec<(Slot<Box<dyn PowerSource>>, Box<dyn PowerSource>)>,
+    pub(super) meters: Vec<Successor>,
     /// An estimator of less than the one before, or none.
     pub(super) estimator: Option<Option<Estimator>>,
 }
