@@ -254,7 +254,7 @@ impl Judge<'_> {
         self.fact(
             &format!("{what}: /readyz is not answered with 200"),
             "for two minutes at most: the kubelet's time",
-            format!("for {}; {after}", away.map_or("ever".to_owned(), seconds)),
+            format!("for {}; {after}", away.map_or_else(|| "ever".to_owned(), seconds)),
             times.is_some() && away.is_some_and(|away| away <= MOST_AWAY),
         );
     }
@@ -320,7 +320,7 @@ impl Judge<'_> {
         });
         let slowest_start = answers.max();
         let within = |time: Option<u64>| time.is_some_and(|time| time <= MOST_OURS);
-        let words = |time: Option<u64>| time.map_or("never".to_owned(), seconds);
+        let words = |time: Option<u64>| time.map_or_else(|| "never".to_owned(), seconds);
         self.fact(
             "in a pod: the longest from its first log line to /readyz, and from SIGTERM to its end",
             "5 s each",
