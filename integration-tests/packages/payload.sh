@@ -36,7 +36,7 @@ holds "it is started" eventually is active
 holds "it is ready" eventually curl -sf localhost:28282/readyz
 holds "it is nobody: a dynamic user" not test "$(stat -c %u "/proc/$(main_pid)")" = 0
 holds "it has eBPF" has '^kepler_probe_up\{probe="(iter_task|sched_switch)",reason=""\} 1'
-holds "it bills units" has '^kepler_unit_joules_total\{unit="dbus.service"'
+holds "it bills units" eventually has '^kepler_unit_joules_total\{unit="payload.service"'
 holds "its settings are there" test -f /etc/kepler/kepler.toml
 holds "its capabilities are four at most" test "$((16#$(status CapEff) & ~(1 << 39 | 1 << 38 | 1 << 19 | 1 << 2)))" = 0
 holds "it is hardened from inside, too" grep -q 'hardened.*landlock' <(journalctl -u kepler --no-pager)
