@@ -48,7 +48,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn printed(daemon: &Daemon, arguments: &[&str]) -> String {
-    let address = daemon.address.to_string();
+    let address = format!("http://{}", daemon.address);
     let mut command = daemon::command();
     command.args(["snapshot", "--from", &address]).args(arguments);
     let output = command.output().expect("it runs");

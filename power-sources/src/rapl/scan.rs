@@ -13,10 +13,15 @@
 //!   the counter is the package's in all of them ("Fix the energy-pkg event for AMD CPUs"). The first stands for the package.
 //! - `core`: 0xc001029a is a counter of one core, and what is read is that of the zone's first CPU. It is left out.
 
+#[cfg(feature = "fuzzing")]
+mod fuzz;
+
 use super::config::MaxWatts;
 use super::shared::Shared;
 use crate::files::{Fault, number_file, small_file};
 use attribution::model::{Component, ErrorReason, Microwatts, PackageId, Place, Zone};
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzz::fuzz_name;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -119,21 +124,6 @@ impl ZoneName {
         let package = PackageId(small_number(package)?);
         Some(Self::Package(Place::Socket { package, die }))
     }
-}
-
-/// For `crate::fuzz`: a folder has a control type and two numbers at most, and a name's place is as large as a kernel's.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn fuzz_name(bytes: &[u8]) {
-    use std::os::unix::ffi::OsStrExt as _;
-    if let Some(folder) = FolderName::parse(OsStr::from_bytes(bytes)) {
-        assert!(folder.numbers.len() <= 2 && bytes.starts_with(b"intel-rapl"));
-        assert!(
-            folder
-                .parent()
-                .is_none_or(|parent| parent.numbers.len() < folder.numbers.len())
-        );
-    }
-    let _zone = ZoneName::parse(bytes);
 }
 
 /// Digits only: `parse` alone would take a sign.
