@@ -15,7 +15,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak budgets setup-budgets
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ setup-test:
 
 setup-bench:
 	@deploy/install-packages.sh bench
+
+setup-budgets:
+	@deploy/install-packages.sh budgets
 
 setup-lint:
 	@deploy/install-packages.sh lint
@@ -146,6 +149,12 @@ CRASHES ?= 200
 test-crash: setup-build setup-test ## The daemon killed at any moment, 200 times (CRASHES says how often)
 	@deploy/mount-kernel-filesystems.sh
 	CRASHES="$(CRASHES)" $(CARGO) nextest run -p integration-tests --locked --success-output final --failure-output final --test crash
+
+# Of everything at once, with what is tested: so that only what is counted is compiled anew, and nothing below it.
+BUDGETS = budget_window budget_page budget_drain budget_programs
+budgets: setup-build setup-budgets ## Instructions of a window, a page, a drain and the eBPF programs, held to integration-tests/budgets.toml
+	$(CARGO) build --workspace --locked -q --config integration-tests/budgets/profile.toml --bin budgets $(BUDGETS:%=--example %)
+	"$(TARGET)/debug/budgets" "$(TARGET)/debug/examples" integration-tests/budgets.toml
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024
