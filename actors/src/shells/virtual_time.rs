@@ -6,6 +6,7 @@
 
 mod reloads;
 mod stage;
+mod storm;
 
 use super::{AttributionShell, Courier, Ticker};
 use crate::clock::Clock;
