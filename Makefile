@@ -19,7 +19,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 export BUILD_REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export BUILD_BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak fuzz
+.PHONY: help run test test-page lint fmt build objects check-objects test-kernels test-guest test-vms bench bench-attribution bench-daemon bench-exporter bench-probes bench-sources train setup-build setup-objects setup-test setup-page setup-lint setup-guest setup-meters setup-vms setup-bench test-containers bench-workloads setup-containers test-kube setup-kube setup-image test-image setup-packages packages test-packages test-deploy setup-deploy deploy-files lab test-faults test-crash soak fuzz budgets storm memcheck miri audit setup-budgets
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ setup-test:
 
 setup-bench:
 	@deploy/install-packages.sh bench
+
+setup-budgets:
+	@deploy/install-packages.sh budgets
 
 setup-lint:
 	@deploy/install-packages.sh lint
@@ -168,6 +171,30 @@ fuzz: setup-build ## Every parser under libFuzzer, ten minutes each (some five h
 	$(if $(filter all,$(FUZZ_BUILD)),RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --profile fuzz --locked -p fuzz --features libfuzzer --bin libfuzzer --target $(FUZZ_HOST) --target-dir "$(TARGET)/fuzz")
 	$(if $(filter own,$(FUZZ_BUILD)),RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/integration-tests/fuzz/rustc.sh" $(CARGO) build --locked -p fuzz --features libfuzzer --bin libfuzzer)
 	$(CARGO) run --locked -q -p fuzz --bin fuzzing -- "$(TARGET)/$(if $(filter all,$(FUZZ_BUILD)),fuzz/$(FUZZ_HOST)/fuzz,debug)/libfuzzer" $(FUZZ_BUILD) $(FUZZ_SECONDS) .cache/fuzz docs/fuzzing.md $(FUZZ)
+
+# Of everything at once, with what is tested: so that only what is counted is compiled anew, and nothing below it.
+BUDGETS = budget_window budget_page budget_drain budget_programs
+budgets: setup-build setup-budgets ## Instructions of a window, a page, a drain and the eBPF programs, held to integration-tests/budgets.toml
+	$(CARGO) build --workspace --locked -q --config integration-tests/budgets/profile.toml --bin budgets $(BUDGETS:%=--example %)
+	"$(TARGET)/debug/budgets" "$(TARGET)/debug/examples" integration-tests/budgets.toml
+
+SEEDS ?= 3000
+ORDERS ?= 10000
+storm: setup-build setup-test ## Every message lost, late and out of order in 3,000 ways (SEEDS), and threads in 10,000 orders of each kind (ORDERS)
+	SEEDS="$(SEEDS)" ORDERS="$(ORDERS)" $(CARGO) nextest run -p actors --locked --success-output final --failure-output final -E 'test(storm) + binary(bridge)'
+
+memcheck: setup-build setup-objects setup-budgets ## The unsafe code, on this kernel and under valgrind's memcheck (as root)
+	@deploy/mount-kernel-filesystems.sh
+	probes/ebpf/memcheck.sh
+
+# What Miri can run: it knows no bpf(2) and no perf_event_open(2), so the calls themselves are for `make memcheck`.
+# Properties over hundreds of cases, which take hours there; and perf_event_open(2), which it does not know.
+NOT_IN_MIRI = every_slice_is_charged_once what_ran_is_charged_once rows_that_found_no_room rises_of_rows_add_up a_machine_without_a_pmu time_without_a_process threads::tests::machine
+miri: setup-build ## What is shared with eBPF programs and read out of their bytes, under Miri (a nightly toolchain with it)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test -p probe-ebpf --locked --lib -- seats accounts totals counters scheduler $(NOT_IN_MIRI:%=--skip %)
+
+audit: setup-lint ## Known vulnerabilities and withdrawn versions below us; fails where the database cannot be had
+	@integration-tests/audit.sh
 
 lint: setup-lint check-objects ## Format, clippy, docs, licences, committed objects
 	@git ls-files '*.rs' | xargs rustfmt --check --edition 2024

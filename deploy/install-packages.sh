@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing on a Debian-like machine: `build`, `objects`, `test`, `page`, `containers`, `guest`, `meters`, `vms`,
-# `kube`, `deploy`, `image`, `packages`, `bench` or `lint`. Without root it prints the command.
+# `kube`, `deploy`, `image`, `packages`, `bench`, `budgets` or `lint`. Without root it prints the command.
 set -euo pipefail
 
 # The build does without clang: it then takes the committed eBPF objects.
@@ -26,9 +26,10 @@ deploy) wanted="node:nodejs npm:npm" ;;
 image) wanted="dockerd:docker.io docker:docker.io runc:runc debootstrap:debootstrap qemu-aarch64-static:qemu-user-static jq:jq curl:curl file:file" ;;
 packages) wanted="debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 cpio:cpio mkfs.ext4:e2fsprogs rpm:rpm busybox:busybox-static strip:binutils" ;;
 bench) wanted="perf:linux-perf taskset:util-linux wrk:wrk" ;;
+budgets) wanted="valgrind:valgrind" ;;
 lint) wanted="clang-format:clang-format" ;;
 *)
-    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|deploy|image|packages|bench|lint" >&2
+    echo "usage: $0 build|objects|test|page|containers|guest|meters|vms|kube|deploy|image|packages|bench|budgets|lint" >&2
     exit 2
     ;;
 esac

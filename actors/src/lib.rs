@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accountants;
+pub mod bridge;
 pub mod calibrate;
 pub mod check;
 pub mod choice;
@@ -22,7 +23,6 @@ pub mod driven;
 pub mod estimate;
 pub mod exit;
 pub mod harden;
-pub mod health;
 pub mod logging;
 pub mod measure;
 pub mod messages;
@@ -37,10 +37,10 @@ pub mod run;
 pub mod settings;
 pub mod shell;
 pub mod shells;
-pub mod slot;
 pub mod snapshot;
 pub mod splice;
 pub mod state;
 pub mod top;
 pub mod words;
-pub mod worker;
+
+pub use bridge::{health, slot, worker};

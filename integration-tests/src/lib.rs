@@ -14,6 +14,7 @@
 pub mod api_server;
 pub mod bmc;
 pub mod boards;
+pub mod budgets;
 pub mod canned;
 pub mod cgroup;
 pub mod daemon;

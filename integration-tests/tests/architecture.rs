@@ -231,3 +231,89 @@ fn files_stay_readable_in_one_sitting() {
         );
     }
 }
+
+/// Where unsafe code may be: seams to calls of the kernel that have no safe wrapper.
+const UNSAFE: [&str; 4] = [
+    "probes/ebpf/src/perf.rs",
+    "probes/ebpf/src/sys.rs",
+    "probes/ebpf/src/sys/mapped.rs",
+    "probes/ebpf/tests/kernel/figures.rs",
+];
+
+/// Lines of code, without comments and with nothing in string literals, with their numbers from 0.
+fn code(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let plain = |line: &str| {
+        let code = line.split("//").next().unwrap_or_default();
+        code.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
+    };
+    text.lines()
+        .map(plain)
+        .enumerate()
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn is_unsafe(line: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|word| word == "unsafe")
+}
+
+#[test]
+fn unsafe_code_is_where_it_is_drawn_and_each_says_why_it_is_sound() {
+    let mut found = BTreeSet::new();
+    for file in tracked(&[".rs"]) {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let name = file
+            .strip_prefix(root())
+            .expect("inside")
+            .to_string_lossy()
+            .into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, _) in code(&text).filter(|(_, line)| is_unsafe(line)) {
+            // The comment over the statement or the item that it is in: SAFETY, or what a caller must keep.
+            let above: Vec<&str> = lines[..number]
+                .iter()
+                .rev()
+                .map(|line| line.trim_start())
+                .collect();
+            let gap = above
+                .iter()
+                .position(|line| line.starts_with("//"))
+                .unwrap_or(usize::MAX);
+            let comment = above.iter().skip(gap).take_while(|line| line.starts_with("//"));
+            let says = |line: &&str| line.starts_with("// SAFETY:") || line.starts_with("/// # Safety");
+            assert!(
+                gap <= 2 && comment.into_iter().any(says),
+                "{name}:{}: unsafe, and no SAFETY line says why it is sound",
+                number + 1
+            );
+            found.insert(name.clone());
+        }
+    }
+    assert_eq!(
+        found,
+        UNSAFE.map(str::to_owned).into_iter().collect(),
+        "files with unsafe code"
+    );
+}
+
+#[test]
+fn every_room_but_the_probe_forbids_unsafe_code() {
+    for package in metadata()["packages"].as_array().expect("packages") {
+        let name = package["name"].as_str().expect("a name");
+        for target in package["targets"].as_array().expect("targets") {
+            let is_library = target["kind"]
+                .as_array()
+                .is_some_and(|kinds| kinds.iter().any(|kind| kind == "lib"));
+            if !is_library || name == "probe-ebpf" {
+                continue;
+            }
+            let path = target["src_path"].as_str().expect("a path");
+            let text = std::fs::read_to_string(path).expect("readable");
+            assert!(
+                text.contains("\n#![forbid(unsafe_code)]\n"),
+                "{path}: #![forbid(unsafe_code)] is missing"
+            );
+        }
+    }
+}

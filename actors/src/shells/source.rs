@@ -2,6 +2,7 @@
 //! A source actor: has one power source read on its own thread at each tick; the answer goes to the attribution.
 
 use super::Courier;
+use crate::bridge::chair::Chair;
 use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{EnergyReady, Stop, Tick};
@@ -32,7 +33,7 @@ impl SourceShell {
     /// The work of the source's thread. Whoever is put into `next` takes the meter's place at a tick, right after its last
     /// reading; `splice` has the totals of both go on as one.
     pub fn work(
-        mut meter: Box<dyn PowerSource>,
+        meter: Box<dyn PowerSource>,
         next: Slot<Box<dyn PowerSource>>,
         splice: Shared<Splice>,
         clock: Clock,
@@ -41,21 +42,15 @@ impl SourceShell {
         let source = meter.id();
         let reporter = ReporterId::new(source.0);
         let mut detail: Arc<str> = Arc::from(meter.detail());
+        let mut chair = Chair::new(meter, next, splice);
         move |tick| {
             let began = clock();
-            let read = meter.read(began);
-            let mut body = splice.with(|splice| splice.tell(read));
-            if let Some(mut other) = next.take() {
-                let followed = other.follow(meter.leave());
-                let first = other.read(clock());
-                splice.with(|splice| splice.turn_to(&followed, first, &mut body));
-                meter = other;
-            }
+            let body = chair.read(began, &clock);
             let section = Section {
                 began,
                 ended: clock(),
             };
-            let newest = meter.detail();
+            let newest = chair.detail();
             if *detail != *newest {
                 detail = Arc::from(newest);
             }

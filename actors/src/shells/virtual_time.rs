@@ -8,6 +8,7 @@ mod bed;
 mod paced;
 mod reloads;
 mod stage;
+mod storm;
 
 use super::{AttributionShell, Courier, Ticker};
 use crate::clock::{Clock, Sleep};

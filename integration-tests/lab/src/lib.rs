@@ -5,6 +5,7 @@
 //! about real machines beyond what its figures are taken from (`docs/lab.md`); what the daemon costs and whether its
 //! readers read right is measured elsewhere.
 
+#![forbid(unsafe_code)]
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 const TICKS: [u64; 5] = [100, 300, 1_000, 1_700, 3_000];
 
-fn rules(dice: u64) -> Settings {
+pub(super) fn rules(dice: u64) -> Settings {
     let floors = [
         FloorPolicy::None,
         FloorPolicy::BusyRatio,

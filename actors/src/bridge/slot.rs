@@ -2,7 +2,7 @@
 //! Where somebody waits to take another one's place: put there by whoever reloads, taken by the thread whose work it is, when that
 //! is between two readings. Nobody waits for anybody.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use super::sync::{Arc, Mutex, PoisonError};
 
 /// A place for one.
 #[derive(Debug)]
@@ -60,20 +60,5 @@ impl<T> Shared<T> {
     /// Does something with it; others wait, so it must not block.
     pub fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_one_that_was_put_there_is_taken_once() {
-        let slot = Slot::default();
-        let thread = slot.clone();
-        assert_eq!(thread.take(), None);
-        slot.put(1);
-        slot.put(2);
-        assert_eq!((thread.take(), thread.take()), (Some(2), None));
     }
 }

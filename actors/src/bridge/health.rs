@@ -4,9 +4,8 @@
 //! actix lets a panicking handler take its actor away while the process lives on. So every shell and every thread holds a
 //! [`Lifeline`]; when it is dropped before the shutdown began, the pipeline ends with exit code 70.
 
+use super::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// Exit code when an actor or a thread died: `EX_SOFTWARE` of sysexits.h.
@@ -123,7 +122,7 @@ pub enum Queue {
     PassthroughWriter,
 }
 
-const QUEUES: [(Queue, &str); 13] = [
+pub(super) const QUEUES: [(Queue, &str); 13] = [
     (Queue::Attribution, "attribution"),
     (Queue::Usage, "usage"),
     (Queue::UsageReader, "usage-reader"),
@@ -169,39 +168,5 @@ impl Drops {
             .zip(self.0.iter())
             .map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lifeline_that_breaks_is_heard_and_one_that_ends_in_the_shutdown_is_not() {
-        let (vitals, mut heard) = Vitals::new();
-        drop(vitals.lifeline("resolver"));
-        assert_eq!(heard.try_recv().ok().as_deref(), Some("resolver"));
-        let leave = Leave::default();
-        let leaves = [
-            vitals.lifeline_until("rapl", &leave),
-            vitals.lifeline_until("rapl reader", &leave),
-        ];
-        leave.give();
-        drop(leaves);
-        assert!(heard.try_recv().is_err());
-        let orderly = vitals.lifeline("usage");
-        vitals.begin_shutdown();
-        drop(orderly);
-        assert!(heard.try_recv().is_err());
-    }
-
-    #[test]
-    fn every_queue_has_a_counter_of_its_own() {
-        let drops = Drops::default();
-        for (index, (queue, _)) in QUEUES.iter().enumerate() {
-            (0..=index).for_each(|_| drops.count(*queue));
-        }
-        let counts: Vec<u64> = drops.totals().into_iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=13).collect::<Vec<u64>>());
     }
 }

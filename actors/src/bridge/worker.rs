@@ -5,10 +5,9 @@
 //! counted: the reader still works on the one before, and its next answer is cumulative anyway. The thread ends when
 //! its [`Worker`] is dropped.
 
-use crate::health::{Drops, Leave, Queue, Vitals};
+use super::health::{Drops, Leave, Queue, Vitals};
+use super::sync::{Builder, JoinHandle, Receiver, Sender, TrySendError, bounded};
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use std::thread::{Builder, JoinHandle};
 
 /// Stack of a reader thread. Readers recurse only into directories (bounded by the walkers) and format short strings.
 const STACK: usize = 512 * 1024;
@@ -77,53 +76,5 @@ impl<Q: Send + 'static> Inbox<Q> {
         let thread = thread.with_context(|| format!("cannot start the thread {name}"))?;
         leave.take_back();
         Ok(thread)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_reader_costs_a_counted_tick_and_the_thread_ends_with_its_worker() {
-        let (vitals, _heard) = Vitals::new();
-        let drops = Drops::default();
-        let (gate, wait) = bounded::<()>(0);
-        let (begin, began) = bounded::<u32>(8);
-        let (worker, inbox) = Worker::new(Queue::SourceReader, &drops);
-        let work = move |request: u32| {
-            begin.send(request).expect("the test listens");
-            wait.recv().expect("the test holds the gate");
-        };
-        let thread = inbox
-            .spawn(&vitals, "rapl", &Leave::default(), work)
-            .expect("a thread");
-        assert!(worker.ask(1));
-        assert_eq!(
-            began.recv(),
-            Ok(1),
-            "the thread took request 1 out of the channel"
-        );
-        assert!(worker.ask(2));
-        assert!(!worker.ask(3));
-        assert!(drops.totals().contains(&("source-reader", 1)));
-        gate.send(()).expect("the reader waits");
-        gate.send(()).expect("the reader waits");
-        assert_eq!(began.recv(), Ok(2), "3 was dropped");
-        vitals.begin_shutdown();
-        drop(worker);
-        thread.join().expect("an orderly end");
-    }
-
-    #[test]
-    fn a_reader_that_panics_is_heard() {
-        let (vitals, mut heard) = Vitals::new();
-        let (worker, inbox) = Worker::new(Queue::SourceReader, &Drops::default());
-        let thread = inbox
-            .spawn(&vitals, "rapl", &Leave::default(), |(): ()| panic!("a bug"))
-            .expect("a thread");
-        assert!(worker.ask(()));
-        assert!(thread.join().is_err());
-        assert_eq!(heard.try_recv().ok().as_deref(), Some("rapl reader"));
     }
 }
