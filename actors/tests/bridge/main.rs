@@ -8,7 +8,11 @@
 #![expect(clippy::tests_outside_test_module, reason = "this whole crate is tests")]
 #![allow(dead_code, reason = "the daemon's own files, of which the tests use a part")]
 #![allow(unreachable_pub, reason = "the daemon's own files, where it is reachable")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 #[path = "../../src/bridge/chair.rs"]
 mod chair;
