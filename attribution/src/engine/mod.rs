@@ -381,7 +381,7 @@ impl Engine {
             self.book(&report.body, now);
             self.acked = Some(report.tick);
         }
-        self.stand(window.tick, window.began);
+        self.stand(window.tick);
         // Without usage the energy waits for it: both sides of the next window then cover the same time. When usage is
         // stale nobody can be named, and waiting on would only hide the energy.
         if heard || self.window.is_stale(USAGE) {

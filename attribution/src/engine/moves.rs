@@ -27,8 +27,6 @@ pub(super) struct Moves {
     /// Sources that are dismissed when it is done.
     leaving: Vec<SourceId>,
     windows: u64,
-    /// When the first of these windows began: older readings are from before.
-    since: Option<MonotonicNanos>,
     is_due: bool,
     /// What sources do not read any more, and nobody else reads.
     parted: Vec<Pair>,
@@ -48,7 +46,7 @@ pub(super) enum Held {
 /// Where those stand that have read a component so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
-    /// They have answered the newest tick, and with a reading that was made since the decision.
+    /// They have answered the newest tick, and with a reading that is newer than their last before the decision.
     is_in: bool,
     /// When they were read last.
     read_at: Option<MonotonicNanos>,
@@ -68,7 +66,7 @@ impl Moves {
             lost.iter().copied().partition(|(_, of)| is_in(&gained, *of));
         let begins = gained.iter().filter(|(_, of)| is_in(&lost, *of));
         (self.ends, self.begins) = (ends, begins.copied().collect());
-        (self.windows, self.since, self.is_due) = (0, None, false);
+        (self.windows, self.is_due) = (0, false);
         self.parted.retain(|pair| !read_now.contains(pair));
         self.handed.retain(|pair| !read_now.contains(pair));
         // Of a source that goes altogether no report is taken.
@@ -120,21 +118,11 @@ impl Moves {
             before = theirs(&|other| other.component == zone.component);
         }
         // One that answers with an error, or says again what it had said, has told nothing of the time since.
-        let tells = |one: &&ZoneState| self.is_fresh(one) && !window.is_behind(one.account.source.0, tick);
+        let tells = |one: &&ZoneState| one.is_fresh() && !window.is_behind(one.account.source.0, tick);
         Before {
             is_in: before.iter().any(tells),
             read_at: before.iter().map(|one| one.latest.at).max(),
         }
-    }
-
-    /// Whether it was read since the decision, by what its source said last.
-    fn is_fresh(&self, zone: &ZoneState) -> bool {
-        zone.account.up && self.since.is_none_or(|since| zone.latest.at >= since)
-    }
-
-    /// A window closes that began then.
-    pub(super) fn closes(&mut self, began: MonotonicNanos) {
-        self.since.get_or_insert(began);
     }
 
     /// The window is over: whether it was the last in which both are read.
@@ -148,7 +136,7 @@ impl Moves {
         let has_answered = |(source, _): &Pair| !window.is_behind(source.0, tick);
         let has_told = |pair: &Pair| {
             let mut theirs = zones.iter().filter(|zone| is_of(&[*pair], zone)).peekable();
-            theirs.peek().is_none() || theirs.any(|zone| self.is_fresh(zone))
+            theirs.peek().is_none() || theirs.any(ZoneState::is_fresh)
         };
         let all = self.ends.iter().chain(&self.begins).all(has_answered)
             && self.ends.iter().all(has_told)
@@ -184,6 +172,16 @@ fn is_of(pairs: &[Pair], zone: &ZoneState) -> bool {
 }
 
 impl ZoneState {
+    /// Its component is taken over from it as soon as it has been read anew.
+    pub(super) const fn ends_anew(&mut self) {
+        self.read_before = Some(self.latest.at);
+    }
+
+    /// Whether it was read anew since then, by what its source said last.
+    fn is_fresh(&self) -> bool {
+        self.account.up && self.read_before.is_none_or(|before| self.latest.at > before)
+    }
+
     /// It takes a component over, and begins with a reading that is still to come.
     pub(super) fn await_first(&mut self) {
         let start = self.paid.map_or(self.latest, |(start, _)| start);

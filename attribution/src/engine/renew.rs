@@ -5,7 +5,7 @@
 use super::idle::{BusyTime, FloorPolicy};
 use super::zones::{Due, Reading, ZoneState};
 use super::{Engine, Settings};
-use crate::model::{MonotonicNanos, NodeFacts, Report, ReporterId, SourceId, TickId, Usage};
+use crate::model::{NodeFacts, Report, ReporterId, SourceId, TickId, Usage};
 use std::sync::Arc;
 
 /// What a zone has counted and nobody has paid, of a time before it began anew.
@@ -26,6 +26,9 @@ impl Engine {
         self.hand_over();
         self.moves.begin(&self.facts, &facts);
         for zone in &mut self.zones {
+            if self.moves.ends(zone) {
+                zone.ends_anew();
+            }
             if self.moves.begins(zone) {
                 zone.stay_in_debt();
                 zone.await_first();
@@ -61,11 +64,10 @@ impl Engine {
     }
 
     /// At the close of a window: where those stand that take a component over.
-    pub(super) fn stand(&mut self, tick: TickId, began: MonotonicNanos) {
+    pub(super) fn stand(&mut self, tick: TickId) {
         if self.moves.is_done() {
             return;
         }
-        self.moves.closes(began);
         for at in 0..self.zones.len() {
             let Some(zone) = self.zones.get(at).filter(|zone| self.moves.begins(zone)) else {
                 continue;

@@ -49,6 +49,8 @@ pub(crate) struct ZoneState {
     pub(super) latest: Reading,
     /// Nobody reads it any more.
     pub(super) leaves: bool,
+    /// When it was read last before its component was given to another source.
+    pub(super) read_before: Option<MonotonicNanos>,
     /// Another zone counts what it did when it left.
     pub(super) succeeded: bool,
     /// Its next payment begins anew, and the platform's rest has not seen it yet.
@@ -57,8 +59,7 @@ pub(crate) struct ZoneState {
     pub(super) held: Option<super::moves::Held>,
     /// Its newest reading is none to begin from.
     pub(super) awaits: bool,
-    /// Its total where it stopped to be paid, or began to wait for its turn: what it counts from there until its turn comes is
-    /// another one's.
+    /// Its total where it began to wait for its turn: what it counts from there on is another one's.
     pub(super) skips_from: Option<Microjoules>,
     pub(super) debt: Option<super::renew::Debt>,
     /// Until then another zone was paid for its component.
@@ -125,6 +126,7 @@ impl ZoneState {
             },
             device,
             leaves: false,
+            read_before: None,
             succeeded: false,
             rebased: false,
             held: None,
