@@ -110,7 +110,8 @@ impl Chosen {
         let before = self.meters.iter().position(|meter| meter.name == entry.name);
         let mut wanted = components.to_vec();
         let taken = before.and_then(|at| self.meters.get(at));
-        wanted.extend(taken.iter().flat_map(|meter| meter.source.components()));
+        // Also those that it turned out not to have: the next choice asks by the same keys, and compares.
+        wanted.extend(taken.iter().flat_map(|meter| &meter.wanted));
         let ask = Ask {
             section: &section(name),
             wanted: &wanted,

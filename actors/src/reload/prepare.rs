@@ -370,11 +370,20 @@ mod tests {
         ] {
             fs::write(zone.join(name), text).expect("a file");
         }
+        let memory = folder.path().join("intel-rapl:0:0");
+        fs::create_dir(&memory).expect("a folder");
+        for (name, text) in [
+            ("name", "dram"),
+            ("max_energy_range_uj", "1000000"),
+            ("energy_uj", "7"),
+        ] {
+            fs::write(memory.join(name), text).expect("a file");
+        }
         let flags = |cpu: &[&str]| {
             let none: [&str; 0] = [];
             [
                 ("sources.cpu", json!(cpu)),
-                ("sources.dram", json!(none)),
+                ("sources.dram", json!(cpu)),
                 ("sources.platform", json!(none)),
                 ("sources.gpu", json!(none)),
                 ("sources.rapl.root", json!(folder.path())),
@@ -395,6 +404,13 @@ mod tests {
         let prepared = prepare(&now, &|| load(&flags(&["rapl"]))).expect("it can be taken over");
         assert!(matches!(prepared.changes.keeper, Some(Some(_))));
         assert_eq!(prepared.next.meters.len(), 1);
+        // A meter that has less than its keys ask for is not opened anew for what does not concern it.
+        let elsewhere = [("sources.redfish.timeout", json!("3s"))];
+        let again = prepare(&prepared.next, &|| {
+            load(&[&flags(&["rapl"])[..], &elsewhere].concat())
+        });
+        let meters = again.expect("it can be taken over").changes.meters;
+        assert!(matches!(meters.as_deref(), Some([(_, None)])));
         // And no longer where they go.
         let prepared = prepare(&prepared.next, &|| load(&flags(&[]))).expect("it can be taken over");
         assert!(matches!(prepared.changes.keeper, Some(None)));

@@ -9,10 +9,13 @@
 
 use super::accounts::{AccountId, Accounts, Delta};
 use super::idle::BusyTime;
+use super::zones::ZoneState;
 use crate::model::{Component, DeviceUse, MonotonicNanos, ZoneReading};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
+const AWAY: Duration = Duration::from_secs(180);
 /// Users of one device. A driver has a few hundred contexts at most; what a source lists beyond this weighs in as nobody.
 const MOST_USERS: usize = 4_096;
 /// Dead processes that are remembered while a reading is late: 16,384 are 100 KiB. Beyond, their use is nobody's.
@@ -227,4 +230,22 @@ impl Device {
 pub(super) fn device_of(reading: &ZoneReading) -> Option<Device> {
     let is_device = reading.device.is_some() || reading.zone.component == Component::Gpu;
     is_device.then(|| Device::new(reading.device.as_ref()))
+}
+
+impl ZoneState {
+    /// Finds the accounts of those who used the device. None are held for one that has been away too long.
+    pub(crate) fn find_users(&mut self, accounts: &Accounts, deltas: &[Delta], now: MonotonicNanos) {
+        let (waits, away) = (!self.is_due(), now.since(self.latest.at));
+        // Whoever used it owes nothing to one that is not read, and nothing to one that begins anew.
+        let is_off = self.paid.is_none() && self.debt.is_none() && (self.leaves || self.awaits);
+        let Some(device) = &mut self.device else { return };
+        if is_off || (waits && away >= AWAY) {
+            device.give_up();
+            return;
+        }
+        device.find_accounts(accounts, deltas);
+        if waits {
+            device.remember(accounts.left_ids());
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub(super) enum Held {
 /// Where those stand that have read a component so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
-    /// They have answered the newest tick.
+    /// They have answered the newest tick, and with a reading that is newer than their last before the decision.
     is_in: bool,
     /// When they were read last.
     read_at: Option<MonotonicNanos>,
@@ -109,21 +109,23 @@ impl Moves {
 
     /// Where those stand that have read a zone's component so far.
     pub(super) fn before(&self, zone: &Zone, zones: &[ZoneState], window: &Window, tick: TickId) -> Before {
-        let mut ends = self.ends.iter().filter(|(_, of)| *of == zone.component);
-        let is_in = ends.all(|(source, _)| !window.is_behind(source.0, tick));
-        let read = |other: &dyn Fn(&Zone) -> bool| {
+        let theirs = |is_it: &dyn Fn(&Zone) -> bool| -> Vec<&ZoneState> {
             let theirs = zones.iter().filter(|theirs| self.ends(theirs));
-            let theirs = theirs.filter(|theirs| other(&theirs.account.zone));
-            theirs.map(|theirs| theirs.latest.at).max()
+            theirs.filter(|theirs| is_it(&theirs.account.zone)).collect()
         };
-        let same = read(&|other| other == zone);
+        let mut before = theirs(&|other| other == zone);
+        if before.is_empty() {
+            before = theirs(&|other| other.component == zone.component);
+        }
+        // One that answers with an error, or says again what it had said, has told nothing of the time since.
+        let tells = |one: &&ZoneState| one.is_fresh() && !window.is_behind(one.account.source.0, tick);
         Before {
-            is_in,
-            read_at: same.or_else(|| read(&|other| other.component == zone.component)),
+            is_in: before.iter().any(tells),
+            read_at: before.iter().map(|one| one.latest.at).max(),
         }
     }
 
-    /// A window closes.
+    /// The window is over: whether it was the last in which both are read.
     pub(super) fn pass(&mut self, zones: &[ZoneState], window: &Window, tick: TickId) {
         self.windows += 1;
         let has_begun = |(source, of): &Pair| {
@@ -132,7 +134,13 @@ impl Moves {
             ours.peek().is_some() && ours.all(|zone| zone.account.up)
         };
         let has_answered = |(source, _): &Pair| !window.is_behind(source.0, tick);
-        let all = self.ends.iter().chain(&self.begins).all(has_answered) && self.begins.iter().all(has_begun);
+        let has_told = |pair: &Pair| {
+            let mut theirs = zones.iter().filter(|zone| is_of(&[*pair], zone)).peekable();
+            theirs.peek().is_none() || theirs.any(ZoneState::is_fresh)
+        };
+        let all = self.ends.iter().chain(&self.begins).all(has_answered)
+            && self.ends.iter().all(has_told)
+            && self.begins.iter().all(has_begun);
         self.is_due = all || self.windows >= MOST;
     }
 
@@ -164,8 +172,20 @@ fn is_of(pairs: &[Pair], zone: &ZoneState) -> bool {
 }
 
 impl ZoneState {
+    /// Its component is taken over from it as soon as it has been read anew.
+    pub(super) const fn ends_anew(&mut self) {
+        self.read_before = Some(self.latest.at);
+    }
+
+    /// Whether it was read anew since then, by what its source said last.
+    fn is_fresh(&self) -> bool {
+        self.account.up && self.read_before.is_none_or(|before| self.latest.at > before)
+    }
+
     /// It takes a component over, and begins with a reading that is still to come.
     pub(super) fn await_first(&mut self) {
+        let start = self.paid.map_or(self.latest, |(start, _)| start);
+        self.skips_from.get_or_insert(start.total);
         self.rebase();
         self.awaits = true;
     }
@@ -184,11 +204,21 @@ impl ZoneState {
         }
         self.held = Some(Held::Begins);
         if let Some((start, _)) = self.paid {
-            self.history.skip(self.latest.total.saturating_sub(start.total));
+            self.skips_from.get_or_insert(start.total);
         }
-        self.carry = Carry::default();
+        self.skip_what_another_counted();
         self.paid = Some((self.latest, busy));
-        self.device.iter_mut().for_each(Device::forgive);
+        if self.debt.is_none() {
+            self.carry = Carry::default();
+            self.device.iter_mut().for_each(Device::forgive);
+        }
+    }
+
+    /// It begins with its newest reading: what it has counted since it waits is taken out of the platform as another one's.
+    pub(super) fn skip_what_another_counted(&mut self) {
+        if let Some(from) = self.skips_from.take() {
+            self.history.skip(self.latest.total.saturating_sub(from));
+        }
     }
 
     /// Before it is paid: what it counted until the last reading of the one before was paid there. A meter that is asked rarely may

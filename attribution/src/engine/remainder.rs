@@ -59,6 +59,12 @@ impl History {
         }
     }
 
+    /// The total at a moment of a zone that is not read any more.
+    fn total_by(&self, at: MonotonicNanos) -> Option<u64> {
+        let last = *self.readings.back()?;
+        self.total_at(at.min(last.0), at)
+    }
+
     /// The total at a moment; `None` while it has to be waited for. Before the first known reading it is that one's.
     fn total_at(&self, at: MonotonicNanos, now: MonotonicNanos) -> Option<u64> {
         let after = self.readings.partition_point(|(read, _)| *read < at);
@@ -168,9 +174,13 @@ impl Remainder {
         }
         self.choose(zones, now);
         self.mark(zones);
-        let Some(platform) = self.platform.and_then(|index| zones.get(index)) else {
+        let Some(platform) = self.platform.and_then(|index| zones.get_mut(index)) else {
             return;
         };
+        if !platform.leaves && std::mem::take(&mut platform.rebased) {
+            // It is back: what it has used meanwhile is in nobody's totals, and what the others have says nothing about it.
+            (self.taken, self.short) = (None, Shortfall::default());
+        }
         let latest = platform.latest();
         if self.taken.is_some_and(|(_, at)| at >= latest.1) {
             return;
@@ -232,7 +242,8 @@ impl Remainder {
             zone.account.zone.component == Component::Platform
                 && !matches!(zone.account.provenance, Provenance::Estimated { .. })
         };
-        let answers = |zone: &ZoneState| is_meter(zone) && now.since(zone.latest().1) < FORGOTTEN;
+        let is_heard = |zone: &ZoneState| !zone.leaves && now.since(zone.latest().1) < FORGOTTEN;
+        let answers = |zone: &ZoneState| is_meter(zone) && is_heard(zone);
         let is =
             |which: &dyn Fn(&ZoneState) -> bool| self.platform.filter(|at| zones.get(*at).is_some_and(which));
         let (chosen, heard) = (is(&is_meter), is(&answers));
@@ -319,7 +330,14 @@ fn take_others(zones: &mut [ZoneState], at: MonotonicNanos, now: MonotonicNanos)
     let totals: Option<Vec<(usize, u64)>> = (0..)
         .zip(zones.iter())
         .filter(|(_, zone)| counts(zone))
-        .map(|(index, zone)| Some((index, zone.history.total_at(at, now)?)))
+        .map(|(index, zone)| {
+            let total = match zone.succeeded {
+                // Another one goes on from there, so it is not waited for.
+                true => zone.history.total_by(at),
+                false => zone.history.total_at(at, now),
+            };
+            Some((index, total?))
+        })
         .collect();
     for (index, total) in totals? {
         let Some(zone) = zones.get_mut(index) else {
@@ -328,7 +346,11 @@ fn take_others(zones: &mut [ZoneState], at: MonotonicNanos, now: MonotonicNanos)
         let taken = zone.history.taken.replace(total).unwrap_or(total);
         let used = i128::from(total) - i128::from(taken);
         others.used += used;
-        if let Provenance::Estimated { relative_error_p90 } = zone.account.provenance {
+        // One that nobody reads any more, and that was taken out to the end, is in nothing of this.
+        let is_in_it = used != 0 || !zone.leaves;
+        if let Provenance::Estimated { relative_error_p90 } = zone.account.provenance
+            && is_in_it
+        {
             others.estimated = Some(zone.account.source);
             others.unsure += used.unsigned_abs() * u128::from(relative_error_p90.0);
         }

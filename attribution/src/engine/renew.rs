@@ -2,10 +2,19 @@
 //! What may change while it runs: the rules, and who reports. Between windows: who calls these has closed one and not yet opened the
 //! next. Nothing that was counted or learned is given up.
 
-use super::zones::ZoneState;
+use super::idle::{BusyTime, FloorPolicy};
+use super::zones::{Due, Reading, ZoneState};
 use super::{Engine, Settings};
 use crate::model::{NodeFacts, Report, ReporterId, SourceId, TickId, Usage};
 use std::sync::Arc;
+
+/// What a zone has counted and nobody has paid, of a time before it began anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Debt {
+    from: Reading,
+    busy: BusyTime,
+    to: Reading,
+}
 
 impl Engine {
     /// Pays by other rules from the next window on, and tells other decisions.
@@ -17,7 +26,11 @@ impl Engine {
         self.hand_over();
         self.moves.begin(&self.facts, &facts);
         for zone in &mut self.zones {
+            if self.moves.ends(zone) {
+                zone.ends_anew();
+            }
             if self.moves.begins(zone) {
+                zone.stay_in_debt();
                 zone.await_first();
             }
         }
@@ -87,6 +100,7 @@ impl Engine {
             }
             if self.moves.ends(zone) {
                 zone.leave();
+                zone.succeeded = true;
             }
         }
         for source in self.moves.end() {
@@ -124,12 +138,48 @@ impl ZoneState {
 
     /// Whether nobody reads it and all of it is paid. Nobody who runs from then on waits for it.
     pub(super) fn has_left(&mut self) -> bool {
-        let owes = self.has_base() && self.is_due();
-        if !self.leaves || owes {
+        if !self.leaves || self.owes() || self.debt.is_some() {
             return false;
         }
         self.rebase();
         self.account.power = None;
         true
+    }
+
+    fn owes(&self) -> bool {
+        self.has_base() && self.is_due()
+    }
+
+    /// It begins anew, and what it has counted until then is not paid yet: usage is late. That is paid on its own.
+    pub(super) fn stay_in_debt(&mut self) {
+        let Some((from, busy)) = self.paid.filter(|_| self.owes()) else {
+            return;
+        };
+        let mut debt = Debt {
+            from,
+            busy,
+            to: self.latest,
+        };
+        if let Some(older) = self.debt {
+            let counted = |debt: &Debt| debt.to.total.saturating_sub(debt.from.total);
+            debt = Debt {
+                to: Reading {
+                    total: older.to.total + counted(&debt),
+                    ..debt.to
+                },
+                ..older
+            };
+        }
+        (self.debt, self.paid) = (Some(debt), None);
+    }
+
+    /// What of an earlier time is still to be paid, which is then done.
+    pub(super) fn pay_debt(&mut self, busy: BusyTime, policy: &FloorPolicy) -> Option<Due> {
+        let debt = self.debt.take()?;
+        let now = (self.paid, self.latest, self.starts_at.take());
+        (self.paid, self.latest) = (Some((debt.from, debt.busy)), debt.to);
+        let due = self.settle(busy, policy);
+        (self.paid, self.latest, self.starts_at) = now;
+        due
     }
 }

@@ -227,6 +227,10 @@ fn due(
     policy: &super::FloorPolicy,
     now: MonotonicNanos,
 ) -> Option<Due> {
+    if zone.debt.is_some() {
+        let busy = zone.busy_of(packages);
+        return zone.pay_debt(busy, policy);
+    }
     if zone.has_left() || zone.begins() {
         return None;
     }

@@ -5,7 +5,7 @@
 //! different: when a zone is late, the time of this window is *carried*, so that the late energy is paid by those who ran
 //! then and not by those who run when it arrives.
 
-use super::accounts::{AccountId, Accounts, Delta};
+use super::accounts::AccountId;
 use super::carry::Carry;
 use super::devices::{Device, device_of};
 use super::feature::{Weighing, weigh};
@@ -21,8 +21,6 @@ use crate::model::{
 };
 use std::time::Duration;
 
-/// Time for which the dead are remembered for a device that is late. Sources know nothing about use in a longer gap.
-const AWAY: Duration = Duration::from_secs(180);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     pub(super) total: Microjoules,
@@ -53,10 +51,19 @@ pub(crate) struct ZoneState {
     pub(super) night: Night,
     /// Nobody reads it any more.
     pub(super) leaves: bool,
+    /// When it was read last before its component was given to another source.
+    pub(super) read_before: Option<MonotonicNanos>,
+    /// Another zone counts what it did when it left.
+    pub(super) succeeded: bool,
+    /// Its next payment begins anew, and the platform's rest has not seen it yet.
+    pub(super) rebased: bool,
     /// It takes a component over from a zone of another source, which is paid until then.
     pub(super) held: Option<super::moves::Held>,
     /// Its newest reading is none to begin from.
     pub(super) awaits: bool,
+    /// Its total where it began to wait for its turn: what it counts from there on is another one's.
+    pub(super) skips_from: Option<Microjoules>,
+    pub(super) debt: Option<super::renew::Debt>,
     /// Until then another zone was paid for its component.
     pub(super) starts_at: Option<MonotonicNanos>,
 }
@@ -122,8 +129,13 @@ impl ZoneState {
             device,
             night: Night::default(),
             leaves: false,
+            read_before: None,
+            succeeded: false,
+            rebased: false,
             held: None,
             awaits: false,
+            skips_from: None,
+            debt: None,
             starts_at: None,
         }
     }
@@ -138,8 +150,11 @@ impl ZoneState {
 
     /// Everything is paid and nobody is waited for: its next payment begins at its next reading.
     pub(crate) fn rebase(&mut self) {
-        self.carry = Carry::default();
+        if self.debt.is_none() {
+            self.carry = Carry::default();
+        }
         self.paid = None;
+        self.rebased = true;
     }
 
     /// Whether no meter counts it.
@@ -173,6 +188,7 @@ impl ZoneState {
         let (paid, busy_then) = match self.paid.replace((self.latest, busy)) {
             Some((paid, busy_then)) if paid.at < self.latest.at => (paid, busy_then),
             _ => {
+                self.skip_what_another_counted();
                 self.device.iter_mut().for_each(Device::forgive);
                 return None;
             }
@@ -217,20 +233,6 @@ impl ZoneState {
         self.account.dynamic += due.dynamic;
         self.account.idle += due.idle;
         Some(due)
-    }
-
-    /// Finds the accounts of those who used the device. None are held for one that has been away too long.
-    pub(crate) fn find_users(&mut self, accounts: &Accounts, deltas: &[Delta], now: MonotonicNanos) {
-        let (waits, away) = (!self.is_due(), now.since(self.latest.at));
-        let Some(device) = &mut self.device else { return };
-        if waits && away >= AWAY {
-            device.give_up();
-            return;
-        }
-        device.find_accounts(accounts, deltas);
-        if waits {
-            device.remember(accounts.left_ids());
-        }
     }
 
     /// Whether CPU time pays for this zone.
@@ -365,7 +367,7 @@ impl ZoneState {
         if reading.at <= self.latest.at {
             return;
         }
-        (self.leaves, self.awaits) = (false, false);
+        (self.leaves, self.succeeded, self.awaits) = (false, false, false);
         self.night.read();
         match &mut self.device {
             Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),

@@ -6,6 +6,7 @@ mod devices;
 mod events;
 mod examples;
 mod features;
+mod handover;
 mod levels;
 mod moves;
 mod platform;
