@@ -343,3 +343,24 @@ fn what_one_has_counted_is_paid_also_where_it_is_read_again_before_usage_is_told
         );
     }
 }
+
+#[test]
+fn one_that_fails_while_another_component_is_still_handed_over_takes_nothing_from_the_next() {
+    let (before, after) = (
+        [(METER, Component::Package), (ACPI, Component::Dram)],
+        [(NEXT, Component::Package), (BMC, Component::Dram)],
+    );
+    let mut node = node(&before);
+    adopt(&mut node, &after, Some(NEXT), Some(METER));
+    node.engine.expect_source(BMC);
+    node.engine.dismiss_source(ACPI);
+    let both = [rail(&node, METER), rail(&node, NEXT)];
+    window(&mut node, &both, true);
+    let mut last = Snapshot::default();
+    while node.tick < 10 {
+        assert_eq!(node.engine.hands_over(), node.tick < 8);
+        let says = [(METER, Vec::new()), rail(&node, NEXT)];
+        last = window(&mut node, &says, true);
+    }
+    assert_eq!(rails(&last), RAIL * 9);
+}
