@@ -53,6 +53,11 @@ impl Kept {
         self.up.store(true, Ordering::Relaxed);
     }
 
+    /// Nothing is kept from here on.
+    pub fn ends(&self) {
+        self.is_used.store(false, Ordering::Relaxed);
+    }
+
     /// It was saved, at this Unix time.
     pub fn saved(&self, unix: Duration) {
         let millis = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
@@ -146,6 +151,8 @@ mod tests {
         assert!(!text.contains("last_save"), "{text}");
         kept.failed(KeptError::Write, false);
         assert!(lines(&kept).contains("kepler_state_up 0\n"));
+        kept.ends();
+        assert_eq!(lines(&kept), "");
         kept.saved(Duration::from_millis(1_700_000_000_250));
         let text = lines(&kept);
         assert!(text.contains("kepler_state_up 1\n"), "{text}");

@@ -217,7 +217,10 @@ impl Builder {
         let (mut keeper, seat, leave) = (Some(keeper), next.clone(), Leave::default());
         let work = move |learned: Vec<LearnedZone>| {
             if let Some(next) = next.take() {
-                keeper = next;
+                let before = std::mem::replace(&mut keeper, next);
+                if keeper.is_none() {
+                    before.into_iter().for_each(Keeper::end);
+                }
             }
             if let Some(keeper) = &mut keeper {
                 keeper.save(&learned, clock::unix_seconds());

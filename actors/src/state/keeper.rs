@@ -179,6 +179,11 @@ impl Keeper {
         saves.then(|| Self::new(plan, kept))
     }
 
+    /// Nobody takes its place: nothing is kept any more, and no page says that something was.
+    pub fn end(self) {
+        self.kept.ends();
+    }
+
     /// Saves what was learned by `now`, Unix time in seconds. Blocks on the disk.
     pub fn save(&mut self, learned: &[LearnedZone], now: u64) {
         if learned.is_empty() {
