@@ -55,7 +55,7 @@ impl Mover {
         let (halts, counts) = (Arc::clone(&stop), Arc::clone(&moved));
         let thread = std::thread::spawn(move || {
             while !halts.load(Ordering::Relaxed) {
-                let now = counts.fetch_add(100_003, Ordering::Relaxed) + 100_003;
+                let now = counts.fetch_add(10_003, Ordering::Relaxed) + 10_003;
                 tree.set(REST, START + now);
                 pause();
             }

@@ -110,7 +110,8 @@ fn containers_pay_idle_energy_by_their_quotas_exactly_and_the_rest_stays_on_the_
     let daemon = daemon(&tree, "reserved");
     let before = daemon.wait_until("their reservations", |snapshot| {
         let known = |id| container(snapshot, id).is_some_and(|row| row["reserved"]["memory"].is_u64());
-        (known(&half) && known(&full)).then(|| snapshot.clone())
+        let all = known(&half) && known(&full) && container(snapshot, &free).is_some();
+        all.then(|| snapshot.clone())
     });
     let reserved = |id: &str| container(&before, id).expect("a row")["reserved"].clone();
     assert_eq!(
