@@ -17,6 +17,7 @@ pub mod boards;
 pub mod budgets;
 pub mod canned;
 pub mod cgroup;
+pub mod child;
 pub mod daemon;
 pub mod dashboards;
 pub mod figures;

@@ -13,7 +13,8 @@
 
 use aya::maps::loaded_maps;
 use aya::programs::loaded_programs;
-use integration_tests::daemon::{Daemon, PATIENCE, bare, command, pause};
+use integration_tests::child::Killed;
+use integration_tests::daemon::{Daemon, PATIENCE, command, pause};
 use integration_tests::figures::{conserves, nothing_fell, rows};
 use integration_tests::tree::Powercap;
 use integration_tests::{is_root, say};
@@ -22,23 +23,12 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const START: u64 = 1_000_000;
 const MACHINE: &str = "6f1c0000-0000-4000-8000-00000000dead";
-
-/// A child that ends with the test.
-struct Own(Child);
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 /// A daemon's surroundings: meters, a state directory with something learned, a folder for guests, a socket.
 struct Scene {
@@ -218,25 +208,17 @@ fn killed_at_any_moment_it_leaves_nothing_broken_behind() {
     });
     let mut scene = Scene::new();
     learned(&mut scene);
-    let mut machine = bare("sh");
-    machine.arg0("/usr/libexec/qemu-kvm");
-    machine.args([
-        "-c",
-        "while :; do :; done",
-        "-name",
-        "guest=web",
-        "-uuid",
-        MACHINE,
-    ]);
-    let _machine = Own(machine.spawn().expect("sh"));
+    let _machine = Killed::machine(MACHINE);
     let mut moments = Moments(4711);
     let (mut guest, mut in_kernel) = (None, 0);
     for kill in 0..kills {
-        let mut daemon = Own(scene
-            .command()
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kepler starts"));
+        let mut daemon = Killed(
+            scene
+                .command()
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("kepler starts"),
+        );
         let pid = daemon.0.id();
         // From the first instruction on, or while it saves what it has learned in its first windows.
         let saves = kill % 2 == 1;

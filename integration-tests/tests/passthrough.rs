@@ -11,6 +11,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+use integration_tests::child::Killed;
 use integration_tests::daemon::{Daemon, PATIENCE, pause};
 use integration_tests::figures::{charged, conserves, integer, rows};
 use integration_tests::tree::Powercap;
@@ -18,27 +19,12 @@ use integration_tests::{has_command, is_root, promtext, say, skip};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// A child that ends with the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn start(command: &mut Command) -> Killed {
-    Killed(command.stdin(Stdio::null()).spawn().expect("it starts"))
-}
 
 /// A UUID of this test's own.
 fn uuid(test: u8) -> String {
@@ -131,27 +117,13 @@ fn counters(folder: &Path) -> Option<[u64; 2]> {
     Some([read("intel-rapl:0")?, read("intel-rapl:0:0")?])
 }
 
-/// Burns CPU under the name of a machine.
-fn machine(id: &str) -> Killed {
-    let mut command = Command::new("sh");
-    command.arg0("/usr/libexec/qemu-kvm").args([
-        "-c",
-        "while :; do :; done",
-        "-name",
-        "guest=web",
-        "-uuid",
-        id,
-    ]);
-    start(&mut command)
-}
-
 #[test]
 fn what_a_machine_is_charged_here_is_a_meter_to_a_daemon_that_reads_its_folder() {
     let (folder, meters, id) = (TempDir::new().expect("a folder"), Running::new(), uuid(1));
     let dir = folder.path().join("vms");
     let more = ["--tick", "200ms"];
     let daemon = host(meters.tree.root(), &dir, &more);
-    let _machine = machine(&id);
+    let _machine = Killed::machine(&id);
     let of_guest = dir.join(&id);
     daemon.wait_until("the machine's folder", |_| {
         counters(&of_guest).filter(|[package, _]| *package > 0)
@@ -214,7 +186,7 @@ fn an_estimate_feeds_nobody_unless_it_is_asked_for_and_is_one_in_the_guest_too()
     let (folder, id) = (TempDir::new().expect("a folder"), uuid(2));
     let (refused, asked) = (folder.path().join("refused"), folder.path().join("asked"));
     let nothing = folder.path().join("no-meters");
-    let _machine = machine(&id);
+    let _machine = Killed::machine(&id);
     let daemon = host(&nothing, &refused, &["--tick", "200ms"]);
     daemon.wait_until("the machine's row", |snapshot| {
         of_machine(snapshot, &id).filter(|sum| sum[0] > 0)
@@ -298,14 +270,14 @@ impl Guest {
                 .arg(format!("source={},cache=auto", shared.display()))
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            children.push(start(&mut server));
+            children.push(Killed::start(&mut server));
             until("virtiofsd listens", || Path::new(&socket).exists().then_some(()));
             qemu.args(["-object", "memory-backend-memfd,id=ram,size=1024M,share=on"])
                 .args(["-numa", "node,memdev=ram"])
                 .args(["-chardev", &format!("socket,id=fs,path={socket}")])
                 .args(["-device", "vhost-user-fs-pci,chardev=fs,tag=kepler-fs"]);
         }
-        children.push(start(&mut qemu));
+        children.push(Killed::start(&mut qemu));
         Self {
             log: scratch.join("log"),
             _children: children,

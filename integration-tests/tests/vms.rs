@@ -12,6 +12,7 @@
 )]
 
 use integration_tests::cgroup::{Cgroup, unified};
+use integration_tests::child::Killed;
 use integration_tests::daemon::{Daemon, PATIENCE, pause};
 use integration_tests::figures::{conserves, container, energy, integer, nothing_fell, rows};
 use integration_tests::{has_command, is_root, promtext, say, skip};
@@ -19,7 +20,7 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -34,26 +35,6 @@ fn daemon(tick: &str) -> Daemon {
     let daemon = Daemon::start(&["--tick", tick, "--set", "sources.cpu=estimator"]);
     daemon.wait_for_tick(2);
     daemon
-}
-
-/// A child that ends with the test.
-struct Killed(Child);
-
-impl Killed {
-    fn pid(&self) -> u64 {
-        u64::from(self.0.id())
-    }
-
-    fn kill(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }
 
 fn start(command: &mut Command) -> Killed {

@@ -10,12 +10,13 @@
 )]
 
 use integration_tests::cgroup::{self, Cgroup};
+use integration_tests::child::Killed;
 use integration_tests::daemon::Daemon;
 use integration_tests::figures::{conserves, container, energy, integer, rows};
 use integration_tests::runc::{self, Container};
 use integration_tests::say;
 use serde_json::Value;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -36,15 +37,6 @@ fn daemon(tick: &str) -> Daemon {
     ]);
     daemon.wait_for_tick(2);
     daemon
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 fn shell(script: &str) -> Killed {

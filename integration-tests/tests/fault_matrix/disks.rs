@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of what the daemon writes: full disks, and a state file that was damaged.
 
-use integration_tests::daemon::bare;
+use integration_tests::child::Killed;
 use integration_tests::trial::{Plan, START, Trial};
 use integration_tests::{is_root, skip};
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use tempfile::TempDir;
 
 const ZONE: &str = "intel-rapl:0";
@@ -53,15 +52,6 @@ impl Drop for Disk {
     }
 }
 
-struct Own(Child);
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[test]
 fn a_full_disk_under_the_folders_of_guests() {
     let plan = Plan {
@@ -75,10 +65,7 @@ fn a_full_disk_under_the_folders_of_guests() {
     let mut trial = Trial::begin(plan, &[&dir]);
     disk.fill();
     let id = format!("6f1c0000-0000-4000-8000-{:012x}", std::process::id());
-    let mut machine = bare("sh");
-    machine.arg0("/usr/libexec/qemu-kvm");
-    machine.args(["-c", "while :; do :; done", "-name", "guest=web", "-uuid", &id]);
-    let _machine = Own(machine.spawn().expect("sh"));
+    let _machine = Killed::machine(&id);
     for step in 1..=5 {
         trial.meter.set(ZONE, START + step * 1_000_000);
         trial.windows(2);

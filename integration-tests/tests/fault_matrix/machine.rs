@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of the machine: stopped, starved, out of descriptors, short of memory.
 
+use integration_tests::child::Killed;
 use integration_tests::daemon::{Daemon, bare, pause};
 use integration_tests::http;
 use integration_tests::trial::{Plan, START, Trial};
@@ -9,26 +10,9 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const ZONE: &str = "intel-rapl:0";
-
-/// A process of ours that is gone with the test.
-pub(crate) struct Own(pub(crate) Child);
-
-impl Own {
-    pub(crate) fn start(command: &mut Command) -> Self {
-        Self(command.spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 fn pid(daemon: &Daemon) -> Pid {
     let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw);
@@ -75,8 +59,8 @@ fn a_machine_that_is_full() {
     }
     let mut trial = Trial::begin(plan, &[]);
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let loops: Vec<Own> = (0..4 * cpus)
-        .map(|_| Own::start(bare("nice").args(["-n", "-20", "sh", "-c", "while :; do :; done"])))
+    let loops: Vec<Killed> = (0..4 * cpus)
+        .map(|_| Killed::start(bare("nice").args(["-n", "-20", "sh", "-c", "while :; do :; done"])))
         .collect();
     for step in 1..=5 {
         trial.meter.set(ZONE, START + step * 1_000_000);
@@ -135,7 +119,7 @@ fn little_memory() {
     let Some(group) = Limited::new() else { return };
     let mut trial = Trial::begin(plan, &["exporter.levels=[\"node\",\"container\",\"process\"]"]);
     group.hold(trial.daemon.pid(), 8 << 20);
-    let crowd = Own::start(bare("sh").args(["-c", "for one in $(seq 1000); do sh -c :; done"]));
+    let crowd = Killed::start(bare("sh").args(["-c", "for one in $(seq 1000); do sh -c :; done"]));
     for path in ["/metrics", "/api/v1/snapshot", "/api/v1/history", "/"] {
         for _ in 0..50 {
             drop(http::get(trial.daemon.address, path, &[]));

@@ -7,7 +7,7 @@ mod cpus;
 mod sleep;
 mod whole;
 
-use crate::machine::Own;
+use integration_tests::child::Killed;
 use integration_tests::daemon::bare;
 use integration_tests::figures::rows;
 use integration_tests::trial::{START, Trial};
@@ -27,8 +27,8 @@ fn may_change_the_machine() -> bool {
 }
 
 /// A busy loop on these CPUs.
-fn burner(cpus: &str) -> Own {
-    Own::start(bare("taskset").args(["-c", cpus, "sh", "-c", "while :; do :; done"]))
+fn burner(cpus: &str) -> Killed {
+    Killed::start(bare("taskset").args(["-c", cpus, "sh", "-c", "while :; do :; done"]))
 }
 
 /// The row of a process.
