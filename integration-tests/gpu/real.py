@@ -206,8 +206,8 @@ def facts(nvml, gpu):
 
 
 class Daemon:
-    def __init__(self, kepler, folder):
-        self.log = open(os.path.join(folder, "kepler.log"), "w")
+    def __init__(self, kepler, folder, config=None):
+        self.log = open(os.path.join(folder, "kepler.log"), "a")
         settings = ["sources.gpu=nvml", "sources.platform=", "exporter.processes.max=1000"]
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -215,6 +215,9 @@ class Daemon:
         library = os.environ.get("NVML_LIBRARY")
         if library:
             settings += [f"sources.nvml.library={library}"]
+        if config:
+            command += ["--config", config]  # it says what the settings say, so that a reload can change it
+            settings = []
         for setting in settings:
             command += ["--set", setting]
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log)

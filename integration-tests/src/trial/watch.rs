@@ -96,6 +96,9 @@ impl Page {
                 let then = self.totals.get(name).unwrap_or(now);
                 assert!(now >= then, "{name} fell from {then} to {now}");
             }
+            // Another process may have the pid, the command and the container of one that is gone: its series begins anew. Every
+            // other name is somebody's own for as long as the daemon runs, also where its series was away for a while.
+            self.totals.retain(|name, _| !name.contains("\"pid\": "));
             self.totals.extend(totals);
         }
     }
