@@ -4,11 +4,12 @@
 use super::mounts::CgroupMount;
 use crate::files::vanished;
 use attribution::model::CgroupId;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Folders that one walk looks at. The memory controller numbers its cgroups in 16 bits (`MEM_CGROUP_ID_MAX`), so more
 /// can hardly exist; a walk of so many takes seconds, and one of the usual few hundred some milliseconds.
@@ -44,11 +45,14 @@ pub(super) fn walk_below(
     walk_bounded(mount, WALK_DIRECTORIES, visit)
 }
 
-struct Folder {
+/// A folder whose children are being looked at. They share its path: a tenant may nest names until each of the
+/// [`WALK_DIRECTORIES`] paths has 4 KiB.
+struct Level {
     at: PathBuf,
     /// Path below the mount, without a slash at its end.
     below: String,
-    depth: usize,
+    /// Children that are still to be looked at.
+    names: Vec<OsString>,
 }
 
 fn walk_bounded(
@@ -57,41 +61,42 @@ fn walk_bounded(
     visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
 ) -> WalkOutcome {
     let mut outcome = WalkOutcome::default();
-    let mut open = vec![Folder {
-        at: mount.point.clone(),
-        below: String::new(),
-        depth: 0,
-    }];
-    while let Some(folder) = open.pop() {
-        if outcome.directories >= bound {
-            outcome.truncated = true;
+    let mut levels: Vec<Level> = Vec::new();
+    // Names in all levels.
+    let mut waiting = 0_u64;
+    let (mut at, mut below) = (mount.point.clone(), String::new());
+    loop {
+        let found = outcome.look(&at, &below, visit);
+        if found.is_break() {
             break;
         }
-        let metadata = match fs::symlink_metadata(&folder.at) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                outcome.failed(&error);
-                continue;
+        if found == ControlFlow::Continue(true) {
+            let room = bound.saturating_sub(outcome.directories).saturating_sub(waiting);
+            if levels.len() >= WALK_DEPTH {
+                outcome.truncated = true;
+            } else {
+                let names = outcome.list(&at, room);
+                waiting += count(&names);
+                levels.push(Level { at, below, names });
             }
+        }
+        (at, below) = loop {
+            let Some(level) = levels.last_mut() else {
+                return outcome;
+            };
+            if let Some(name) = level.names.pop() {
+                waiting = waiting.saturating_sub(1);
+                let below = format!("{}/{}", level.below, name.to_string_lossy());
+                break (level.at.join(name), below);
+            }
+            levels.pop();
         };
-        outcome.directories += 1;
-        if visit(CgroupId(metadata.ino()), &folder.below).is_break() {
-            break;
-        }
-        // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
-        // instead of some fifty entries. File systems that count otherwise (in fixtures) never say 2 with children.
-        if metadata.nlink() == 2 {
-            continue;
-        }
-        if folder.depth >= WALK_DEPTH {
-            outcome.truncated = true;
-            continue;
-        }
-        if let Err(error) = list(&folder, &mut open) {
-            outcome.failed(&error);
-        }
     }
     outcome
+}
+
+fn count(names: &[OsString]) -> u64 {
+    u64::try_from(names.len()).unwrap_or(u64::MAX)
 }
 
 impl WalkOutcome {
@@ -100,26 +105,57 @@ impl WalkOutcome {
             self.unreadable += 1;
         }
     }
-}
 
-fn list(folder: &Folder, open: &mut Vec<Folder>) -> io::Result<()> {
-    for entry in fs::read_dir(&folder.at)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open.push(Folder {
-                at: entry.path(),
-                below: format!("{}/{}", folder.below, entry.file_name().to_string_lossy()),
-                depth: folder.depth + 1,
-            });
+    /// Shows a folder; whether it has children.
+    fn look(
+        &mut self,
+        at: &Path,
+        below: &str,
+        visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
+    ) -> ControlFlow<(), bool> {
+        match fs::symlink_metadata(at) {
+            Ok(metadata) => {
+                self.directories += 1;
+                visit(CgroupId(metadata.ino()), below)?;
+                // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
+                // instead of some fifty entries. File systems that count otherwise (in fixtures) never say 2 with children.
+                ControlFlow::Continue(metadata.nlink() != 2)
+            }
+            Err(error) => {
+                self.failed(&error);
+                ControlFlow::Continue(false)
+            }
         }
     }
-    Ok(())
+
+    /// The folders in a folder, `room` of them at most.
+    fn list(&mut self, at: &Path, room: u64) -> Vec<OsString> {
+        let mut names = Vec::new();
+        if let Err(error) = self.list_into(&mut names, at, room) {
+            self.failed(&error);
+        }
+        names
+    }
+
+    fn list_into(&mut self, names: &mut Vec<OsString>, at: &Path, room: u64) -> io::Result<()> {
+        for entry in fs::read_dir(at)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            if count(names) >= room {
+                self.truncated = true;
+                break;
+            }
+            names.push(entry.file_name());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn mount(point: &Path) -> CgroupMount {
         CgroupMount {
@@ -176,6 +212,23 @@ mod tests {
         fs::create_dir_all(deep.path().join(["d"; WALK_DEPTH + 3].join("/"))).unwrap();
         let (shown, outcome) = paths(deep.path(), 1_000);
         assert_eq!((shown.len(), outcome.truncated), (WALK_DEPTH + 1, true));
+    }
+
+    #[test]
+    fn of_a_folder_with_very_many_no_more_are_held_than_will_be_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a/x", "a/y", "b/x", "b/y", "c"] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        for bound in 1..8 {
+            let (shown, outcome) = paths(dir.path(), bound);
+            assert_eq!(shown.len(), usize::try_from(bound).unwrap());
+            assert_eq!((outcome.directories, outcome.truncated), (bound, true));
+        }
+        assert!(!paths(dir.path(), 8).1.truncated);
+        let mut outcome = WalkOutcome::default();
+        assert_eq!(outcome.list(dir.path(), 2).len(), 2);
+        assert!(outcome.truncated);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! The paths of all cgroups by number, kept current by what the kernel tells ([`super::watch`]): no walk but the first,
 //! and one after each overflow of the kernel's queue. Cgroups that came and went between two looks are in it, too.
 //!
-//! Bounded by [`WALK_DIRECTORIES`] living cgroups and [`GONE`] that have gone.
+//! Bounded by [`WALK_DIRECTORIES`] living cgroups and [`GONE`] that have gone, and by [`BYTES`] and [`GONE_BYTES`] of their paths.
 
 use super::index::{WALK_DIRECTORIES, WalkOutcome, walk_below};
 use super::mounts::{Accounting, CgroupMount};
@@ -10,7 +10,6 @@ use super::watch::{Change, Watch};
 use attribution::model::CgroupId;
 use foldhash::HashMap;
 use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,6 +17,13 @@ use std::os::unix::fs::MetadataExt as _;
 /// Cgroups remembered after they went, the newest. A probe names the last of a cgroup's work one report after its end
 /// at the latest, so this many may end in a tick or two: some 600 KiB, reached only where that many ever ended.
 const GONE: usize = 4_096;
+
+/// Bytes of all paths: as many as [`WALK_DIRECTORIES`] have at 256 bytes each, where a container's has 200. Whoever may make
+/// cgroups (`Delegate=yes`) can give each of them a path of 4 KiB.
+const BYTES: usize = 16 << 20;
+
+/// The same of those that went.
+const GONE_BYTES: usize = 4 << 20;
 
 /// Ends whose parent was not known yet, kept for one more look. They come about when a cgroup and what it is in go while
 /// they are being looked at.
@@ -140,6 +146,10 @@ struct Paths {
     known: HashMap<CgroupId, Known>,
     /// Those that are gone, in the order in which they went.
     gone: VecDeque<CgroupId>,
+    /// Of the paths of all.
+    bytes: usize,
+    /// Of the paths of those that are gone.
+    gone_bytes: usize,
     late: Vec<Change>,
 }
 
@@ -201,6 +211,7 @@ impl Paths {
             && !known.gone
         {
             known.gone = true;
+            self.gone_bytes += known.below.len();
             self.gone.push_back(id);
         }
         true
@@ -208,52 +219,74 @@ impl Paths {
 
     fn insert(&mut self, id: CgroupId, below: String, caught: &mut Caught) -> bool {
         let living = self.known.len().saturating_sub(self.gone.len());
-        if u64::try_from(living).is_ok_and(|living| living >= WALK_DIRECTORIES)
-            && !self.known.contains_key(&id)
-        {
+        let is_full = u64::try_from(living).is_ok_and(|living| living >= WALK_DIRECTORIES);
+        if (is_full || !self.has_room(&below)) && !self.known.contains_key(&id) {
             caught.refused += 1;
             return false;
         }
-        let known = Known {
-            below: below.into_boxed_str(),
-            gone: false,
-        };
-        let is_new = self.known.insert(id, known).is_none();
-        caught.new += u64::from(is_new);
-        is_new
+        let old = self.put(id, below.into_boxed_str());
+        caught.new += u64::from(old.is_none());
+        old.is_none()
+    }
+
+    fn has_room(&self, below: &str) -> bool {
+        self.bytes.saturating_add(below.len()) <= BYTES
+    }
+
+    /// One that is there; what was known of it.
+    fn put(&mut self, id: CgroupId, below: Box<str>) -> Option<Known> {
+        self.bytes += below.len();
+        let old = self.known.insert(id, Known { below, gone: false });
+        if let Some(old) = &old {
+            self.left(old);
+        }
+        old
+    }
+
+    /// One is not known any more.
+    fn left(&mut self, known: &Known) {
+        let bytes = known.below.len();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if known.gone {
+            self.gone_bytes = self.gone_bytes.saturating_sub(bytes);
+        }
     }
 
     /// Finds all that are there. Those that are not there any more are gone.
     fn walk(&mut self, mount: &CgroupMount, caught: &mut Caught) -> WalkOutcome {
-        let before = std::mem::take(&mut self.known);
+        let mut before = std::mem::take(&mut self.known);
+        (self.bytes, self.gone_bytes) = (0, 0);
         let outcome = walk_below(mount, &mut |id, below| {
-            let known = Known {
-                below: below.into(),
-                gone: false,
-            };
-            caught.new += u64::from(!before.contains_key(&id));
-            self.known.insert(id, known);
+            let old = before.remove(&id);
+            caught.new += u64::from(old.is_none());
+            if self.has_room(below) {
+                let same = old.map(|old| old.below).filter(|old| **old == *below);
+                self.put(id, same.unwrap_or_else(|| below.into()));
+            } else {
+                caught.refused += 1;
+            }
             ControlFlow::Continue(())
         });
         self.gone.retain(|id| !self.known.contains_key(id));
         for (id, known) in before {
-            if let Entry::Vacant(entry) = self.known.entry(id) {
-                if !known.gone {
-                    self.gone.push_back(id);
-                }
-                entry.insert(Known { gone: true, ..known });
+            if !known.gone {
+                self.gone.push_back(id);
             }
+            self.bytes += known.below.len();
+            self.gone_bytes += known.below.len();
+            self.known.insert(id, Known { gone: true, ..known });
         }
         self.forget();
         outcome
     }
 
     fn forget(&mut self) {
-        while self.gone.len() > GONE {
-            if let Some(id) = self.gone.pop_front()
-                && self.known.get(&id).is_some_and(|known| known.gone)
+        while self.gone.len() > GONE || self.gone_bytes > GONE_BYTES {
+            let Some(id) = self.gone.pop_front() else { break };
+            if self.known.get(&id).is_some_and(|known| known.gone)
+                && let Some(known) = self.known.remove(&id)
             {
-                self.known.remove(&id);
+                self.left(&known);
             }
         }
     }
@@ -451,6 +484,31 @@ mod tests {
     }
 
     #[test]
+    fn however_long_their_paths_are_those_of_all_are_bounded_and_so_are_those_of_the_gone() {
+        let mut paths = paths();
+        let mut caught = Caught::default();
+        let long = format!("/{}", "x".repeat(4_095));
+        let most = u64::try_from(BYTES / 4_096).unwrap();
+        for id in 2..most + 102 {
+            paths.insert(CgroupId(id), long.clone(), &mut caught);
+        }
+        let held = |paths: &Paths| paths.known.values().map(|known| known.below.len()).sum::<usize>();
+        assert_eq!((paths.bytes, held(&paths), caught.refused), (BYTES, BYTES, 100));
+        // Those that go make room, and the oldest of them are forgotten.
+        for id in 2..most + 2 {
+            let mut went = vec![change(CgroupId::ROOT, "x", Some(CgroupId(id)))];
+            paths.apply(&mut went, &mut |_| None, &mut caught);
+        }
+        assert_eq!(
+            (paths.bytes, paths.gone_bytes, held(&paths)),
+            (GONE_BYTES, GONE_BYTES, GONE_BYTES)
+        );
+        assert_eq!(paths.below(CgroupId(2)), None);
+        assert_eq!(paths.below(CgroupId(most + 1)), Some(&*long));
+        assert!(paths.insert(CgroupId(most + 200), long, &mut caught));
+    }
+
+    #[test]
     fn an_end_that_is_told_twice_or_without_a_number_counts_once_or_not() {
         let mut paths = paths();
         let mut caught = Caught::default();
@@ -502,6 +560,7 @@ mod tests {
             }
             paths.walk(&mount, &mut caught);
             assert_eq!((paths.known.len(), paths.gone.len()), (2, gone));
+            assert_eq!((paths.bytes, paths.gone_bytes), (2, 2 * gone));
         }
     }
 
@@ -537,6 +596,11 @@ mod tests {
                 .map(|(id, known)| (known.below.to_string(), *id))
                 .collect();
             prop_assert_eq!(living, node.living);
+            let bytes = |of: &dyn Fn(&Known) -> bool| {
+                let known = paths.known.values().filter(|known| of(known));
+                known.map(|known| known.below.len()).sum::<usize>()
+            };
+            prop_assert_eq!((paths.bytes, paths.gone_bytes), (bytes(&|_| true), bytes(&|known| known.gone)));
         }
     }
 }
