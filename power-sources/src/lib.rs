@@ -74,10 +74,14 @@ pub trait PowerSource: Send {
 
 /// Where one counter stands.
 #[derive(Clone, Debug)]
-pub struct Standing {
-    /// What it is read from.
-    place: PathBuf,
-    counted: counted::Counted,
+pub struct Standing(Stand);
+
+#[derive(Clone, Debug)]
+enum Stand {
+    /// One in a file.
+    Counter { place: PathBuf, counted: counted::Counted },
+    /// A GPU of NVIDIA with its users, which the library knows by its UUID.
+    Gpu(Box<nvml::Gpu>),
 }
 
 /// What a source is asked for when it is opened.

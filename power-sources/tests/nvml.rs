@@ -511,6 +511,22 @@ fn a_gpu_that_only_the_drivers_folder_tells_of_is_looked_for() {
 }
 
 #[test]
+fn a_folder_of_the_driver_that_cannot_be_read_is_no_news_and_the_session_goes_on() {
+    // The counter is the power since the library was initialised: it would begin anew with another session.
+    let machine = Machine::new("gpu 0 uuid=GPU-aaaa power_mw=400000\n");
+    let folder = machine.dir.path().join("gpus");
+    let mut source = machine.open();
+    source.read(at(0));
+    std::thread::sleep(Duration::from_millis(200));
+    let before = source.read(at(1_000)).zones[0].total;
+    fs::remove_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(&folder, &folder).unwrap();
+    let energy = source.read(at(2_000));
+    assert_eq!(energy.errors, []);
+    assert!(energy.zones[0].total >= before && !before.is_zero());
+}
+
+#[test]
 fn a_library_that_hangs_costs_a_bounded_wait_and_no_energy() {
     let machine = Machine::new("gpu 0 uuid=GPU-a energy_mj=1000\n");
     let mut source = machine.open();

@@ -17,6 +17,7 @@ use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, GpmSample, Nvml};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,7 +92,7 @@ pub(super) struct Devices<'nvml> {
     handles: Vec<Handle<'nvml>>,
     count: u32,
     root: PathBuf,
-    entries: Vec<OsString>,
+    entries: Option<Vec<OsString>>,
     /// The last sample of each GPU's instances, to compare the next one with.
     samples: BTreeMap<(Arc<str>, u32), GpmSample<'nvml>>,
 }
@@ -130,7 +131,7 @@ impl<'nvml> Devices<'nvml> {
     pub(super) fn look(&mut self, questions: &[Question]) -> Result<Vec<Result<Look, Fault>>, Broken> {
         let count = self.nvml.device_count();
         if count.map_err(|error| Broken::Dead(fault("number of GPUs", &error)))? != self.count
-            || entries(&self.root) != self.entries
+            || entries(&self.root).is_some_and(|now| self.entries.as_ref() != Some(&now))
         {
             return Err(Broken::Changed);
         }
@@ -332,12 +333,19 @@ fn open(nvml: &Nvml, index: u32) -> Result<(Handle<'_>, Member), NvmlError> {
     Ok((handle, member))
 }
 
-/// What the driver lists; nothing where it lists nothing.
-fn entries(root: &Path) -> Vec<OsString> {
-    let entries = std::fs::read_dir(root).into_iter().flatten();
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+/// What the driver lists; `None` where that cannot be told just now, as when the process has no descriptor left: that is no news of
+/// any GPU.
+fn entries(root: &Path) -> Option<Vec<OsString>> {
+    let names = match std::fs::read_dir(root) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<Vec<_>, std::io::Error>>(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let mut names = names.ok()?;
     names.sort();
-    names
+    Some(names)
 }
 
 /// Errors after which only a new session helps: the driver was restarted, replaced or unloaded under this one.

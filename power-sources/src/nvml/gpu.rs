@@ -37,7 +37,7 @@ const MOST_USERS: usize = 1_024;
 type Complaint = (ErrorReason, String);
 
 /// How its energy is known at present.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Total {
     Counted(CounterTrack),
     Integrated(Integrator),
@@ -53,8 +53,8 @@ impl Total {
 }
 
 /// One GPU.
-#[derive(Debug)]
-pub(super) struct Gpu {
+#[derive(Clone, Debug)]
+pub(crate) struct Gpu {
     pub(super) uuid: Arc<str>,
     pub(super) name: String,
     pub(super) zone: Zone,
@@ -99,6 +99,22 @@ impl Gpu {
         if let Total::Counted(track) = &mut self.total {
             track.found_again(RANGE, self.max_power);
         }
+    }
+
+    /// Goes on where another reader of the same GPU stopped, with its totals, its users and the driver's samples that it had seen, and
+    /// with the highest power that this one believes. `false` where nothing had been read.
+    pub(super) fn follow(&mut self, before: Self) -> bool {
+        let mut total = before.total;
+        if let Total::Counted(track) = &mut total {
+            let mut mine = CounterTrack::new(RANGE, self.max_power);
+            if !mine.follow(std::mem::replace(track, mine.clone())) {
+                return false;
+            }
+            *track = mine;
+        }
+        self.total = total;
+        (self.before, self.tracker, self.used) = (before.before, before.tracker, before.used);
+        true
     }
 
     /// Takes what it answered at `now`: a reading unless the meter's value cannot be one, and what there is to complain
@@ -209,7 +225,7 @@ fn max_power(member: &Member, max_watts: u32) -> Microwatts {
 }
 
 /// Use of the device since it was first seen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Used {
     last: Option<MonotonicNanos>,
     busy: DeviceNanos,

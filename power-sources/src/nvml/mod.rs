@@ -20,10 +20,10 @@ pub use config::NvmlConfig;
 use crate::backoff::Backoff;
 use crate::errors::ErrorLedger;
 use crate::files::Fault;
-use crate::{Ask, Opened, PowerSource, SourceOpenError};
-use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceId, ZoneReading};
+use crate::{Ask, Opened, PowerSource, SourceOpenError, Stand, Standing};
+use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceId, Zone, ZoneReading};
 use driver::{Broken, Driver, Listing, Look, Member, Question, Session};
-use gpu::Gpu;
+pub(crate) use gpu::Gpu;
 use std::sync::Arc;
 use std::time::Duration;
 use thread::Nvidia;
@@ -269,7 +269,7 @@ impl Nvml {
         reading
     }
 
-    fn note(&mut self, zone: Option<&attribution::model::Zone>, fault: &Fault) {
+    fn note(&mut self, zone: Option<&Zone>, fault: &Fault) {
         self.errors.note(SOURCE, zone, fault.reason, &fault.words);
     }
 }
@@ -290,6 +290,26 @@ impl PowerSource for Nvml {
             .map(|gpu| format!("{} ({})", gpu.zone, gpu.name))
             .collect();
         gpus.join(", ")
+    }
+
+    fn leave(&mut self) -> Vec<Standing> {
+        let stands = |gpu: &Gpu| Standing(Stand::Gpu(Box::new(gpu.clone())));
+        self.gpus.iter().map(stands).collect()
+    }
+
+    fn follow(&mut self, before: Vec<Standing>) -> Vec<Zone> {
+        let mut followed = Vec::new();
+        for stand in before {
+            let Standing(Stand::Gpu(old)) = stand else {
+                continue;
+            };
+            if let Some(gpu) = self.gpus.iter_mut().find(|gpu| gpu.uuid == old.uuid)
+                && gpu.follow(*old)
+            {
+                followed.push(gpu.zone.clone());
+            }
+        }
+        followed
     }
 
     fn read(&mut self, now: MonotonicNanos) -> Energy {

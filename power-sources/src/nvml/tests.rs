@@ -6,7 +6,7 @@ use super::gpu::Gpu;
 use super::load::{Rates, Tracker, WHOLE};
 use super::*;
 use crate::testing::{ask, errors, totals};
-use attribution::model::{DeviceUse, Microwatts};
+use attribution::model::{DeviceUse, Microjoules, Microwatts};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -158,6 +158,56 @@ fn a_tick_that_is_shorter_than_the_interval_repeats_the_last_reading_with_its_mo
     assert_eq!(fake.world().looks - looks_at_start, 3);
     moments.dedup();
     assert_eq!(moments, [at(0), at(960), at(2_000)]);
+}
+
+// --- when another reader of it takes over ---
+
+fn use_of(pid: u32, seconds: u64) -> Load {
+    whole(100, &[sample(pid, seconds * 1_000_000, 100)], &[pid])
+}
+
+#[test]
+fn what_is_used_between_two_readers_is_paid_and_has_its_user() {
+    let fake = Fake::new(&["GPU-a", "GPU-b"]);
+    let mut old = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(1)).unwrap();
+    fake.answer("GPU-a", Ok(counted(5_000, use_of(7, 1))));
+    old.read(at(0));
+    fake.answer("GPU-a", Ok(counted(105_000, use_of(7, 2))));
+    let told = old.read(at(1_000)).zones.swap_remove(0);
+    assert_eq!(told.total, Microjoules::from_milli(100_000));
+    let mut new = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(2)).unwrap();
+    let followed = new.follow(old.leave());
+    assert_eq!(followed.len(), 2);
+    fake.answer("GPU-a", Ok(counted(205_000, use_of(7, 3))));
+    let energy = new.read(at(1_900));
+    assert_eq!(errors(&energy), []);
+    let next = &energy.zones[0];
+    assert_eq!(next.total, Microjoules::from_milli(200_000));
+    let (before, after) = (told.device.unwrap(), next.device.clone().unwrap());
+    assert_eq!(users(&after)[&7] - users(&before)[&7], 900_000_000);
+}
+
+#[test]
+fn a_reader_with_less_to_believe_follows_and_refuses_what_is_beyond() {
+    let fake = Fake::new(&["GPU-a"]);
+    let mut old = fake.open();
+    old.read(at(0));
+    let mut new = Nvml::open(Box::new(fake.clone()), 100, Duration::ZERO).unwrap();
+    assert_eq!(new.follow(old.leave()).len(), 1);
+    fake.answer("GPU-a", Ok(counted(500_000, Load::Unknown)));
+    let energy = new.read(at(1_000));
+    assert_eq!(energy.zones[0].total, Microjoules::ZERO);
+    assert_eq!(errors(&energy).len(), 1);
+}
+
+#[test]
+fn nothing_is_followed_where_nothing_was_read_or_the_gpu_is_another() {
+    let mut old = Fake::new(&["GPU-a"]).open();
+    let mut new = Fake::new(&["GPU-a"]).open();
+    assert_eq!(new.follow(old.leave()), []);
+    old.read(at(0));
+    let mut new = Fake::new(&["GPU-b"]).open();
+    assert_eq!(new.follow(old.leave()), []);
 }
 
 // --- when the library and its GPUs are tried again ---

@@ -18,7 +18,7 @@ pub use config::{MaxWatts, RaplConfig};
 use crate::counted::{Counted, Outcome};
 use crate::errors::ErrorLedger;
 use crate::files::{Fault, OpenNumber};
-use crate::{Ask, Opened, PowerSource, SourceOpenError, Standing};
+use crate::{Ask, Opened, PowerSource, SourceOpenError, Stand, Standing};
 use attribution::model::{
     Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, Zone, ZoneReading,
 };
@@ -335,9 +335,11 @@ impl PowerSource for Rapl {
         let stands = |zone: &Metered| {
             // Of a host's share the moment is told with it: it goes on by itself.
             let place = zone.found.dir.canonicalize().ok()?;
-            (!zone.found.is_hosts).then(|| Standing {
-                place,
-                counted: zone.counted.clone(),
+            (!zone.found.is_hosts).then(|| {
+                Standing(Stand::Counter {
+                    place,
+                    counted: zone.counted.clone(),
+                })
             })
         };
         self.zones.iter().filter_map(stands).collect()
@@ -345,7 +347,10 @@ impl PowerSource for Rapl {
 
     fn follow(&mut self, before: Vec<Standing>) -> Vec<Zone> {
         let mut followed = Vec::new();
-        for Standing { place, counted } in before {
+        for stand in before {
+            let Standing(Stand::Counter { place, counted }) = stand else {
+                continue;
+            };
             let is = |zone: &&mut Metered| {
                 zone.found.zone == counted.zone && zone.found.dir.canonicalize().is_ok_and(|dir| dir == place)
             };
