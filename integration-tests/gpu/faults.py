@@ -186,7 +186,7 @@ def main(kepler, folder):
         watch2.stop()
         wrong = watch.wrong + watch2.wrong
         print(f"\n{watch.looks + watch2.looks} snapshots; wrong: {wrong[:5] or 'nothing'}")
-        print("GPU source up:", trial.metric('kepler_source_up{source="nvml"}'))
+        print("GPU source up:", trial.metric('kepler_source_up{source="nvml",component="gpu"}'))
         trial.rows.append(not wrong)
     finally:
         for worker in workers:
