@@ -16,3 +16,4 @@ mod machine;
 mod meters;
 mod mounts;
 mod names;
+mod probes;
