@@ -204,6 +204,7 @@ fn for_probe(settings: &Probes, machine: &Machine, roots: &Roots) -> probe_ebpf:
         },
         softirqs: settings.softirq != Optional::Off,
         page_cache: settings.page_cache != Optional::Off,
+        ..probe_ebpf::Settings::default()
     }
 }
 

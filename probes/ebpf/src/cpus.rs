@@ -7,6 +7,7 @@
 use crate::abi::{Slot, Softirqs};
 use crate::accounts::package_id;
 use crate::totals;
+use crate::unnamed;
 use attribution::model::{
     CgroupId, Comm, CpuNanos, CpuTime, EventCounts, PackageId, PackageTime, SoftirqTime, TaskKey, TaskKind,
     TaskUsage,
@@ -175,7 +176,7 @@ impl Cpus {
                 .find(|row| row.cgroup == CgroupId::ROOT && row.package == package)
             {
                 Some(row) => row.cpu += CpuNanos::from_nanos(cpu.unplaced.ns),
-                None => rows.push(unnamed(
+                None => rows.push(unnamed::usage(
                     CgroupId::ROOT,
                     package,
                     cpu.unplaced.ns,
@@ -195,20 +196,6 @@ fn softirq_row(package: PackageId, cpu: CpuNanos, events: EventCounts) -> TaskUs
         events,
         comm: Comm::from_bytes(b"softirq"),
         kind: TaskKind::Kernel,
-        ended: false,
-    }
-}
-
-/// A row without a process. Whose code it was is not kept; most of what finds no room is of user space.
-pub(crate) fn unnamed(cgroup: CgroupId, package: PackageId, cpu_ns: u64, events: EventCounts) -> TaskUsage {
-    TaskUsage {
-        task: None,
-        cgroup,
-        package,
-        cpu: CpuNanos::from_nanos(cpu_ns),
-        events,
-        comm: Comm::default(),
-        kind: TaskKind::User,
         ended: false,
     }
 }

@@ -24,6 +24,7 @@ mod seats;
 mod settings;
 mod sys;
 mod totals;
+mod unnamed;
 
 pub use error::ProbeError;
 pub use object::{ProgramCost, StatsGuard, enable_stats};

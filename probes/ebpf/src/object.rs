@@ -49,14 +49,13 @@ const PROGRAMS: [&str; 7] = [
 /// Where the perf events of each counter are, by its place.
 const PERF_EVENTS: [&str; COUNTERS] = ["perf_events_0", "perf_events_1", "perf_events_2", "perf_events_3"];
 
-/// Rows of `overflow` (see its declaration): each may need one of `hardware`.
-const OVERFLOW_ROWS: u32 = 4096;
-
 /// What is decided before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Size of `tasks`.
     pub(crate) max_tasks: u32,
+    /// Size of `overflow`.
+    pub(crate) max_unnamed: u32,
     /// Which hardware counters are open: bit by place.
     pub(crate) counters: u32,
     /// Whether cores have two hardware threads.
@@ -116,7 +115,8 @@ impl Object {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let counted = plan.counters != 0;
         let rows = if counted {
-            plan.max_tasks.saturating_add(OVERFLOW_ROWS)
+            // Each row of `overflow` may need one, too.
+            plan.max_tasks.saturating_add(plan.max_unnamed)
         } else {
             1
         };
@@ -128,6 +128,7 @@ impl Object {
             .override_global("counters", &plan.counters, true)
             .override_global("smt", &u32::from(plan.smt), true)
             .map_max_entries("tasks", plan.max_tasks)
+            .map_max_entries("overflow", plan.max_unnamed)
             .map_max_entries("hardware", rows)
             .map_max_entries("busy_words", if plan.smt { cpus } else { 1 })
             .load(OBJECT)

@@ -18,9 +18,8 @@ use crate::preflight;
 use crate::seats::Seats;
 use crate::settings::Settings;
 use crate::totals::Total;
-use attribution::model::{
-    EventCounts, EventSet, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,
-};
+use crate::unnamed::{Place, Unnamed};
+use attribution::model::{EventSet, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -41,8 +40,11 @@ pub struct Probe {
     softirqs: Part,
     page_cache: Part,
     counters: Open,
-    /// Rows without a process, by cgroup and package: as many as `overflow` has entries.
-    unnamed: HashMap<(u64, u32), Unnamed>,
+    unnamed: Unnamed,
+    /// Entries of `overflow` as last read, with those of `hardware` that belong to them.
+    overflow: HashMap<Place, Entry>,
+    /// Rows without a process that left the report and are still in the kernel's maps.
+    left: Vec<Place>,
     /// Readings of hardware counters that failed, by CPU.
     failed_readings: Vec<u64>,
     counted: EventSet,
@@ -62,12 +64,11 @@ pub struct Probe {
     seated: Vec<TaskMapKey>,
 }
 
-/// What a row without a process has had.
+/// An entry of `overflow`, and the one of `hardware` without a process.
 #[derive(Default)]
-struct Unnamed {
+struct Entry {
     total: Total,
     tally: Tally,
-    counts: EventCounts,
 }
 
 /// What clocks and copies that are not taken at one moment may add to a rise.
@@ -123,7 +124,9 @@ impl Probe {
             softirqs,
             page_cache,
             counters,
-            unnamed: HashMap::new(),
+            unnamed: settings.unnamed(),
+            overflow: HashMap::new(),
+            left: Vec::new(),
             failed_readings: Vec::new(),
             read_at,
             entries: 0,
@@ -176,7 +179,9 @@ impl Probe {
             counted: self.counted,
             ..Usage::default()
         };
-        self.read_unnamed(&mut tasks)?;
+        self.read_unnamed()?;
+        self.unnamed
+            .report(tick, acked, began, &mut tasks, &mut self.left);
         self.read_cpus(&mut usage, &mut tasks, most)?;
         let section = Section {
             began,
@@ -190,6 +195,7 @@ impl Probe {
         // blocked exit in this very millisecond would lose one slice.
         self.delete_forgotten()?;
         self.delete_seated()?;
+        self.take_left()?;
         usage.tasks = tasks;
         Ok((section, usage))
     }

@@ -135,8 +135,8 @@ fn time_without_room_goes_to_the_root_cgroup_of_its_package() {
         ..slot(package, 0, 0)
     };
     let mut rows = vec![
-        unnamed(CgroupId::ROOT, PackageId(0), 100, EventCounts::ZERO),
-        unnamed(CgroupId(40), PackageId(1), 7, EventCounts::ZERO),
+        unnamed::usage(CgroupId::ROOT, PackageId(0), 100, EventCounts::ZERO),
+        unnamed::usage(CgroupId(40), PackageId(1), 7, EventCounts::ZERO),
     ];
     let mut cpus = Cpus::default();
     let slots = [with(0, 3), with(1, 5), with(1, 6), with(2, 0)];
@@ -189,7 +189,7 @@ fn softirqs_have_a_row_for_each_package_with_what_hit_idle_cpus() {
     let slots = [with(0, 10, 1), with(1, 20, 2), with(0, 30, 4), never_there];
     cpus.record(&slots, &[0, 1, 2], 1_000, MOST);
     // Rows that are there already are not theirs.
-    let mut rows = vec![unnamed(CgroupId::ROOT, PackageId(0), 7, EventCounts::ZERO)];
+    let mut rows = vec![unnamed::usage(CgroupId::ROOT, PackageId(0), 7, EventCounts::ZERO)];
     cpus.softirq_rows(&mut rows);
     let rows: Vec<_> = rows
         .iter()

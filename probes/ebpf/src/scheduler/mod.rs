@@ -22,7 +22,8 @@ use crate::error::{ProbeError, in_batch};
 use crate::object::ProgramCost;
 use crate::preflight;
 use crate::settings::Settings;
-use abi::{Burials, DeadRowKey, ThreadRecord};
+use crate::unnamed::Place;
+use abi::{Burials, DeadCgroupKey, DeadRowKey, ThreadRecord};
 use attribution::model::{
     Event, EventSet, LostEvents, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,
 };
@@ -60,6 +61,8 @@ pub struct SchedulerProbe {
     living: Vec<u8>,
     deaths: Vec<ThreadRecord>,
     forgotten: Vec<DeadRowKey>,
+    /// Rows without a process that left the report and are still in the kernel's map.
+    left: Vec<Place>,
 }
 
 impl SchedulerProbe {
@@ -87,6 +90,7 @@ impl SchedulerProbe {
         let mut object = Object::load(Sizes {
             threads: max_deaths_for(count_threads(Path::new("/"))),
             rows: settings.max_tasks.max(1),
+            cgroups: settings.max_unnamed.max(1),
             cpus,
         })?;
         let opened = monotonic().as_nanos();
@@ -99,7 +103,7 @@ impl SchedulerProbe {
             object,
             threads: Threads::new(opened),
             graves: Graves::default(),
-            processes: Processes::default(),
+            processes: Processes::new(settings.unnamed()),
             capacity,
             online: settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect(),
             blind: blindness(preflight::inspect(Path::new("/")).host_pids),
@@ -111,6 +115,7 @@ impl SchedulerProbe {
             living: Vec::new(),
             deaths: Vec::new(),
             forgotten: Vec::new(),
+            left: Vec::new(),
         };
         // What the living did before is not ours.
         probe.read()?;
@@ -143,6 +148,9 @@ impl SchedulerProbe {
         };
         self.processes
             .report(tick, acked, &mut tasks, &mut self.forgotten);
+        self.processes
+            .unnamed
+            .report(tick, acked, began, &mut tasks, &mut self.left);
         // All threads of a forgotten process are freed, so nobody adds to its rows now. A row that could not be deleted
         // stays known, and is tried again.
         self.object
@@ -151,6 +159,7 @@ impl SchedulerProbe {
             .map_err(in_batch("prune", "dead_rows"))?;
         self.graves.forget(&self.forgotten);
         self.forgotten.clear();
+        self.take_left(began)?;
         usage.tasks = tasks;
         Ok((section, usage))
     }
@@ -251,6 +260,30 @@ impl SchedulerProbe {
         rows.map_err(in_batch("read", "dead_rows"))?;
         cgroups.map_err(in_batch("read", "dead_cgroups"))?;
         self.read_ns = now_ns;
+        Ok(())
+    }
+
+    /// Deletes the entries of rows without a process that left. A thread may be added to one at any time: what the entry
+    /// holds by then is charged.
+    fn take_left(&mut self, began: MonotonicNanos) -> Result<(), ProbeError> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let cpus = u64::try_from(self.online.len()).unwrap_or(u64::MAX).max(1);
+        let passed = monotonic().as_nanos().saturating_sub(began.as_nanos());
+        self.graves
+            .begin(passed.saturating_mul(cpus).saturating_add(ROUNDING_NS));
+        while let Some(place) = self.left.last() {
+            let key = DeadCgroupKey {
+                cgroup_id: place.cgroup,
+                package: place.package,
+                ..DeadCgroupKey::default()
+            };
+            let last = self.object.dead_cgroups.take(&key);
+            let last = last.map_err(in_batch("prune", "dead_cgroups"))?;
+            self.graves.take_cgroup(&key, last.as_ref(), &mut self.processes);
+            self.left.pop();
+        }
         Ok(())
     }
 

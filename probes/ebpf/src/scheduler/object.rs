@@ -27,6 +27,8 @@ pub(crate) struct Sizes {
     pub(crate) threads: u32,
     /// Entries of `dead_rows`.
     pub(crate) rows: u32,
+    /// Entries of `dead_cgroups`.
+    pub(crate) cgroups: u32,
     /// CPUs that there can be.
     pub(crate) cpus: u32,
 }
@@ -50,6 +52,7 @@ impl Object {
             .btf(Some(&btf))
             .map_max_entries("dead_threads", sizes.threads)
             .map_max_entries("dead_rows", sizes.rows)
+            .map_max_entries("dead_cgroups", sizes.cgroups)
             .map_max_entries("packages", sizes.cpus)
             .load(OBJECT)
             .map_err(ProbeError::Object)?;

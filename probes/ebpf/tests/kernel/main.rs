@@ -22,3 +22,5 @@ mod storm;
 mod support;
 #[cfg(test)]
 mod tasks;
+#[cfg(test)]
+mod unnamed;
