@@ -9,10 +9,12 @@ mod reading;
 use crate::abi::TaskMapKey;
 use crate::accounts::Accounts;
 use crate::clock::monotonic;
+use crate::cost::ProgramCost;
 use crate::counters::{Open, Tally};
 use crate::cpus::{Cpus, Lost};
 use crate::error::ProbeError;
-use crate::object::{Object, ProgramCost, SWITCH, kernel_types};
+use crate::object::{Object, SWITCH, kernel_types};
+use crate::packages::Packages;
 use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
 use crate::seats::Seats;
@@ -31,6 +33,7 @@ pub struct Probe {
     seats: Seats,
     cpus: Cpus,
     online: Vec<u32>,
+    packages: Packages,
     lost: Lost,
     flush_failures: u64,
     /// Whether a pid of the kernel is a pid to us.
@@ -114,6 +117,7 @@ impl Probe {
             accounts: Accounts::default(),
             cpus: Cpus::default(),
             online,
+            packages: Packages::new(settings.packages_of_cpu.clone(), settings.cpus.clone()),
             lost: Lost::default(),
             flush_failures: 0,
             host_pids: preflight::inspect(Path::new("/")).host_pids,
@@ -258,13 +262,39 @@ impl Probe {
     /// Takes the list of CPUs that are online. One that came back has lost its perf events.
     fn read_online(&mut self) -> Result<(), ProbeError> {
         let online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        if online == self.online {
+            return Ok(());
+        }
         for cpu in online.iter().filter(|cpu| !self.online.contains(cpu)) {
             if let Err(error) = self.counters.place_again(&self.object.perf_events(), *cpu) {
                 tracing::warn!(cpu, %error, "hardware counters are missing on a CPU that came online");
             }
         }
+        for cpu in self.packages.strangers(&online) {
+            self.place_later(cpu);
+        }
         self.online = online;
         Ok(())
+    }
+
+    /// Tells a CPU that came online its package. It may have run for a moment, a tick at most: that is the first one's.
+    /// Not tried again: what a CPU has done cannot be moved to another package, and totals must not fall.
+    fn place_later(&mut self, cpu: u32) {
+        let Some(package) = self.packages.find(cpu) else {
+            self.packages
+                .add_unknown(cpu, "the kernel does not say on which package it is");
+            return;
+        };
+        match self.object.place_later(cpu, package) {
+            Ok(true) => self.packages.add(cpu, package),
+            Ok(false) => self
+                .packages
+                .add_unknown(cpu, "went before it could be told its package"),
+            Err(error) => {
+                let why = format!("cannot be told its package ({})", in_words(&error));
+                self.packages.add_unknown(cpu, &why);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::counters::Counter;
 use crate::unnamed::Unnamed;
 use attribution::model::PackageId;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the probe must be told.
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Package of each CPU that is online (`/sys/devices/system/cpu/cpuN/topology/physical_package_id`).
     pub packages_of_cpu: Vec<(u32, PackageId)>,
+    /// Where that is looked up of those that come online later: `/sys/devices/system/cpu`.
+    pub cpus: PathBuf,
     /// Size of the kernel's hash: rows of process, cgroup and package. See [`Settings::max_tasks_for`].
     pub max_tasks: u32,
     /// Rows of cgroup and package for time that found no room there: as many cgroups times packages can be told apart.
@@ -31,6 +34,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             packages_of_cpu: Vec::new(),
+            cpus: PathBuf::from("/sys/devices/system/cpu"),
             max_tasks: 0,
             max_unnamed: Self::MAX_UNNAMED,
             keep_unnamed: Self::KEEP_UNNAMED,

@@ -6,7 +6,6 @@ use super::{Part, Probe, SWITCH};
 use crate::abi::{HardwareValue, OverflowKey, TASK_ENDED, TaskMapKey};
 use crate::clock::monotonic;
 use crate::counters;
-use crate::cpus::softirq_times;
 use crate::error::{ProbeError, in_batch};
 use crate::totals::Total;
 use crate::unnamed::Place;
@@ -160,7 +159,7 @@ impl Probe {
         if self.softirqs == Part::Up {
             self.cpus.softirq_rows(rows);
             let softirqs = self.object.softirqs()?;
-            softirq_times(&slots, &softirqs, &mut usage.softirqs);
+            self.cpus.softirq_times(&softirqs, &mut usage.softirqs);
             unmeasured = softirqs.iter().map(|cpu| cpu.unmeasured).sum();
         }
         if lost.map_full > self.lost.map_full {
@@ -176,6 +175,7 @@ impl Probe {
                 (SWITCH, "implausible_slice", implausible),
                 (SWITCH, "unseen_switch", lost.unseen),
                 (SWITCH, "flush_failed", self.flush_failures),
+                (SWITCH, "unknown_package", self.packages.unknown()),
                 ("softirq", "unmeasured", unmeasured),
                 ("hw_counters", "map_full", lost.counters_full),
                 ("hw_counters", "reading_refused", refused_readings),

@@ -18,8 +18,9 @@ mod threads;
 pub use choice::{Accountant, Choice, Machine, cheaper};
 
 use crate::clock::monotonic;
+use crate::cost::ProgramCost;
 use crate::error::{ProbeError, in_batch};
-use crate::object::ProgramCost;
+use crate::packages::Packages;
 use crate::preflight;
 use crate::settings::Settings;
 use crate::unnamed::Place;
@@ -94,9 +95,9 @@ impl SchedulerProbe {
             cpus,
         })?;
         let opened = monotonic().as_nanos();
-        let capacity = Capacity::new(settings.packages_of_cpu.clone(), opened);
+        let packages = Packages::new(settings.packages_of_cpu.clone(), settings.cpus.clone());
         for cpu in 0..cpus {
-            object.place(cpu, u32::from(capacity.package_of(cpu).0))?;
+            object.place(cpu, packages.of(cpu))?;
         }
         object.attach()?;
         let mut probe = Self {
@@ -104,7 +105,7 @@ impl SchedulerProbe {
             threads: Threads::new(opened),
             graves: Graves::default(),
             processes: Processes::new(settings.unnamed()),
-            capacity,
+            capacity: Capacity::new(packages, opened),
             online: settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect(),
             blind: blindness(preflight::inspect(Path::new("/")).host_pids),
             reported: Stir::default(),
@@ -251,7 +252,7 @@ impl SchedulerProbe {
             .object
             .dead_cgroups
             .for_each(|key, cgroup| graves.record_cgroup(key, cgroup, processes));
-        let package = self.capacity.package_of(0);
+        let package = self.capacity.cpus.of(0);
         graves.record_unplaced(burials, u32::from(package.0), processes);
         self.entries = entries;
         if rows.is_err() || cgroups.is_err() {
@@ -296,6 +297,7 @@ impl SchedulerProbe {
             // What a dead thread did after it was last seen was not taken down.
             ("last_words_full", self.burials.threads_full),
             ("stranger_died", refused.strangers),
+            ("unknown_package", self.capacity.cpus.unknown()),
             (
                 "implausible_slice",
                 refused.implausible.saturating_add(self.graves.implausible()),
@@ -312,7 +314,21 @@ impl SchedulerProbe {
     }
 
     fn read_online(&mut self) -> Result<(), ProbeError> {
-        self.online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        let online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        if online == self.online {
+            return Ok(());
+        }
+        let packages = &mut self.capacity.cpus;
+        for cpu in packages.strangers(&online) {
+            match packages.find(cpu) {
+                Some(package) => {
+                    self.object.place(cpu, package)?;
+                    packages.add(cpu, package);
+                }
+                None => packages.add_unknown(cpu, "the kernel does not say on which package it is"),
+            }
+        }
+        self.online = online;
         Ok(())
     }
 }

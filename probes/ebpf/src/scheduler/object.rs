@@ -4,9 +4,11 @@
 use super::abi::{
     Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, DeadThreadKey, OBJECT, ThreadRecord,
 };
+use crate::cost::{ProgramCost, cost_of};
 use crate::error::{ProbeError, in_map, in_program};
-use crate::object::{ProgramCost, cost_of, hash, kernel_types, map, per_cpu_array, tracepoint};
+use crate::object::{hash, kernel_types, map, per_cpu_array, tracepoint};
 use crate::sys::BatchMap;
+use attribution::model::PackageId;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::Iter;
 use aya::{Ebpf, EbpfLoader};
@@ -80,7 +82,8 @@ impl Object {
     }
 
     /// Tells the programs the package of a CPU.
-    pub(crate) fn place(&mut self, cpu: u32, package: u32) -> Result<(), ProbeError> {
+    pub(crate) fn place(&mut self, cpu: u32, package: PackageId) -> Result<(), ProbeError> {
+        let package = u32::from(package.0);
         self.packages.set(cpu, package, 0).map_err(in_map("packages"))
     }
 

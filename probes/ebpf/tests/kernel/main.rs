@@ -13,6 +13,8 @@ mod machine;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod packages;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod scheduler;
