@@ -189,9 +189,9 @@ memcheck: setup-build setup-objects setup-budgets ## The unsafe code, on this ke
 
 # What Miri can run: it knows no bpf(2) and no perf_event_open(2), so the calls themselves are for `make memcheck`.
 # Properties over hundreds of cases, which take hours there; and perf_event_open(2), which it does not know.
-NOT_IN_MIRI = every_slice_is_charged_once what_ran_is_charged_once rows_that_found_no_room rises_of_rows_add_up a_machine_without_a_pmu time_without_a_process threads::tests::machine
+NOT_IN_MIRI = every_slice_is_charged_once what_ran_is_charged_once rows_that_found_no_room rises_of_rows_add_up a_machine_without_a_pmu threads::tests::machine
 miri: setup-build ## What is shared with eBPF programs and read out of their bytes, under Miri (a nightly toolchain with it)
-	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test -p probe-ebpf --locked --lib -- seats accounts totals counters scheduler $(NOT_IN_MIRI:%=--skip %)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test -p probe-ebpf --locked --lib -- seats accounts totals unnamed counters scheduler $(NOT_IN_MIRI:%=--skip %)
 
 audit: setup-lint ## Known vulnerabilities and withdrawn versions below us; fails where the database cannot be had
 	@integration-tests/audit.sh

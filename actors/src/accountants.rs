@@ -196,6 +196,7 @@ fn for_probe(settings: &Probes, machine: &Machine, roots: &Roots) -> probe_ebpf:
     }
     probe_ebpf::Settings {
         packages_of_cpu: machine.packages_of_cpu.clone(),
+        cpus: machine.sys.join("devices/system/cpu"),
         max_tasks: probe_ebpf::Settings::max_tasks_for(u32::try_from(pids.len()).unwrap_or(u32::MAX)),
         siblings: machine.siblings.clone(),
         counters: match settings.hw_counters {
@@ -204,6 +205,7 @@ fn for_probe(settings: &Probes, machine: &Machine, roots: &Roots) -> probe_ebpf:
         },
         softirqs: settings.softirq != Optional::Off,
         page_cache: settings.page_cache != Optional::Off,
+        ..probe_ebpf::Settings::default()
     }
 }
 

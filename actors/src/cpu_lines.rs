@@ -59,6 +59,8 @@ impl CpuLines {
     fn read(&mut self) {
         match self.proc.cpu_times(&mut self.lines) {
             Ok(()) => {
+                // Of which nobody knows the package, the accountant says.
+                self.machine.notice(self.lines.iter().map(|line| line.cpu));
                 self.book.add(&self.lines, &self.machine);
             }
             Err(error) => tracing::debug!(%error, "the times of single CPUs cannot be read"),

@@ -196,6 +196,19 @@ int flush(void)
 	return 0;
 }
 
+// Tells the CPU that it runs on its package: of one that came online after user space had written
+// the slots. Attached to nothing; run as `flush` is, so it interrupts no program that charges, and
+// nobody else writes this word. (User space could only write the slot as a whole.)
+SEC("raw_tp/place")
+int place(u64 *ctx)
+{
+	struct slot *slot = this_slot();
+
+	if (slot)
+		slot->package = ctx[0];
+	return 0;
+}
+
 // A command gets its name at exec and by prctl(PR_SET_NAME), both through this tracepoint and
 // before the name is in its place. Without this hook a name is as old as the row that holds it,
 // until a flush or the end of the task. There is nothing to charge: exec keeps the thread group and

@@ -53,7 +53,7 @@ struct slot {
 	u64 events; // how often anything in `happened` was counted
 	u64 events_seen;
 	struct events idled; // of `happened`, while nobody ran
-	u32 package; // written by user space before anything is attached
+	u32 package; // written by user space before anything is attached, and by `place`
 	u32 sibling; // written by user space: number of the sibling + 1, or 0
 	u64 softirq_total_ns; // in softirqs that have ended
 	u64 softirq_since; // CLOCK_MONOTONIC; 0 outside

@@ -7,6 +7,7 @@
 use crate::abi::{Slot, Softirqs};
 use crate::accounts::package_id;
 use crate::totals;
+use crate::unnamed;
 use attribution::model::{
     CgroupId, Comm, CpuNanos, CpuTime, EventCounts, PackageId, PackageTime, SoftirqTime, TaskKey, TaskKind,
     TaskUsage,
@@ -27,6 +28,8 @@ pub(crate) struct Cpus {
 struct Cpu {
     package: u32,
     online: bool,
+    /// Whether it ever was.
+    known: bool,
     busy: Total,
     idle: Total,
     softirq: Total,
@@ -93,7 +96,7 @@ impl Cpus {
         for online in online {
             let index = usize::try_from(*online).unwrap_or(usize::MAX);
             if let Some(cpu) = self.cpus.get_mut(index) {
-                cpu.online = true;
+                (cpu.online, cpu.known) = (true, true);
             }
         }
         let passed_ns = self.read_at_ns.map(|before| now_ns.saturating_sub(before));
@@ -101,8 +104,11 @@ impl Cpus {
         let most_ns = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
         let mut lost = Lost::default();
         for (cpu, slot) in self.cpus.iter_mut().zip(slots) {
-            let refused = cpu.record(slot, now_ns, passed_ns, most_ns);
-            self.refused = self.refused.saturating_add(refused);
+            // One that comes online between the list and this reading waits for the next: nobody has told it its package.
+            if cpu.known {
+                let refused = cpu.record(slot, now_ns, passed_ns, most_ns);
+                self.refused = self.refused.saturating_add(refused);
+            }
             lost.map_full = lost.map_full.saturating_add(slot.map_full);
             lost.overflow_full = lost.overflow_full.saturating_add(slot.overflow_full);
             lost.counters_full = lost.counters_full.saturating_add(slot.counters_full);
@@ -166,6 +172,31 @@ impl Cpus {
         }
     }
 
+    /// Appends softirqs by package and vector; vectors that never ran are left out.
+    pub(crate) fn softirq_times(&self, softirqs: &[Softirqs], rows: &mut Vec<SoftirqTime>) {
+        let known = self.cpus.iter().zip(softirqs).filter(|(cpu, _)| cpu.known);
+        for (cpu, counted) in known {
+            let package = package_id(cpu.package);
+            let vectors = VECTORS.into_iter().zip(counted.count.iter().zip(&counted.ns));
+            for (vector, (count, ns)) in vectors.filter(|(_, (count, _))| **count > 0) {
+                let time = CpuNanos::from_nanos(*ns);
+                let same = |row: &&mut SoftirqTime| row.package == package && row.vector == vector;
+                match rows.iter_mut().find(same) {
+                    Some(row) => {
+                        row.count = row.count.saturating_add(*count);
+                        row.time += time;
+                    }
+                    None => rows.push(SoftirqTime {
+                        package,
+                        vector,
+                        count: *count,
+                        time,
+                    }),
+                }
+            }
+        }
+    }
+
     /// Gives the time that found room in neither hash to the root cgroup. `rows` holds rows without a process only.
     pub(crate) fn unplaced_rows(&self, rows: &mut Vec<TaskUsage>) {
         for cpu in self.cpus.iter().filter(|cpu| cpu.unplaced.ns > 0) {
@@ -175,7 +206,7 @@ impl Cpus {
                 .find(|row| row.cgroup == CgroupId::ROOT && row.package == package)
             {
                 Some(row) => row.cpu += CpuNanos::from_nanos(cpu.unplaced.ns),
-                None => rows.push(unnamed(
+                None => rows.push(unnamed::usage(
                     CgroupId::ROOT,
                     package,
                     cpu.unplaced.ns,
@@ -199,52 +230,14 @@ fn softirq_row(package: PackageId, cpu: CpuNanos, events: EventCounts) -> TaskUs
     }
 }
 
-/// A row without a process. Whose code it was is not kept; most of what finds no room is of user space.
-pub(crate) fn unnamed(cgroup: CgroupId, package: PackageId, cpu_ns: u64, events: EventCounts) -> TaskUsage {
-    TaskUsage {
-        task: None,
-        cgroup,
-        package,
-        cpu: CpuNanos::from_nanos(cpu_ns),
-        events,
-        comm: Comm::default(),
-        kind: TaskKind::User,
-        ended: false,
-    }
-}
-
 /// The kernel's vectors by their number (include/linux/interrupt.h), named as `/proc/softirqs` names them.
 const VECTORS: [&str; 10] = [
     "hi", "timer", "net_tx", "net_rx", "block", "irq_poll", "tasklet", "sched", "hrtimer", "rcu",
 ];
 
-/// Softirqs by package and vector; vectors that never ran are left out.
-pub(crate) fn softirq_times(slots: &[Slot], softirqs: &[Softirqs], rows: &mut Vec<SoftirqTime>) {
-    for (slot, counted) in slots.iter().zip(softirqs) {
-        let package = package_id(slot.package);
-        let vectors = VECTORS.into_iter().zip(counted.count.iter().zip(&counted.ns));
-        for (vector, (count, ns)) in vectors.filter(|(_, (count, _))| **count > 0) {
-            let time = CpuNanos::from_nanos(*ns);
-            let same = |row: &&mut SoftirqTime| row.package == package && row.vector == vector;
-            match rows.iter_mut().find(same) {
-                Some(row) => {
-                    row.count = row.count.saturating_add(*count);
-                    row.time += time;
-                }
-                None => rows.push(SoftirqTime {
-                    package,
-                    vector,
-                    count: *count,
-                    time,
-                }),
-            }
-        }
-    }
-}
-
 impl Cpu {
-    fn was_there(&self) -> bool {
-        self.online || self.busy.ns > 0 || self.idle.ns > 0
+    const fn was_there(&self) -> bool {
+        self.known
     }
 
     fn busy(&self) -> CpuNanos {

@@ -9,12 +9,14 @@
 mod abi;
 mod accounts;
 mod clock;
+mod cost;
 pub mod counters;
 mod cpus;
 mod error;
 #[cfg(test)]
 mod layout;
 mod object;
+mod packages;
 mod parts;
 mod perf;
 pub mod preflight;
@@ -24,9 +26,10 @@ mod seats;
 mod settings;
 mod sys;
 mod totals;
+mod unnamed;
 
+pub use cost::{ProgramCost, StatsGuard, enable_stats};
 pub use error::ProbeError;
-pub use object::{ProgramCost, StatsGuard, enable_stats};
 pub use perf::PerfEvent;
 pub use probe::Probe;
 pub use scheduler::{Accountant, Choice, Machine, SchedulerProbe, cheaper};

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The object in the kernel: loading, attaching, flushing, and what it costs. Knows names, not meanings.
+//! The object in the kernel: loading, attaching, flushing. Knows names, not meanings.
 
 use crate::abi::{
     COUNTERS, HardwareValue, OBJECT, OverflowKey, OverflowValue, Readings, Slot, Softirqs, TaskMapKey,
     TaskMapValue,
 };
+use crate::cost::{ProgramCost, cost_of};
 use crate::error::{ProbeError, in_map, in_program};
 use crate::preflight;
 use crate::seats::{SEAT_WORDS, seats_for};
@@ -14,10 +15,9 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::{
     BtfTracePoint, FEntry, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _,
 };
-use aya::sys::{Stats, SyscallError};
+use aya::sys::SyscallError;
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// The program without which there is no probe.
 pub(crate) const SWITCH: &str = "sched_switch";
@@ -25,6 +25,8 @@ pub(crate) const SWITCH: &str = "sched_switch";
 pub(crate) const RENAME: &str = "task_rename";
 /// Charges the task that runs on a CPU.
 const FLUSH: &str = "flush";
+/// Tells a CPU its package.
+const PLACE: &str = "place";
 /// Softirqs: both, or neither.
 const SOFTIRQ_ENTRY: &str = "softirq_entry";
 const SOFTIRQ_EXIT: &str = "softirq_exit";
@@ -49,14 +51,13 @@ const PROGRAMS: [&str; 7] = [
 /// Where the perf events of each counter are, by its place.
 const PERF_EVENTS: [&str; COUNTERS] = ["perf_events_0", "perf_events_1", "perf_events_2", "perf_events_3"];
 
-/// Rows of `overflow` (see its declaration): each may need one of `hardware`.
-const OVERFLOW_ROWS: u32 = 4096;
-
 /// What is decided before loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Size of `tasks`.
     pub(crate) max_tasks: u32,
+    /// Size of `overflow`.
+    pub(crate) max_unnamed: u32,
     /// Which hardware counters are open: bit by place.
     pub(crate) counters: u32,
     /// Whether cores have two hardware threads.
@@ -78,36 +79,6 @@ pub(crate) struct Object {
     perf_events: Vec<MapData>,
 }
 
-/// What the kernel counted for one program while statistics were on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProgramCost {
-    /// The program's name.
-    pub program: &'static str,
-    /// Runs.
-    pub run_count: u64,
-    /// Time inside, of all CPUs together.
-    pub run_time: Duration,
-}
-
-/// Keeps the kernel's statistics on while it lives. They are the kernel's, not ours: every program on the machine pays
-/// two clock reads a run.
-#[derive(Debug)]
-pub struct StatsGuard {
-    _descriptor: OwnedFd,
-}
-
-/// Switches the kernel's run-time statistics on, as long as the guard lives. Needs `CAP_SYS_ADMIN`.
-///
-/// # Errors
-/// [`ProbeError::Stats`] when the kernel refuses.
-pub fn enable_stats() -> Result<StatsGuard, ProbeError> {
-    aya::sys::enable_stats(Stats::RunTime)
-        .map(|descriptor| StatsGuard {
-            _descriptor: descriptor,
-        })
-        .map_err(ProbeError::Stats)
-}
-
 impl Object {
     /// Creates the maps and loads the programs that are needed; attaches nothing. The kernel's types are 11 MiB, and not
     /// kept: nothing is loaded later.
@@ -116,7 +87,8 @@ impl Object {
         let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
         let counted = plan.counters != 0;
         let rows = if counted {
-            plan.max_tasks.saturating_add(OVERFLOW_ROWS)
+            // Each row of `overflow` may need one, too.
+            plan.max_tasks.saturating_add(plan.max_unnamed)
         } else {
             1
         };
@@ -128,6 +100,7 @@ impl Object {
             .override_global("counters", &plan.counters, true)
             .override_global("smt", &u32::from(plan.smt), true)
             .map_max_entries("tasks", plan.max_tasks)
+            .map_max_entries("overflow", plan.max_unnamed)
             .map_max_entries("hardware", rows)
             .map_max_entries("busy_words", if plan.smt { cpus } else { 1 })
             .load(OBJECT)
@@ -149,7 +122,11 @@ impl Object {
                 .collect::<Result<_, _>>()?,
             ebpf,
         };
-        object.flusher()?.load().map_err(in_program(FLUSH))?;
+        object.by_hand(FLUSH)?.load().map_err(in_program(FLUSH))?;
+        // Now, for nothing may be loaded later; whoever needs it says what fails without it.
+        if let Err(error) = object.by_hand(PLACE)?.load() {
+            tracing::debug!(%error, "a CPU that comes online later cannot be told its package");
+        }
         object.load_tracepoint(SWITCH, SWITCH, btf)?;
         Ok(object)
     }
@@ -199,7 +176,7 @@ impl Object {
     }
 
     /// Tells each CPU its package and its sibling. CPUs that are not listed (offline, or plugged in later) count to the
-    /// first one's package.
+    /// first one's package until [`Object::place_later`].
     pub(crate) fn place(
         &mut self,
         packages: &[(u32, PackageId)],
@@ -231,6 +208,16 @@ impl Object {
             source: MapError::IoError(source),
         })?;
         self.slots.set(0, values, 0).map_err(in_map("slots"))
+    }
+
+    /// Tells a CPU its package while programs run, by an interrupt there. `false`: that CPU is not there any more.
+    pub(crate) fn place_later(&mut self, cpu: u32, package: PackageId) -> Result<bool, ProbeError> {
+        let mut options = RawTracePointRunOptions {
+            cpu: Some(cpu),
+            ..RawTracePointRunOptions::new()
+        };
+        options.args[0] = u64::from(package.0);
+        self.run_on(PLACE, options)
     }
 
     /// How many seats there are.
@@ -274,7 +261,15 @@ impl Object {
             cpu: Some(cpu),
             ..RawTracePointRunOptions::new()
         };
-        match self.flusher()?.test_run(options) {
+        self.run_on(FLUSH, options)
+    }
+
+    fn run_on(
+        &mut self,
+        program: &'static str,
+        options: RawTracePointRunOptions,
+    ) -> Result<bool, ProbeError> {
+        match self.by_hand(program)?.test_run(options) {
             Ok(_) => Ok(true),
             // What smp_call_function_single says of a CPU that is offline.
             Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
@@ -282,7 +277,7 @@ impl Object {
             {
                 Ok(false)
             }
-            Err(source) => Err(in_program(FLUSH)(source)),
+            Err(source) => Err(in_program(program)(source)),
         }
     }
 
@@ -291,12 +286,13 @@ impl Object {
         cost_of(&self.ebpf, &PROGRAMS)
     }
 
-    fn flusher(&mut self) -> Result<&mut RawTracePoint, ProbeError> {
+    /// A program that is attached to nothing.
+    fn by_hand(&mut self, program: &'static str) -> Result<&mut RawTracePoint, ProbeError> {
         self.ebpf
-            .program_mut(FLUSH)
-            .ok_or(ProbeError::Mismatch { what: FLUSH })?
+            .program_mut(program)
+            .ok_or(ProbeError::Mismatch { what: program })?
             .try_into()
-            .map_err(in_program(FLUSH))
+            .map_err(in_program(program))
     }
 }
 
@@ -354,21 +350,6 @@ pub(crate) fn per_cpu_array<V: Pod>(
     name: &'static str,
 ) -> Result<PerCpuArray<MapData, V>, ProbeError> {
     PerCpuArray::try_from(map(ebpf, name)?).map_err(in_map(name))
-}
-
-/// What the kernel counted for these programs while its statistics were on; those that are not loaded are left out.
-pub(crate) fn cost_of(ebpf: &Ebpf, programs: &[&'static str]) -> Vec<ProgramCost> {
-    programs
-        .iter()
-        .filter_map(|name| {
-            let info = ebpf.program(name)?.info().ok()?;
-            Some(ProgramCost {
-                program: name,
-                run_count: info.run_count(),
-                run_time: info.run_time(),
-            })
-        })
-        .collect()
 }
 
 fn slot_of(slots: &mut [Slot], cpu: u32) -> Option<&mut Slot> {

@@ -46,6 +46,7 @@ pub(crate) fn load(settings: &Settings, counters: &mut Open, btf: &Btf) -> Resul
     // Loading is work enough for a counter to move.
     let plan = |counters| Plan {
         max_tasks: settings.max_tasks.max(1),
+        max_unnamed: settings.max_unnamed.max(1),
         counters,
         smt: !settings.siblings.is_empty(),
     };

@@ -9,18 +9,19 @@ mod reading;
 use crate::abi::TaskMapKey;
 use crate::accounts::Accounts;
 use crate::clock::monotonic;
+use crate::cost::ProgramCost;
 use crate::counters::{Open, Tally};
 use crate::cpus::{Cpus, Lost};
 use crate::error::ProbeError;
-use crate::object::{Object, ProgramCost, SWITCH, kernel_types};
+use crate::object::{Object, SWITCH, kernel_types};
+use crate::packages::Packages;
 use crate::parts::{self, Part, counted, in_words, load};
 use crate::preflight;
 use crate::seats::Seats;
 use crate::settings::Settings;
 use crate::totals::Total;
-use attribution::model::{
-    EventCounts, EventSet, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,
-};
+use crate::unnamed::{Place, Unnamed};
+use attribution::model::{EventSet, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct Probe {
     seats: Seats,
     cpus: Cpus,
     online: Vec<u32>,
+    packages: Packages,
     lost: Lost,
     flush_failures: u64,
     /// Whether a pid of the kernel is a pid to us.
@@ -41,8 +43,11 @@ pub struct Probe {
     softirqs: Part,
     page_cache: Part,
     counters: Open,
-    /// Rows without a process, by cgroup and package: as many as `overflow` has entries.
-    unnamed: HashMap<(u64, u32), Unnamed>,
+    unnamed: Unnamed,
+    /// Entries of `overflow` as last read, with those of `hardware` that belong to them.
+    overflow: HashMap<Place, Entry>,
+    /// Rows without a process that left the report and are still in the kernel's maps.
+    left: Vec<Place>,
     /// Readings of hardware counters that failed, by CPU.
     failed_readings: Vec<u64>,
     counted: EventSet,
@@ -62,12 +67,11 @@ pub struct Probe {
     seated: Vec<TaskMapKey>,
 }
 
-/// What a row without a process has had.
+/// An entry of `overflow`, and the one of `hardware` without a process.
 #[derive(Default)]
-struct Unnamed {
+struct Entry {
     total: Total,
     tally: Tally,
-    counts: EventCounts,
 }
 
 /// What clocks and copies that are not taken at one moment may add to a rise.
@@ -113,6 +117,7 @@ impl Probe {
             accounts: Accounts::default(),
             cpus: Cpus::default(),
             online,
+            packages: Packages::new(settings.packages_of_cpu.clone(), settings.cpus.clone()),
             lost: Lost::default(),
             flush_failures: 0,
             host_pids: preflight::inspect(Path::new("/")).host_pids,
@@ -123,7 +128,9 @@ impl Probe {
             softirqs,
             page_cache,
             counters,
-            unnamed: HashMap::new(),
+            unnamed: settings.unnamed(),
+            overflow: HashMap::new(),
+            left: Vec::new(),
             failed_readings: Vec::new(),
             read_at,
             entries: 0,
@@ -176,7 +183,9 @@ impl Probe {
             counted: self.counted,
             ..Usage::default()
         };
-        self.read_unnamed(&mut tasks)?;
+        self.read_unnamed()?;
+        self.unnamed
+            .report(tick, acked, began, &mut tasks, &mut self.left);
         self.read_cpus(&mut usage, &mut tasks, most)?;
         let section = Section {
             began,
@@ -190,6 +199,7 @@ impl Probe {
         // blocked exit in this very millisecond would lose one slice.
         self.delete_forgotten()?;
         self.delete_seated()?;
+        self.take_left()?;
         usage.tasks = tasks;
         Ok((section, usage))
     }
@@ -252,13 +262,39 @@ impl Probe {
     /// Takes the list of CPUs that are online. One that came back has lost its perf events.
     fn read_online(&mut self) -> Result<(), ProbeError> {
         let online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        if online == self.online {
+            return Ok(());
+        }
         for cpu in online.iter().filter(|cpu| !self.online.contains(cpu)) {
             if let Err(error) = self.counters.place_again(&self.object.perf_events(), *cpu) {
                 tracing::warn!(cpu, %error, "hardware counters are missing on a CPU that came online");
             }
         }
+        for cpu in self.packages.strangers(&online) {
+            self.place_later(cpu);
+        }
         self.online = online;
         Ok(())
+    }
+
+    /// Tells a CPU that came online its package. It may have run for a moment, a tick at most: that is the first one's.
+    /// Not tried again: what a CPU has done cannot be moved to another package, and totals must not fall.
+    fn place_later(&mut self, cpu: u32) {
+        let Some(package) = self.packages.find(cpu) else {
+            self.packages
+                .add_unknown(cpu, "the kernel does not say on which package it is");
+            return;
+        };
+        match self.object.place_later(cpu, package) {
+            Ok(true) => self.packages.add(cpu, package),
+            Ok(false) => self
+                .packages
+                .add_unknown(cpu, "went before it could be told its package"),
+            Err(error) => {
+                let why = format!("cannot be told its package ({})", in_words(&error));
+                self.packages.add_unknown(cpu, &why);
+            }
+        }
     }
 }
 

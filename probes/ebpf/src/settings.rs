@@ -2,15 +2,24 @@
 //! What a probe is told before it is opened. Plain values: who finds them out is somebody else's business.
 
 use crate::counters::Counter;
+use crate::unnamed::Unnamed;
 use attribution::model::PackageId;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the probe must be told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Package of each CPU that is online (`/sys/devices/system/cpu/cpuN/topology/physical_package_id`).
     pub packages_of_cpu: Vec<(u32, PackageId)>,
+    /// Where that is looked up of those that come online later: `/sys/devices/system/cpu`.
+    pub cpus: PathBuf,
     /// Size of the kernel's hash: rows of process, cgroup and package. See [`Settings::max_tasks_for`].
     pub max_tasks: u32,
+    /// Rows of cgroup and package for time that found no room there: as many cgroups times packages can be told apart.
+    pub max_unnamed: u32,
+    /// How long a row without a process is listed after its last rise.
+    pub keep_unnamed: Duration,
     /// Pairs of hardware threads that share a core; empty where cores have one thread, or more than two.
     pub siblings: Vec<(u32, u32)>,
     /// Hardware counters to look for ([`crate::counters::GENERIC`]); empty for none.
@@ -21,7 +30,29 @@ pub struct Settings {
     pub page_cache: bool,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            packages_of_cpu: Vec::new(),
+            cpus: PathBuf::from("/sys/devices/system/cpu"),
+            max_tasks: 0,
+            max_unnamed: Self::MAX_UNNAMED,
+            keep_unnamed: Self::KEEP_UNNAMED,
+            siblings: Vec::new(),
+            counters: Vec::new(),
+            softirqs: false,
+            page_cache: false,
+        }
+    }
+}
+
 impl Settings {
+    /// The cgroups of a node, times its packages: half a megabyte in the kernel.
+    pub const MAX_UNNAMED: u32 = 4_096;
+
+    /// Long enough that a workload that pauses is not taken for one that has ended; its cgroup is not asked for.
+    pub const KEEP_UNNAMED: Duration = Duration::from_secs(60);
+
     /// A size for a machine that has `processes` now: four rows for each, so that forks between two drains, several
     /// packages and growth find room. 16,384 at least, 65,536 at most.
     ///
@@ -34,6 +65,12 @@ impl Settings {
             65_536.. => 65_536,
             wanted => wanted,
         }
+    }
+
+    /// No rows without a process yet.
+    pub(crate) fn unnamed(&self) -> Unnamed {
+        let room = usize::try_from(self.max_unnamed.max(1)).unwrap_or(usize::MAX);
+        Unnamed::new(room, self.keep_unnamed)
     }
 }
 

@@ -68,6 +68,10 @@ pub(crate) fn give_back_memory() {
 }
 
 /// `enum bpf_cmd` in include/uapi/linux/bpf.h.
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+/// As above. Of hashes since Linux 5.14.
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
+/// As above.
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 /// As above.
 const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_long = 25;
@@ -88,6 +92,17 @@ struct BatchAttr {
     count: u32,
     map_fd: u32,
     elem_flags: u64,
+    flags: u64,
+}
+
+/// The `struct { }` of commands on one element there.
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -171,6 +186,43 @@ impl<K: Pod + Default, V: Pod + Default> BatchMap<K, V> {
         Ok(())
     }
 
+    /// Deletes one entry and returns what it held; `None` when it was not there.
+    ///
+    /// What a program adds up to the deletion is in the value: both are one step under the lock of the bucket. Only who
+    /// had found the entry before and adds to it after that is too late, and what it adds is lost or that of the element's
+    /// next owner: once for each CPU at most, if a program is in those few instructions. Before Linux 5.14 these are two
+    /// steps, and what comes between them, in a microsecond, is lost as well.
+    pub(crate) fn take(&mut self, key: &K) -> io::Result<Option<V>> {
+        let in_one = self.element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, key);
+        // Kernels before it have several words for a command that they do not know; whatever else is wrong, the other
+        // two will say.
+        if in_one.is_ok() {
+            return in_one;
+        }
+        let value = self.element(BPF_MAP_LOOKUP_ELEM, key)?;
+        self.delete(std::slice::from_ref(key))?;
+        Ok(value)
+    }
+
+    fn element(&self, command: libc::c_long, key: &K) -> io::Result<Option<V>> {
+        let (key, mut value) = (*key, V::default());
+        let mut attr = ElementAttr {
+            map_fd: self.fd(),
+            key: address(std::ptr::from_ref(&key).cast_mut()),
+            value: address(std::ptr::from_mut(&mut value)),
+            ..ElementAttr::default()
+        };
+        // SAFETY: - the kernel reads one key and writes one value, and `new` made sure that the map's sizes are those of
+        //   K and V, which is what `key` and `value` are;
+        // - V is Pod, so whatever is written is a value;
+        // - both live until the call has returned, and the descriptor belongs to `self.map`, so it is open.
+        match unsafe { bpf(command, &mut attr) } {
+            Ok(()) => Ok(Some(value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn grow(&mut self) {
         let doubled = self.keys.len().saturating_mul(2);
         self.keys.resize(doubled, K::default());
@@ -235,19 +287,14 @@ impl<K: Pod + Default, V: Pod + Default> BatchMap<K, V> {
 /// Calls bpf(2); retried when a signal comes between.
 ///
 /// # Safety
-/// Every address in `attr` must be good for what the kernel does with it under `command`.
-unsafe fn bpf(command: libc::c_long, attr: &mut BatchAttr) -> io::Result<()> {
+/// `attr` must be the part of `union bpf_attr` that `command` reads, and every address in it good for what the kernel does
+/// with it.
+unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<()> {
     loop {
         // SAFETY: `attr` is a live, initialised struct of the size that is passed; the caller answers for the
         // addresses inside.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                std::ptr::from_mut(attr),
-                size_of::<BatchAttr>(),
-            )
-        };
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>()) };
         if result >= 0 {
             return Ok(());
         }

@@ -91,6 +91,27 @@ fn the_last_process_of_a_workload_ends_it_on_every_level_and_after_a_while_it_le
 }
 
 #[test]
+fn a_workload_that_only_time_without_a_process_is_known_of_ends_with_its_row_and_goes_on_with_the_next() {
+    let mut node = Node::new(settings());
+    node.machine_in_pod();
+    let mut ran = |node: &mut Node, time| {
+        node.run(4, 20, 0, time);
+        node.usage.values_mut().for_each(|row| row.task = None);
+        node.spend(0, 1_000);
+        node.window()
+    };
+    ran(&mut node, 0);
+    assert_eq!(ended(&ran(&mut node, 100 * MS)), [0; 4]);
+    node.usage.clear();
+    assert_eq!(ended(&node.window()), [1, 1, 1, 0]);
+    // The next row begins at zero, and by more than the last one had.
+    let back = ran(&mut node, 300 * MS);
+    assert_eq!(ended(&back), [0; 4]);
+    assert_eq!(container(&back, "c").cpu, CpuNanos::from_nanos(400 * MS));
+    assert_eq!(rows(&back.vms)[0].1, 2_000);
+}
+
+#[test]
 fn a_workload_whose_only_process_is_found_to_be_anothers_has_ended() {
     let mut node = Node::new(settings());
     node.run(1, 10, 0, 100);

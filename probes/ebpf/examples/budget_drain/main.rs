@@ -37,10 +37,13 @@ mod seats;
 #[path = "../../src/totals.rs"]
 #[rustfmt::skip]
 mod totals;
+#[path = "../../src/unnamed.rs"]
+#[rustfmt::skip]
+mod unnamed;
 
 use abi::{Events, Seat, TaskMapKey, TaskMapValue};
 use accounts::Accounts;
-use attribution::model::{TaskUsage, TickId};
+use attribution::model::{MonotonicNanos, TaskUsage, TickId};
 use collect::{Case, collected_by_callgrind, run};
 use scheduler::abi::{DeadRowKey, ThreadRecord};
 use scheduler::processes::Processes;
@@ -49,6 +52,8 @@ use seats::{SEAT_WORDS, Seats};
 use std::hint::black_box;
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use unnamed::Unnamed;
 
 const TASKS: u32 = 1_000;
 /// Of 16,384 entries of the hash.
@@ -156,7 +161,7 @@ fn report(accounts: &mut Accounts, tick: u64, rows: &mut Vec<TaskUsage>, forgott
 
 /// Every process has one thread, which runs.
 fn scheduled() {
-    let (mut threads, mut processes) = (Threads::new(0), Processes::default());
+    let (mut threads, mut processes) = (Threads::new(0), nobody());
     let (mut rows, mut forgotten): (Vec<TaskUsage>, Vec<DeadRowKey>) = (Vec::new(), Vec::new());
     let mut drain = |number: u64| {
         let began_ns = number * SECOND_NS;
@@ -164,10 +169,22 @@ fn scheduled() {
         threads.record(began_ns, sightings, &mut Vec::new(), &mut processes);
         rows.clear();
         processes.report(TickId(number), TickId(number - 1), &mut rows, &mut forgotten);
+        let now = MonotonicNanos::from_nanos(began_ns);
+        processes.unnamed.report(
+            TickId(number),
+            TickId(number - 1),
+            now,
+            &mut rows,
+            &mut Vec::new(),
+        );
     };
     drain(1);
     collected_by_callgrind(&mut || drain(2));
     said(&rows);
+}
+
+fn nobody() -> Processes {
+    Processes::new(Unnamed::new(4_096, Duration::from_secs(60)))
 }
 
 fn thread(index: u32, drain: u64) -> ThreadRecord {

@@ -34,6 +34,36 @@ fn cpus_of_a_package_are_added_and_cpus_that_never_were_are_left_out() {
 }
 
 #[test]
+fn a_cpu_that_comes_online_counts_once_it_is_listed_and_on_the_package_that_it_was_told_meanwhile() {
+    let mut cpus = Cpus::default();
+    // It ran before it was told.
+    let mut slots = [slot(0, 10, 1), slot(0, 5, 2)];
+    slots[1].unplaced_ns = 4;
+    let softirqs = [1, 2].map(|count| {
+        let mut softirqs = Softirqs::default();
+        (softirqs.count[0], softirqs.ns[0]) = (count, 1);
+        softirqs
+    });
+    let counted = |cpus: &Cpus| {
+        let (mut times, mut unplaced) = (Vec::new(), Vec::new());
+        cpus.softirq_times(&softirqs, &mut times);
+        cpus.unplaced_rows(&mut unplaced);
+        let times: Vec<_> = times.iter().map(|row| (row.package.0, row.count)).collect();
+        (times, unplaced.len())
+    };
+    cpus.record(&slots, &[0], 1_000, MOST);
+    assert_eq!(report(&cpus), [(0, 1, 10, 1)]);
+    assert_eq!(counted(&cpus), (vec![(0, 1)], 0));
+    slots[1].package = 1;
+    cpus.record(&slots, &[0, 1], 2_000, MOST);
+    assert_eq!(report(&cpus), [(0, 1, 10, 1), (1, 1, 5, 2)]);
+    assert_eq!(counted(&cpus), (vec![(0, 1), (1, 2)], 1));
+    // And on when it is offline.
+    cpus.record(&slots, &[0], 3_000, MOST);
+    assert_eq!(report(&cpus), [(0, 1, 10, 1), (1, 0, 5, 2)]);
+}
+
+#[test]
 fn the_idle_slice_that_runs_is_counted_up_to_now() {
     let mut cpus = Cpus::default();
     let idle = Slot {
@@ -135,8 +165,8 @@ fn time_without_room_goes_to_the_root_cgroup_of_its_package() {
         ..slot(package, 0, 0)
     };
     let mut rows = vec![
-        unnamed(CgroupId::ROOT, PackageId(0), 100, EventCounts::ZERO),
-        unnamed(CgroupId(40), PackageId(1), 7, EventCounts::ZERO),
+        unnamed::usage(CgroupId::ROOT, PackageId(0), 100, EventCounts::ZERO),
+        unnamed::usage(CgroupId(40), PackageId(1), 7, EventCounts::ZERO),
     ];
     let mut cpus = Cpus::default();
     let slots = [with(0, 3), with(1, 5), with(1, 6), with(2, 0)];
@@ -189,7 +219,7 @@ fn softirqs_have_a_row_for_each_package_with_what_hit_idle_cpus() {
     let slots = [with(0, 10, 1), with(1, 20, 2), with(0, 30, 4), never_there];
     cpus.record(&slots, &[0, 1, 2], 1_000, MOST);
     // Rows that are there already are not theirs.
-    let mut rows = vec![unnamed(CgroupId::ROOT, PackageId(0), 7, EventCounts::ZERO)];
+    let mut rows = vec![unnamed::usage(CgroupId::ROOT, PackageId(0), 7, EventCounts::ZERO)];
     cpus.softirq_rows(&mut rows);
     let rows: Vec<_> = rows
         .iter()
@@ -221,8 +251,10 @@ fn softirqs_are_added_by_package_and_vector_and_a_vector_that_never_ran_is_left_
         with(&[(3, 7, 70)]),
         with(&[(1, 2, 0), (3, 6, 60), (10, 1, 1)]),
     ];
+    let mut cpus = Cpus::default();
+    cpus.record(&slots, &[0, 1, 2], 1_000, MOST);
     let mut rows = Vec::new();
-    softirq_times(&slots, &softirqs, &mut rows);
+    cpus.softirq_times(&softirqs, &mut rows);
     let rows: Vec<_> = rows
         .iter()
         .map(|row| (row.package.0, row.vector, row.count, row.time.as_nanos()))

@@ -3,16 +3,17 @@
 //! decides what is exact, is the drain's.
 
 use super::{Part, Probe, SWITCH};
-use crate::abi::{HardwareValue, TASK_ENDED};
-use crate::accounts::package_id;
+use crate::abi::{HardwareValue, OverflowKey, TASK_ENDED, TaskMapKey};
 use crate::clock::monotonic;
 use crate::counters;
-use crate::cpus::{softirq_times, unnamed};
 use crate::error::{ProbeError, in_batch};
-use attribution::model::{CgroupId, LostEvents, TaskKey, TaskUsage, Usage};
+use crate::totals::Total;
+use crate::unnamed::Place;
+use attribution::model::{LostEvents, TaskKey, TaskUsage, Usage};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::time::Duration;
+
 impl Probe {
     pub(super) fn read_seats(&mut self) {
         let accounts = &mut self.accounts;
@@ -47,6 +48,7 @@ impl Probe {
             return Ok(());
         }
         let (accounts, unnamed, open) = (&mut self.accounts, &mut self.unnamed, &self.counters.counters);
+        let overflow = &mut self.overflow;
         let mut entries = 0_u32;
         self.object
             .hardware
@@ -56,33 +58,67 @@ impl Probe {
                     accounts.record_hardware(key, value, open);
                     return;
                 }
-                let row = unnamed.entry((key.cgroup_id, key.package)).or_default();
-                row.counts
-                    .absorb(&counters::counts(open, row.tally.advance(value)));
+                let place = Place {
+                    cgroup: key.cgroup_id,
+                    package: key.package,
+                };
+                let entry = overflow.entry(place).or_default();
+                unnamed.add(place, 0, &counters::counts(open, entry.tally.advance(value)));
             })
             .map_err(in_batch("read", "hardware"))?;
         self.hardware_entries = entries;
         Ok(())
     }
 
-    /// Rows for time that has a cgroup and no process.
-    pub(super) fn read_unnamed(&mut self, rows: &mut Vec<TaskUsage>) -> Result<(), ProbeError> {
-        let known = &mut self.unnamed;
+    /// Time that has a cgroup and no process.
+    pub(super) fn read_unnamed(&mut self) -> Result<(), ProbeError> {
+        let (unnamed, overflow) = (&mut self.unnamed, &mut self.overflow);
         self.object
             .overflow
             .for_each(|key, value| {
-                let row = known.entry((key.cgroup_id, key.package)).or_default();
-                row.total.advance(value.cpu_ns, &value.events);
-                let mut events = row.total.events;
-                events.absorb(&row.counts);
-                rows.push(unnamed(
-                    CgroupId(key.cgroup_id),
-                    package_id(key.package),
-                    row.total.cpu_ns,
-                    events,
-                ));
+                let place = Place {
+                    cgroup: key.cgroup_id,
+                    package: key.package,
+                };
+                let entry = overflow.entry(place).or_default();
+                let rise = entry.total.advance(value.cpu_ns, &value.events);
+                unnamed.add(place, rise.cpu_ns, &rise.events);
             })
             .map_err(in_batch("read", "overflow"))
+    }
+
+    /// Deletes the entries of rows without a process that left, from both hashes. Somebody may run there again at any
+    /// time: what an entry holds by then is added. Who could not be deleted is tried again in the next drain.
+    pub(super) fn take_left(&mut self) -> Result<(), ProbeError> {
+        while let Some(place) = self.left.last().copied() {
+            let entry = self.overflow.entry(place).or_default();
+            let last = self.object.overflow.take(&OverflowKey {
+                cgroup_id: place.cgroup,
+                package: place.package,
+                ..OverflowKey::default()
+            });
+            if let Some(last) = last.map_err(in_batch("prune", "overflow"))? {
+                let rise = entry.total.advance(last.cpu_ns, &last.events);
+                self.unnamed.add(place, rise.cpu_ns, &rise.events);
+            }
+            // The next one begins at zero.
+            entry.total = Total::default();
+            if self.counters.mask() != 0 {
+                let last = self.object.hardware.take(&TaskMapKey {
+                    cgroup_id: place.cgroup,
+                    package: place.package,
+                    ..TaskMapKey::default()
+                });
+                if let Some(last) = last.map_err(in_batch("prune", "hardware"))? {
+                    let rises = entry.tally.advance(&last);
+                    let counts = counters::counts(&self.counters.counters, rises);
+                    self.unnamed.add(place, 0, &counts);
+                }
+            }
+            self.overflow.remove(&place);
+            self.left.pop();
+        }
+        Ok(())
     }
 
     /// Opens the hardware counters anew on CPUs whose events stand still or cannot be read: those that were offline
@@ -123,7 +159,7 @@ impl Probe {
         if self.softirqs == Part::Up {
             self.cpus.softirq_rows(rows);
             let softirqs = self.object.softirqs()?;
-            softirq_times(&slots, &softirqs, &mut usage.softirqs);
+            self.cpus.softirq_times(&softirqs, &mut usage.softirqs);
             unmeasured = softirqs.iter().map(|cpu| cpu.unmeasured).sum();
         }
         if lost.map_full > self.lost.map_full {
@@ -139,6 +175,7 @@ impl Probe {
                 (SWITCH, "implausible_slice", implausible),
                 (SWITCH, "unseen_switch", lost.unseen),
                 (SWITCH, "flush_failed", self.flush_failures),
+                (SWITCH, "unknown_package", self.packages.unknown()),
                 ("softirq", "unmeasured", unmeasured),
                 ("hw_counters", "map_full", lost.counters_full),
                 ("hw_counters", "reading_refused", refused_readings),

@@ -5,13 +5,14 @@
 //! hypervisor stole, and interrupts where the kernel accounts them apart, is charged to no thread and so is in the rest.
 
 use crate::accounts::package_id;
+use crate::packages::Packages;
 use attribution::model::{CpuNanos, PackageId, PackageTime};
 use std::collections::BTreeMap;
 
 /// The time of the CPUs of every package.
 #[derive(Debug)]
 pub(crate) struct Capacity {
-    package_of_cpu: Vec<(u32, PackageId)>,
+    pub(crate) cpus: Packages,
     packages: BTreeMap<PackageId, Package>,
     at_ns: u64,
 }
@@ -26,20 +27,12 @@ struct Package {
 
 impl Capacity {
     /// Begins at `at_ns`.
-    pub(crate) const fn new(package_of_cpu: Vec<(u32, PackageId)>, at_ns: u64) -> Self {
+    pub(crate) const fn new(cpus: Packages, at_ns: u64) -> Self {
         Self {
-            package_of_cpu,
+            cpus,
             packages: BTreeMap::new(),
             at_ns,
         }
-    }
-
-    /// The package of a CPU; one that is not listed (plugged in later) counts to the first one's.
-    pub(crate) fn package_of(&self, cpu: u32) -> PackageId {
-        let listed = self.package_of_cpu.iter().find(|(listed, _)| *listed == cpu);
-        listed
-            .or_else(|| self.package_of_cpu.first())
-            .map_or(PackageId(0), |(_, package)| *package)
     }
 
     /// Takes in the time up to `now_ns`, in which the CPUs `online` could run, and all that was ever charged.
@@ -50,7 +43,7 @@ impl Capacity {
             package.cpus = 0;
         }
         for cpu in online {
-            let package = self.package_of(*cpu);
+            let package = self.cpus.of(*cpu);
             let package = self.packages.entry(package).or_default();
             package.cpus = package.cpus.saturating_add(1);
             package.capacity_ns = package.capacity_ns.saturating_add(elapsed);
@@ -81,6 +74,7 @@ impl Capacity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn report(capacity: &Capacity) -> Vec<(u16, u32, u64, u64)> {
         let mut rows = Vec::new();
@@ -91,8 +85,8 @@ mod tests {
     }
 
     fn two_packages() -> Capacity {
-        let package_of_cpu = vec![(0, PackageId(0)), (1, PackageId(0)), (2, PackageId(1))];
-        Capacity::new(package_of_cpu, 1_000)
+        let listed = vec![(0, PackageId(0)), (1, PackageId(0)), (2, PackageId(1))];
+        Capacity::new(Packages::new(listed, PathBuf::new()), 1_000)
     }
 
     #[test]
@@ -103,6 +97,10 @@ mod tests {
         // CPU 1 goes, CPU 9 comes and counts to the first package; package 1 has no CPU any more.
         capacity.record(1_200, &[0, 9], &BTreeMap::from([(0, 150), (1, 10)]));
         assert_eq!(report(&capacity), [(0, 2, 150, 250), (1, 0, 10, 90)]);
+        // CPU 5 comes, and is known to be on package 1.
+        capacity.cpus.add(5, PackageId(1));
+        capacity.record(1_300, &[0, 5], &BTreeMap::from([(0, 150), (1, 10)]));
+        assert_eq!(report(&capacity), [(0, 1, 150, 350), (1, 1, 10, 190)]);
     }
 
     #[test]

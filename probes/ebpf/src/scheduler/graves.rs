@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Turns the totals of the kernel's maps of the dead that nobody saw alive into rises.
 //!
-//! Pure: no system call, no clock. Entries of `dead_rows` go away and come back; the other maps only grow.
+//! Pure: no system call, no clock. Entries go away and come back.
 
 use super::abi::{Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, ROW_KTHREAD, ROW_LEADER_GONE};
-use super::processes::{Counts, Look, Place, Processes};
+use super::processes::{Counts, Look, Processes};
+use crate::unnamed::Place;
 use attribution::model::{CgroupId, TaskKey, TaskKind};
 use std::collections::HashMap;
 
@@ -96,6 +97,19 @@ impl Graves {
         if let Some(rise) = self.rise(now, last) {
             processes.charge_unnamed(place(key.cgroup_id, key.package), rise);
         }
+    }
+
+    /// The entry of `key` was deleted, and held `last` then; `None` when there was none. The next one begins at zero.
+    pub(crate) fn take_cgroup(
+        &mut self,
+        key: &DeadCgroupKey,
+        last: Option<&DeadCgroup>,
+        processes: &mut Processes,
+    ) {
+        if let Some(last) = last {
+            self.record_cgroup(key, last, processes);
+        }
+        self.cgroups.remove(key);
     }
 
     /// Takes in what found room in neither: it goes to the root cgroup, on `package`.

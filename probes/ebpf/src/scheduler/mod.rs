@@ -18,11 +18,13 @@ mod threads;
 pub use choice::{Accountant, Choice, Machine, cheaper};
 
 use crate::clock::monotonic;
+use crate::cost::ProgramCost;
 use crate::error::{ProbeError, in_batch};
-use crate::object::ProgramCost;
+use crate::packages::Packages;
 use crate::preflight;
 use crate::settings::Settings;
-use abi::{Burials, DeadRowKey, ThreadRecord};
+use crate::unnamed::Place;
+use abi::{Burials, DeadCgroupKey, DeadRowKey, ThreadRecord};
 use attribution::model::{
     Event, EventSet, LostEvents, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,
 };
@@ -60,6 +62,8 @@ pub struct SchedulerProbe {
     living: Vec<u8>,
     deaths: Vec<ThreadRecord>,
     forgotten: Vec<DeadRowKey>,
+    /// Rows without a process that left the report and are still in the kernel's map.
+    left: Vec<Place>,
 }
 
 impl SchedulerProbe {
@@ -87,20 +91,21 @@ impl SchedulerProbe {
         let mut object = Object::load(Sizes {
             threads: max_deaths_for(count_threads(Path::new("/"))),
             rows: settings.max_tasks.max(1),
+            cgroups: settings.max_unnamed.max(1),
             cpus,
         })?;
         let opened = monotonic().as_nanos();
-        let capacity = Capacity::new(settings.packages_of_cpu.clone(), opened);
+        let packages = Packages::new(settings.packages_of_cpu.clone(), settings.cpus.clone());
         for cpu in 0..cpus {
-            object.place(cpu, u32::from(capacity.package_of(cpu).0))?;
+            object.place(cpu, packages.of(cpu))?;
         }
         object.attach()?;
         let mut probe = Self {
             object,
             threads: Threads::new(opened),
             graves: Graves::default(),
-            processes: Processes::default(),
-            capacity,
+            processes: Processes::new(settings.unnamed()),
+            capacity: Capacity::new(packages, opened),
             online: settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect(),
             blind: blindness(preflight::inspect(Path::new("/")).host_pids),
             reported: Stir::default(),
@@ -111,6 +116,7 @@ impl SchedulerProbe {
             living: Vec::new(),
             deaths: Vec::new(),
             forgotten: Vec::new(),
+            left: Vec::new(),
         };
         // What the living did before is not ours.
         probe.read()?;
@@ -143,6 +149,9 @@ impl SchedulerProbe {
         };
         self.processes
             .report(tick, acked, &mut tasks, &mut self.forgotten);
+        self.processes
+            .unnamed
+            .report(tick, acked, began, &mut tasks, &mut self.left);
         // All threads of a forgotten process are freed, so nobody adds to its rows now. A row that could not be deleted
         // stays known, and is tried again.
         self.object
@@ -151,6 +160,7 @@ impl SchedulerProbe {
             .map_err(in_batch("prune", "dead_rows"))?;
         self.graves.forget(&self.forgotten);
         self.forgotten.clear();
+        self.take_left(began)?;
         usage.tasks = tasks;
         Ok((section, usage))
     }
@@ -242,7 +252,7 @@ impl SchedulerProbe {
             .object
             .dead_cgroups
             .for_each(|key, cgroup| graves.record_cgroup(key, cgroup, processes));
-        let package = self.capacity.package_of(0);
+        let package = self.capacity.cpus.of(0);
         graves.record_unplaced(burials, u32::from(package.0), processes);
         self.entries = entries;
         if rows.is_err() || cgroups.is_err() {
@@ -251,6 +261,30 @@ impl SchedulerProbe {
         rows.map_err(in_batch("read", "dead_rows"))?;
         cgroups.map_err(in_batch("read", "dead_cgroups"))?;
         self.read_ns = now_ns;
+        Ok(())
+    }
+
+    /// Deletes the entries of rows without a process that left. A thread may be added to one at any time: what the entry
+    /// holds by then is charged.
+    fn take_left(&mut self, began: MonotonicNanos) -> Result<(), ProbeError> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let cpus = u64::try_from(self.online.len()).unwrap_or(u64::MAX).max(1);
+        let passed = monotonic().as_nanos().saturating_sub(began.as_nanos());
+        self.graves
+            .begin(passed.saturating_mul(cpus).saturating_add(ROUNDING_NS));
+        while let Some(place) = self.left.last() {
+            let key = DeadCgroupKey {
+                cgroup_id: place.cgroup,
+                package: place.package,
+                ..DeadCgroupKey::default()
+            };
+            let last = self.object.dead_cgroups.take(&key);
+            let last = last.map_err(in_batch("prune", "dead_cgroups"))?;
+            self.graves.take_cgroup(&key, last.as_ref(), &mut self.processes);
+            self.left.pop();
+        }
         Ok(())
     }
 
@@ -263,6 +297,7 @@ impl SchedulerProbe {
             // What a dead thread did after it was last seen was not taken down.
             ("last_words_full", self.burials.threads_full),
             ("stranger_died", refused.strangers),
+            ("unknown_package", self.capacity.cpus.unknown()),
             (
                 "implausible_slice",
                 refused.implausible.saturating_add(self.graves.implausible()),
@@ -279,7 +314,21 @@ impl SchedulerProbe {
     }
 
     fn read_online(&mut self) -> Result<(), ProbeError> {
-        self.online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        let online = aya::util::online_cpus().map_err(|(path, source)| ProbeError::Cpus { path, source })?;
+        if online == self.online {
+            return Ok(());
+        }
+        let packages = &mut self.capacity.cpus;
+        for cpu in packages.strangers(&online) {
+            match packages.find(cpu) {
+                Some(package) => {
+                    self.object.place(cpu, package)?;
+                    packages.add(cpu, package);
+                }
+                None => packages.add_unknown(cpu, "the kernel does not say on which package it is"),
+            }
+        }
+        self.online = online;
         Ok(())
     }
 }

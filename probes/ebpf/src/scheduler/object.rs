@@ -4,9 +4,11 @@
 use super::abi::{
     Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, DeadThreadKey, OBJECT, ThreadRecord,
 };
+use crate::cost::{ProgramCost, cost_of};
 use crate::error::{ProbeError, in_map, in_program};
-use crate::object::{ProgramCost, cost_of, hash, kernel_types, map, per_cpu_array, tracepoint};
+use crate::object::{hash, kernel_types, map, per_cpu_array, tracepoint};
 use crate::sys::BatchMap;
+use attribution::model::PackageId;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::Iter;
 use aya::{Ebpf, EbpfLoader};
@@ -27,6 +29,8 @@ pub(crate) struct Sizes {
     pub(crate) threads: u32,
     /// Entries of `dead_rows`.
     pub(crate) rows: u32,
+    /// Entries of `dead_cgroups`.
+    pub(crate) cgroups: u32,
     /// CPUs that there can be.
     pub(crate) cpus: u32,
 }
@@ -50,6 +54,7 @@ impl Object {
             .btf(Some(&btf))
             .map_max_entries("dead_threads", sizes.threads)
             .map_max_entries("dead_rows", sizes.rows)
+            .map_max_entries("dead_cgroups", sizes.cgroups)
             .map_max_entries("packages", sizes.cpus)
             .load(OBJECT)
             .map_err(ProbeError::Object)?;
@@ -77,7 +82,8 @@ impl Object {
     }
 
     /// Tells the programs the package of a CPU.
-    pub(crate) fn place(&mut self, cpu: u32, package: u32) -> Result<(), ProbeError> {
+    pub(crate) fn place(&mut self, cpu: u32, package: PackageId) -> Result<(), ProbeError> {
+        let package = u32::from(package.0);
         self.packages.set(cpu, package, 0).map_err(in_map("packages"))
     }
 

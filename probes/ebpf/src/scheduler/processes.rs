@@ -2,18 +2,15 @@
 //! Cumulative rows by process, cgroup and package, and when a dead process may be forgotten.
 //!
 //! Pure: no system call, no clock. Takes in rises and never a total, so a row cannot fall. Memory is bounded by what
-//! lives, what the kernel's maps of the dead hold, and [`UNNAMED_MAX`].
+//! lives, what the kernel's maps of the dead hold, and the room for rows without a process.
 
 use super::abi::DeadRowKey;
 use crate::accounts::package_id;
+use crate::unnamed::{Place, Unnamed};
 use attribution::model::{
     CgroupId, Comm, CpuNanos, Event, EventCounts, TaskKey, TaskKind, TaskUsage, TickId,
 };
 use std::collections::{BTreeMap, HashMap};
-
-/// Cgroups (times packages) that may have time without a process: as many as the kernel's map `dead_cgroups` holds. Time
-/// of further ones goes to the root cgroup.
-const UNNAMED_MAX: usize = 4_096;
 
 /// The address of no thread.
 const NOWHERE: u64 = 0;
@@ -25,15 +22,6 @@ pub(crate) struct Counts {
     pub(crate) cpu_ns: u64,
     /// How often a CPU was left.
     pub(crate) switches: u64,
-}
-
-/// Where time belongs, beside the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    /// Cgroup in the unified hierarchy.
-    pub(crate) cgroup: u64,
-    /// Package of the CPU.
-    pub(crate) package: u32,
 }
 
 /// What a process looks like to those who see one of its threads.
@@ -48,10 +36,11 @@ pub(crate) struct Look {
 }
 
 /// All processes that live, or are dead and not yet paid for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Processes {
     tasks: HashMap<TaskKey, Process>,
-    unnamed: BTreeMap<Place, Counts>,
+    /// Time of threads whose process has no room in the kernel, or no name any more.
+    pub(crate) unnamed: Unnamed,
     busy_ns: BTreeMap<u32, u64>,
     /// Passes over the living that came to their end.
     passes: u64,
@@ -96,9 +85,23 @@ impl Counts {
     fn is_zero(self) -> bool {
         self == Self::default()
     }
+
+    fn events(self) -> EventCounts {
+        EventCounts::ZERO.with(Event::Switches, self.switches)
+    }
 }
 
 impl Processes {
+    /// Nothing is charged yet.
+    pub(crate) fn new(unnamed: Unnamed) -> Self {
+        Self {
+            tasks: HashMap::new(),
+            unnamed,
+            busy_ns: BTreeMap::new(),
+            passes: 0,
+        }
+    }
+
     /// A thread was seen alive for the first time.
     pub(crate) fn came(&mut self, task: TaskKey, look: Look) {
         let process = self.process(task, look);
@@ -169,12 +172,7 @@ impl Processes {
             return;
         }
         self.busy(place.package, rise);
-        let known = self.unnamed.contains_key(&place) || self.unnamed.len() < UNNAMED_MAX;
-        let cgroup = if known { place.cgroup } else { CgroupId::ROOT.0 };
-        self.unnamed
-            .entry(Place { cgroup, ..place })
-            .or_default()
-            .add(rise);
+        self.unnamed.add(place, rise.cpu_ns, &rise.events());
     }
 
     /// All living threads have been shown.
@@ -187,7 +185,7 @@ impl Processes {
         &self.busy_ns
     }
 
-    /// Appends the report for `tick` to `rows`, and what is to be deleted from the kernel's map `dead_rows` to
+    /// Appends the rows of processes for the report of `tick` to `rows`, and what is to be deleted from the kernel's map `dead_rows` to
     /// `forgotten`. A process is forgotten when it is dead, everything it did was in a report up to `acked`, and nothing
     /// came since.
     pub(crate) fn report(
@@ -216,7 +214,6 @@ impl Processes {
             rows.extend(process.rows.iter().map(|row| process.usage(*key, row, ended)));
             true
         });
-        rows.extend(self.unnamed.iter().map(unnamed));
     }
 
     fn process(&mut self, task: TaskKey, look: Look) -> &mut Process {
@@ -267,25 +264,11 @@ impl Process {
             cgroup: CgroupId(place.cgroup),
             package: package_id(place.package),
             cpu: CpuNanos::from_nanos(total.cpu_ns),
-            events: EventCounts::ZERO.with(Event::Switches, total.switches),
+            events: total.events(),
             comm: self.comm,
             kind: self.kind,
             ended,
         }
-    }
-}
-
-/// A row without a process. Whose code it was is not kept; most of it is of user space.
-fn unnamed((place, total): (&Place, &Counts)) -> TaskUsage {
-    TaskUsage {
-        task: None,
-        cgroup: CgroupId(place.cgroup),
-        package: package_id(place.package),
-        cpu: CpuNanos::from_nanos(total.cpu_ns),
-        events: EventCounts::ZERO.with(Event::Switches, total.switches),
-        comm: Comm::default(),
-        kind: TaskKind::User,
-        ended: false,
     }
 }
 

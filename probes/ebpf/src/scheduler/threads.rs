@@ -10,7 +10,8 @@
 //! death, so sightings and deaths are taken in the order of their time.
 
 use super::abi::{THREAD_KTHREAD, THREAD_NAMELESS, ThreadRecord};
-use super::processes::{Counts, Look, Place, Processes};
+use super::processes::{Counts, Look, Processes};
+use crate::unnamed::Place;
 use attribution::model::{TaskKey, TaskKind};
 use std::collections::HashMap;
 

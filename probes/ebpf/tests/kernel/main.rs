@@ -13,6 +13,8 @@ mod machine;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod packages;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod scheduler;
@@ -22,3 +24,5 @@ mod storm;
 mod support;
 #[cfg(test)]
 mod tasks;
+#[cfg(test)]
+mod unnamed;

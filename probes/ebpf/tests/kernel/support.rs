@@ -133,7 +133,11 @@ impl Consumer {
 
 impl Consumer<SchedulerProbe> {
     pub(crate) fn open_scheduler(max_tasks: u32) -> Self {
-        Self::of(SchedulerProbe::open(&settings(max_tasks)).unwrap())
+        Self::with_scheduler(&settings(max_tasks))
+    }
+
+    pub(crate) fn with_scheduler(settings: &Settings) -> Self {
+        Self::of(SchedulerProbe::open(settings).unwrap())
     }
 }
 
@@ -347,6 +351,23 @@ impl Drop for Cgroup {
         }
         eprintln!("left behind: {}", self.path.display());
     }
+}
+
+/// How many cgroups there are in the unified hierarchy.
+pub(crate) fn cgroups() -> u32 {
+    let mut folders = vec![unified_mount()];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        count += 1;
+        // One that is removed meanwhile counts as well.
+        let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+        folders.extend(
+            inside
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    count
 }
 
 fn unified_mount() -> PathBuf {

@@ -21,12 +21,13 @@ const ENDED: usize = 65_536;
 /// CPU time from `/proc` and the cgroups.
 pub struct ProcReader {
     scan: Scan,
-    machine: Machine,
     groups: Groups,
     cpus: CpuBook,
     room: Room,
     ended: VecDeque<(TickId, TaskUsage)>,
     ended_overflow: u64,
+    /// CPUs that count to the first package because nobody knows theirs.
+    unknown_package: u64,
     no_clock: Option<String>,
     /// Kept for its room.
     lines: Vec<CpuTimes>,
@@ -66,17 +67,18 @@ impl ProcReader {
         };
         let mut reader = Self {
             scan: Scan::new(ProcFs::new(&roots.proc), machine.clone(), clock),
-            machine: machine.clone(),
             groups: Groups::new(roots.cgroup_mounts.accounting()),
             cpus: CpuBook::new(machine.hypervisor == Some(true)),
             room: Room::default(),
             ended: VecDeque::new(),
             ended_overflow: 0,
+            unknown_package: 0,
             no_clock,
             lines: Vec::new(),
         };
         reader.scan.proc.cpu_times(&mut reader.lines)?;
-        reader.cpus.add(&reader.lines, &reader.machine);
+        reader.notice_cpus();
+        reader.cpus.add(&reader.lines, &reader.scan.machine);
         reader.scan.run(&mut reader.groups)?;
         reader.scan.begin();
         reader.groups.begin();
@@ -121,7 +123,8 @@ impl ProcReader {
         self.scan.charged += self.groups.settle();
         let times = self.scan.proc.cpu_times(&mut self.lines);
         if self.scan.lost.count(times).is_some() {
-            let busy = self.cpus.add(&self.lines, &self.machine);
+            self.notice_cpus();
+            let busy = self.cpus.add(&self.lines, &self.scan.machine);
             let charged = std::mem::take(&mut self.scan.charged);
             self.room.open(busy, charged, self.lines.len());
             self.scan.settle(&mut self.groups, &mut self.room);
@@ -132,6 +135,19 @@ impl ProcReader {
         }
         let section = Section { began, ended: now() };
         Ok((section, self.report(recycled)))
+    }
+
+    /// CPUs that came online since the last reading of their lines: processes that were seen on one before that count to the
+    /// first package.
+    fn notice_cpus(&mut self) {
+        for cpu in self.scan.machine.notice(self.lines.iter().map(|line| line.cpu)) {
+            tracing::warn!(
+                cpu,
+                "a CPU came online and the kernel does not say on which package it is: it counts to the first one, and \
+                 figures by package are wrong until a restart"
+            );
+            self.unknown_package += 1;
+        }
     }
 
     /// Leaves room for so many watched cgroups, for tests.
@@ -158,6 +174,7 @@ impl ProcReader {
             ("unparsable", self.scan.lost.unparsable),
             ("clock refused", self.scan.lost.clock_refused),
             ("ended overflow", self.ended_overflow),
+            ("unknown_package", self.unknown_package),
             ("cgroup overflow", self.groups.overflow),
         ];
         Usage {

@@ -53,7 +53,7 @@ pub(super) struct Scan {
     pub(super) proc: ProcFs,
     /// Without one, time comes from `stat`.
     clock: Option<Box<dyn ProcessClock>>,
-    machine: Machine,
+    pub(super) machine: Machine,
     /// By pid; as many as the kernel has processes (`pid_max`, at most 4 million, each some 250 bytes).
     processes: HashMap<u32, Process>,
     round: u64,

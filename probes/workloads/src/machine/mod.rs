@@ -15,13 +15,15 @@ use crate::error::WorkloadError;
 use crate::files;
 use attribution::model::PackageId;
 use cpuinfo::CpuInfo;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the node is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// Each online CPU (hardware thread) with its package, sorted by CPU.
+    /// Each online CPU (hardware thread) with its package, sorted by CPU; later those that [`Machine::notice`] took in.
     pub packages_of_cpu: Vec<(u32, PackageId)>,
+    /// The root of sys below which that was read.
+    pub sys: PathBuf,
     /// Pairs of hardware threads that share a core, by the lower CPU; empty where a core has more than two, so that no
     /// single thread is "the other one".
     pub siblings: Vec<(u32, u32)>,
@@ -90,6 +92,7 @@ impl Machine {
         };
         Self {
             packages_of_cpu: cpus.iter().map(|cpu| (cpu.cpu, cpu.package)).collect(),
+            sys: sys.to_owned(),
             siblings: topology::siblings(&cpus),
             packages: topology::packages(&cpus),
             // Only intel_pstate and CPPC drivers write base_frequency; the model name is no worse.
@@ -124,7 +127,24 @@ impl Machine {
         self.packages.iter().map(|package| package.cores).sum()
     }
 
-    /// The package of a CPU; the first package for one that came online after start-up.
+    /// Lists those of `online` that came online after start-up, each on its package. Of one that the kernel does not say that
+    /// of, it is the first one; these are returned.
+    pub fn notice(&mut self, online: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let mut unknown = Vec::new();
+        for cpu in online {
+            let at = self.packages_of_cpu.binary_search_by_key(&cpu, |(cpu, _)| *cpu);
+            let Err(at) = at else { continue };
+            let found = topology::later(&self.sys, cpu, &self.packages_of_cpu);
+            if found.is_none() {
+                unknown.push(cpu);
+            }
+            let package = found.unwrap_or_else(|| self.package_of(cpu));
+            self.packages_of_cpu.insert(at, (cpu, package));
+        }
+        unknown
+    }
+
+    /// The package of a CPU; the first package for one that is not listed.
     #[must_use]
     pub fn package_of(&self, cpu: u32) -> PackageId {
         let at = self.packages_of_cpu.binary_search_by_key(&cpu, |(cpu, _)| *cpu);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use attribution::model::TickId;
+use crate::settings::Settings;
+use attribution::model::{MonotonicNanos, TickId};
 
 const KEY: DeadRowKey = DeadRowKey {
     started_ns: 50_000_000,
@@ -23,6 +24,10 @@ fn row(cpu_ns: u64, flags: u32) -> DeadRow {
 fn drawn(processes: &mut Processes) -> Vec<(u64, u64, bool)> {
     let mut rows = Vec::new();
     processes.report(TickId(1), TickId(0), &mut rows, &mut Vec::new());
+    let now = MonotonicNanos::ZERO;
+    processes
+        .unnamed
+        .report(TickId(1), TickId(0), now, &mut rows, &mut Vec::new());
     rows.sort_by_key(|row| (row.task, row.cgroup, row.package));
     rows.iter()
         .map(|row| {
@@ -35,6 +40,10 @@ fn drawn(processes: &mut Processes) -> Vec<(u64, u64, bool)> {
         .collect()
 }
 
+fn nobody() -> Processes {
+    Processes::new(Settings::default().unnamed())
+}
+
 fn graves() -> Graves {
     let mut graves = Graves::default();
     graves.begin(1_000);
@@ -45,7 +54,7 @@ fn graves() -> Graves {
 fn a_row_is_charged_by_what_was_added_and_from_zero_when_it_was_made_again() {
     // map:     100   100   250   (deleted)  30
     // charged: 100   100   250              280
-    let (mut graves, mut processes) = (graves(), Processes::default());
+    let (mut graves, mut processes) = (graves(), nobody());
     for (total, charged) in [(100, 100), (100, 100), (250, 250)] {
         graves.record_row(&KEY, &row(total, 0), &mut processes);
         assert_eq!(drawn(&mut processes), [(charged, charged / 10, false)]);
@@ -57,7 +66,7 @@ fn a_row_is_charged_by_what_was_added_and_from_zero_when_it_was_made_again() {
 
 #[test]
 fn a_pid_that_two_processes_had_in_the_same_clock_tick_is_one_task_and_keeps_the_time_of_both() {
-    let (mut graves, mut processes) = (graves(), Processes::default());
+    let (mut graves, mut processes) = (graves(), nobody());
     let twin = DeadRowKey {
         started_ns: KEY.started_ns + 9_999_999,
         ..KEY
@@ -69,7 +78,7 @@ fn a_pid_that_two_processes_had_in_the_same_clock_tick_is_one_task_and_keeps_the
 
 #[test]
 fn time_of_cgroups_and_of_nobody_has_no_process() {
-    let (mut graves, mut processes) = (graves(), Processes::default());
+    let (mut graves, mut processes) = (graves(), nobody());
     let key = DeadCgroupKey {
         cgroup_id: 40,
         ..DeadCgroupKey::default()
@@ -90,8 +99,33 @@ fn time_of_cgroups_and_of_nobody_has_no_process() {
 }
 
 #[test]
+fn an_entry_of_a_cgroup_that_is_deleted_is_charged_to_its_end_and_the_next_one_from_zero() {
+    // map:     100   170 (deleted)   180   20 (deleted, and not known before)
+    // charged: 100   170             350  370
+    let (mut graves, mut processes) = (graves(), nobody());
+    let key = DeadCgroupKey {
+        cgroup_id: 40,
+        ..DeadCgroupKey::default()
+    };
+    let cgroup = |cpu_ns| DeadCgroup {
+        cpu_ns,
+        switches: cpu_ns / 10,
+    };
+    graves.record_cgroup(&key, &cgroup(100), &mut processes);
+    graves.take_cgroup(&key, Some(&cgroup(170)), &mut processes);
+    assert_eq!(drawn(&mut processes), [(170, 17, false)]);
+    // More than before: what it held when it was deleted is not taken off.
+    graves.record_cgroup(&key, &cgroup(180), &mut processes);
+    assert_eq!(drawn(&mut processes), [(350, 35, false)]);
+    graves.take_cgroup(&key, None, &mut processes);
+    graves.take_cgroup(&key, Some(&cgroup(20)), &mut processes);
+    assert_eq!(drawn(&mut processes), [(370, 37, false)]);
+    assert!(graves.cgroups.is_empty());
+}
+
+#[test]
 fn a_rise_that_all_cpus_together_could_not_have_made_is_refused_once() {
-    let (mut graves, mut processes) = (graves(), Processes::default());
+    let (mut graves, mut processes) = (graves(), nobody());
     graves.record_row(&KEY, &row(1_001, 0), &mut processes);
     graves.record_row(&KEY, &row(1_011, 0), &mut processes);
     assert_eq!(drawn(&mut processes), [(10, 1, false)]);

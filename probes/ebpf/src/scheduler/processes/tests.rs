@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
+use attribution::model::MonotonicNanos;
+use std::time::Duration;
+
+/// Of rows without a process.
+const ROOM: usize = 50;
+const KEEP: Duration = Duration::from_secs(60);
 
 const HOME: Place = Place {
     cgroup: 40,
@@ -17,6 +23,10 @@ fn look(comm: &[u8], at_ns: u64) -> Look {
         at_ns,
         kind: TaskKind::User,
     }
+}
+
+fn nobody() -> Processes {
+    Processes::new(Unnamed::new(ROOM, KEEP))
 }
 
 fn counts(cpu_ns: u64) -> Counts {
@@ -38,7 +48,7 @@ fn drawn(processes: &mut Processes, tick: u64, acked: u64) -> Vec<(u64, bool)> {
 
 #[test]
 fn a_living_process_stays_listed_and_one_that_never_ran_is_not() {
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     processes.came(TASK, look(b"a", 1));
     assert_eq!(drawn(&mut processes, 1, 0), []);
     processes.charge(TASK, HOME, counts(100), look(b"a", 1));
@@ -50,7 +60,7 @@ fn a_living_process_stays_listed_and_one_that_never_ran_is_not() {
 
 #[test]
 fn each_cgroup_and_package_has_a_row_of_its_own() {
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     let elsewhere = Place { cgroup: 41, ..HOME };
     let other_package = Place { package: 1, ..HOME };
     for place in [HOME, elsewhere, other_package, HOME] {
@@ -78,7 +88,7 @@ fn the_dead_stay_until_the_window_with_their_last_news_has_closed() {
     // news   100   dead      -       +10       -        -
     // acked   0      1        1        2        3        4
     // report 100   100 E    100 E    110 E    110 E      -      (tick 4 had the last news)
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     processes.came(TASK, look(b"a", 1));
     processes.charge(TASK, HOME, counts(100), look(b"a", 1));
     assert_eq!(drawn(&mut processes, 1, 0), [(100, false)]);
@@ -97,7 +107,7 @@ fn the_dead_stay_until_the_window_with_their_last_news_has_closed() {
 
 #[test]
 fn a_process_ends_with_its_last_thread_and_not_with_its_leader() {
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     processes.came(TASK, look(b"a", 1));
     processes.came(TASK, look(b"a", 1));
     processes.charge(TASK, HOME, counts(100), look(b"a", 1));
@@ -110,7 +120,7 @@ fn a_process_ends_with_its_last_thread_and_not_with_its_leader() {
 
 #[test]
 fn a_process_whose_leader_did_not_say_that_it_died_ends_when_two_passes_have_not_shown_it() {
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     // A thread of it died; the leader began after the pass went by, or its last word is lost.
     processes.charge(TASK, HOME, counts(100), look(b"a", 1));
     assert_eq!(drawn(&mut processes, 1, 0), [(100, false)]);
@@ -123,7 +133,7 @@ fn a_process_whose_leader_did_not_say_that_it_died_ends_when_two_passes_have_not
 
 #[test]
 fn the_rows_of_the_forgotten_are_deleted_from_the_kernel_and_no_others() {
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     let key = |cgroup_id| DeadRowKey {
         cgroup_id,
         ..DeadRowKey::default()
@@ -141,7 +151,7 @@ fn the_rows_of_the_forgotten_are_deleted_from_the_kernel_and_no_others() {
 
 #[test]
 fn the_newest_name_wins_in_whatever_order_names_come() {
-    let mut processes = Processes::default();
+    let mut processes = nobody();
     processes.charge(TASK, HOME, counts(1), look(b"first", 10));
     processes.led(TASK, 0xf00, look(b"newest", 30));
     processes.leader_went(TASK, look(b"older", 20));
@@ -151,18 +161,37 @@ fn the_newest_name_wins_in_whatever_order_names_come() {
 }
 
 #[test]
-fn time_without_a_process_has_rows_by_cgroup_and_beyond_the_bound_one_for_all() {
-    let mut processes = Processes::default();
-    let bound = u64::try_from(UNNAMED_MAX).unwrap();
-    for cgroup in 1..=bound + 9 {
+fn time_without_a_process_has_rows_by_cgroup_and_beyond_the_room_one_for_all() {
+    let mut processes = nobody();
+    let room = u64::try_from(ROOM).unwrap();
+    for cgroup in 1..=room + 9 {
         processes.charge_unnamed(Place { cgroup, package: 0 }, counts(10));
     }
-    let (rows, _) = report(&mut processes, 1, 0);
-    assert_eq!(rows.len(), UNNAMED_MAX);
-    assert!(rows.iter().all(|row| row.task.is_none() && !row.ended));
-    let root = rows.iter().find(|row| row.cgroup == CgroupId::ROOT).unwrap();
-    assert_eq!(root.cpu.as_nanos(), 100);
-    let all: u64 = rows.iter().map(|row| row.cpu.as_nanos()).sum();
-    assert_eq!(all, (bound + 9) * 10);
+    let (mut rows, mut left) = (Vec::new(), Vec::new());
+    let mut report = |processes: &mut Processes, tick, second: u64| {
+        rows.clear();
+        let now = MonotonicNanos::from_nanos(second * 1_000_000_000);
+        processes
+            .unnamed
+            .report(TickId(tick), TickId(tick - 1), now, &mut rows, &mut left);
+        let of = |row: &TaskUsage| (row.cgroup.0, row.cpu.as_nanos(), row.events.get(Event::Switches));
+        rows.iter().map(of).collect::<Vec<_>>()
+    };
+    let rows = report(&mut processes, 1, 0);
+    assert_eq!(rows.len(), ROOM);
+    assert_eq!(rows[..2], [(1, 100, 10), (2, 10, 1)]);
+    let all: u64 = rows.iter().map(|(_, cpu_ns, _)| cpu_ns).sum();
+    assert_eq!(all, (room + 9) * 10);
     assert_eq!(processes.busy_ns(), &BTreeMap::from([(0, all)]));
+    // Once the others have left there is room for another cgroup.
+    assert_eq!(report(&mut processes, 2, 60), [(1, 100, 10)]);
+    processes.charge_unnamed(
+        Place {
+            cgroup: 99,
+            package: 0,
+        },
+        counts(3),
+    );
+    assert_eq!(report(&mut processes, 3, 61), [(1, 100, 10), (99, 3, 1)]);
+    assert_eq!(processes.busy_ns(), &BTreeMap::from([(0, all + 3)]));
 }

@@ -4,7 +4,8 @@
 mod machine;
 
 use super::*;
-use attribution::model::{Event, TickId};
+use crate::settings::Settings;
+use attribution::model::{Event, MonotonicNanos, TickId};
 
 const OPENED: u64 = 100 * SECOND_NS;
 
@@ -46,7 +47,7 @@ impl Fixture {
     fn new() -> Self {
         Self {
             threads: Threads::new(OPENED),
-            processes: Processes::default(),
+            processes: Processes::new(Settings::default().unnamed()),
             passes: 0,
         }
     }
@@ -74,6 +75,10 @@ impl Fixture {
         let mut rows = Vec::new();
         self.processes
             .report(TickId(1), TickId(0), &mut rows, &mut Vec::new());
+        let now = MonotonicNanos::from_nanos(began_ns);
+        self.processes
+            .unnamed
+            .report(TickId(1), TickId(0), now, &mut rows, &mut Vec::new());
         rows.sort_by_key(|row| (row.task, row.cgroup, row.package));
         assert!(
             rows.iter()

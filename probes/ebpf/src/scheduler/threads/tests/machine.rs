@@ -8,12 +8,17 @@ mod programs;
 use super::super::super::abi::{Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, ROW_LEADER_GONE};
 use super::super::super::graves::{self, Graves, Stir};
 use super::*;
+use crate::unnamed::Unnamed;
 use attribution::model::TaskUsage;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Every step takes as long, so that a whole run is shorter than [`MOURNING_NS`].
 const STEP_NS: u64 = SECOND_NS / 2;
+
+/// How long rows without a process are listed after their last rise: shorter than most runs.
+const KEEP: Duration = Duration::from_nanos(4 * STEP_NS);
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -98,6 +103,8 @@ struct Machine {
     charged: Counts,
     /// Process rows of the last report.
     listed: usize,
+    /// Nobody is born any more.
+    ends: bool,
 }
 
 impl Machine {
@@ -117,13 +124,14 @@ impl Machine {
             pass: None,
             threads: Threads::new(OPENED),
             graves: Graves::default(),
-            rows: Processes::default(),
+            rows: Processes::new(Unnamed::new(1_000, KEEP)),
             reported: Stir::default(),
             added: Stir::default(),
             tick: 0,
             seen: HashMap::new(),
             charged: Counts::default(),
             listed: 0,
+            ends: false,
         }
     }
 
@@ -264,12 +272,14 @@ impl Machine {
 
     /// Everybody dies, and user space hears of it.
     fn end(&mut self) {
+        self.ends = true;
         // All at once: the order of these is nothing that anybody sees.
         self.tasks.iter_mut().for_each(|task| task.released = true);
         while !self.tasks.is_empty() {
             self.step(Step::Free(0));
         }
-        for _ in 0..5 {
+        // Two steps each, at least.
+        for _ in 0..8 {
             self.pass();
         }
     }
@@ -299,6 +309,7 @@ proptest! {
     fn rows_that_found_no_room_lose_their_names_and_no_time(steps in steps(), rows in 0..2_usize, cgroups in 0..2_usize) {
         let machine = played(Room { rows, cgroups, ..AMPLE }, steps);
         prop_assert_eq!(machine.charged, machine.ran);
+        prop_assert_eq!(machine.dead_cgroups.len(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! What user space makes of it: a drain, and a consumer that charges what it reports.
 
 use super::*;
+use attribution::model::MonotonicNanos;
 
 impl Machine {
     /// What `SchedulerProbe::drain` does.
@@ -39,7 +40,41 @@ impl Machine {
             self.dead_rows.remove(&(key.started_ns, key.tgid, key.cgroup_id));
         }
         self.graves.forget(&forgotten);
+        let mut left = Vec::new();
+        let now = MonotonicNanos::from_nanos(began_ns);
+        self.rows.unnamed.report(
+            TickId(self.tick),
+            TickId(self.tick - 1),
+            now,
+            &mut rows,
+            &mut left,
+        );
         self.consume(&rows);
+        self.graves.begin(u64::MAX);
+        for place in left {
+            if !self.ends {
+                self.come_and_go(place.cgroup);
+            }
+            let key = DeadCgroupKey {
+                cgroup_id: place.cgroup,
+                ..DeadCgroupKey::default()
+            };
+            let last = self.dead_cgroups.remove(&place.cgroup);
+            self.graves.take_cgroup(&key, last.as_ref(), &mut self.rows);
+        }
+    }
+
+    /// A thread that has no room in `dead_rows` is born and freed between the reading of a map and the deletion of an entry.
+    fn come_and_go(&mut self, cgroup: u64) {
+        let did = Counts {
+            cpu_ns: 5,
+            switches: 1,
+        };
+        self.ran.add(did);
+        self.burials.added += 1;
+        let cgroup = self.dead_cgroups.entry(cgroup).or_default();
+        cgroup.cpu_ns += did.cpu_ns;
+        cgroup.switches += did.switches;
     }
 
     /// Charges the rises, as the attribution engine would.
