@@ -5,6 +5,7 @@ use super::format::{Saved, Unreadable};
 use super::machine::{Identity, Unidentified};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -31,14 +32,14 @@ pub enum StateError {
         then: &'static str,
     },
     /// It is not what this daemon writes.
-    #[error(
-        "{path}: is broken: {what}; it is set aside as {NAME}.broken beside it, and the idle floor is learned anew"
-    )]
+    #[error("{path}: is broken: {what}; {then}; the idle floor is learned anew")]
     Broken {
         /// Which.
         path: String,
         /// What is wrong.
         what: String,
+        /// What becomes of it.
+        then: Aside,
     },
     /// A later kepler wrote it.
     #[error(
@@ -81,6 +82,30 @@ pub enum StateError {
     },
 }
 
+/// What becomes of a broken file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// It was only looked at.
+    ToBe,
+    /// It lies beside.
+    Done,
+    /// It cannot be, for this reason, and stays where it is.
+    Failed(String),
+}
+
+impl fmt::Display for Aside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ToBe => write!(f, "the daemon sets it aside as {NAME}.broken beside it"),
+            Self::Done => write!(f, "it is set aside as {NAME}.broken beside it"),
+            Self::Failed(why) => write!(
+                f,
+                "it cannot be set aside as {NAME}.broken beside it ({why}), so it is left as it is and nothing is saved; make room for {NAME}.broken, or remove the file"
+            ),
+        }
+    }
+}
+
 impl StateError {
     pub(super) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write {
@@ -92,6 +117,34 @@ impl StateError {
     /// Whether what is there must be left alone.
     pub(super) const fn forbids_saving(&self) -> bool {
         matches!(self, Self::Newer { .. } | Self::Unidentified(_))
+    }
+
+    /// Whether it is the only copy of something that a save would replace, and could not be set aside.
+    pub(super) const fn is_in_the_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Broken {
+                then: Aside::Failed(_),
+                ..
+            }
+        )
+    }
+
+    /// A broken file is set aside from `path`, for whoever wants to know what has become of it; an older one makes room. What became
+    /// of that is in the words.
+    pub(super) fn set_aside(self, path: &Path) -> Self {
+        let Self::Broken { path: name, what, .. } = self else {
+            return self;
+        };
+        let then = match fs::rename(path, path.with_extension("json.broken")) {
+            Ok(()) => Aside::Done,
+            Err(error) => Aside::Failed(error.to_string()),
+        };
+        Self::Broken {
+            path: name,
+            what,
+            then,
+        }
     }
 }
 
@@ -118,7 +171,11 @@ pub(super) fn read(path: &Path, machine: &Identity) -> Result<Option<Saved>, Sta
         }
         Err(error) => return Err(unreadable(error)),
     };
-    let broken = |what| StateError::Broken { path: name(), what };
+    let broken = |what| StateError::Broken {
+        path: name(),
+        what,
+        then: Aside::ToBe,
+    };
     if u64::try_from(bytes.len()).is_ok_and(|size| size > LARGEST) {
         return Err(broken(format!("more than {LARGEST} bytes")));
     }
@@ -161,6 +218,17 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn not_plain() -> io::Error {
     io::Error::other("it is no plain file")
+}
+
+/// Sets aside what is in the way of a save. Anew looked at: it may have been removed since, or replaced by another daemon's state.
+///
+/// # Errors
+/// It stays in the way.
+pub(super) fn make_way(path: &Path, machine: &Identity) -> Result<(), StateError> {
+    match read(path, machine).map_err(|error| error.set_aside(path)) {
+        Err(error) if error.is_in_the_way() || error.forbids_saving() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Replaces the file; makes its folder where that is missing.
@@ -212,11 +280,6 @@ fn fill(fresh: &Path, saved: &Saved) -> io::Result<()> {
         .open(fresh)?;
     file.write_all(&bytes)?;
     file.sync_all()
-}
-
-/// Puts what is no state beside, for whoever wants to know what has become of it; an older one makes room.
-pub(super) fn set_aside(path: &Path) -> io::Result<()> {
-    fs::rename(path, path.with_extension("json.broken"))
 }
 
 fn fresh(path: &Path) -> PathBuf {

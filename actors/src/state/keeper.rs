@@ -40,6 +40,8 @@ pub struct Keeper {
     plan: Plan,
     kept: Arc<Kept>,
     failing: bool,
+    /// A broken file that could not be set aside.
+    in_the_way: bool,
 }
 
 impl Plan {
@@ -129,7 +131,7 @@ impl Memory {
                 }
             }
             Err(error) => Self {
-                keeper: Keeper::despite(&error, plan, kept),
+                keeper: Keeper::despite(error, plan, kept),
                 ..Self::default()
             },
         }
@@ -143,7 +145,7 @@ impl Keeper {
         match plan {
             Ok(Some(plan)) => match file::read(&plan.path, &plan.machine) {
                 Ok(_) => Some(Self::new(plan, kept)),
-                Err(error) => Self::despite(&error, plan, kept),
+                Err(error) => Self::despite(error, plan, kept),
             },
             Ok(None) => None,
             Err(error) => {
@@ -162,20 +164,25 @@ impl Keeper {
         }
         Self {
             failing: can_save.is_err(),
+            in_the_way: false,
             plan,
             kept: Arc::clone(kept),
         }
     }
 
     /// Where what is there is no use: nobody, if it has to stay as it is.
-    fn despite(error: &StateError, plan: Plan, kept: &Arc<Kept>) -> Option<Self> {
-        let saves = !error.forbids_saving();
-        warn(error, kept);
-        if matches!(error, StateError::Broken { .. })
-            && let Err(error) = file::set_aside(&plan.path)
-        {
-            tracing::debug!(%error, path = %plan.path.display(), "it cannot be set aside");
+    fn despite(error: StateError, plan: Plan, kept: &Arc<Kept>) -> Option<Self> {
+        let error = error.set_aside(&plan.path);
+        warn(&error, kept);
+        if error.is_in_the_way() {
+            return Some(Self {
+                plan,
+                kept: Arc::clone(kept),
+                failing: true,
+                in_the_way: true,
+            });
         }
+        let saves = !error.forbids_saving();
         saves.then(|| Self::new(plan, kept))
     }
 
@@ -195,11 +202,15 @@ impl Keeper {
             conditions,
         } = &self.plan;
         let saved = Saved::new(machine.clone(), conditions.clone(), now, learned);
-        match file::write(path, &saved) {
+        let way = match self.in_the_way {
+            true => file::make_way(path, machine),
+            false => Ok(()),
+        };
+        match way.and_then(|()| file::write(path, &saved)) {
             Ok(()) => {
                 tracing::debug!(path = %path.display(), zones = learned.len(), "idle floors saved");
                 self.kept.saved(Duration::from_secs(now));
-                self.failing = false;
+                (self.failing, self.in_the_way) = (false, false);
             }
             // The other one's save is as good; whether this one could save is not known.
             Err(error @ StateError::Busy { .. }) => tracing::debug!(%error, "idle floor"),
@@ -223,7 +234,7 @@ fn warn(error: &StateError, kept: &Kept) {
 fn count(error: &StateError, kept: &Kept) {
     let (reason, keeps) = match error {
         StateError::Read { .. } => (KeptError::Read, true),
-        StateError::Broken { .. } => (KeptError::Broken, true),
+        StateError::Broken { .. } => (KeptError::Broken, !error.is_in_the_way()),
         StateError::Foreign { .. } => (KeptError::Foreign, true),
         StateError::Newer { .. } => (KeptError::Newer, false),
         StateError::Unidentified(_) => (KeptError::Unidentified, false),
@@ -319,6 +330,74 @@ mod tests {
         assert!(memory.restored.is_empty() && memory.keeper.is_some());
         fs::write(&path, r#"{"version": 2}"#).expect("a file");
         assert!(open(folder.path(), 0).keeper.is_none());
+    }
+
+    #[test]
+    fn a_broken_file_that_cannot_be_set_aside_is_said_so_and_not_replaced_until_it_can() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, aside) = (
+            folder.path().join(NAME),
+            folder.path().join("idle-floor.json.broken"),
+        );
+        fs::write(&path, "{").expect("a file");
+        // Not even root puts a file into a folder's place.
+        fs::create_dir(&aside).expect("a folder");
+        let said = file::read(&path, &identity(1)).expect_err("broken").to_string();
+        assert!(
+            said.contains("the daemon sets it aside"),
+            "nothing was done yet: {said}"
+        );
+        let error = file::read(&path, &identity(1))
+            .expect_err("broken")
+            .set_aside(&path);
+        let said = error.to_string();
+        assert!(
+            said.contains("cannot be set aside") && said.contains("nothing is saved"),
+            "{said}"
+        );
+        let kept = Arc::<Kept>::default();
+        let memory = Memory::open(Ok(Some(plan(folder.path()))), &kept, 0);
+        let mut keeper = memory.keeper.expect("it may get better");
+        let told = |up: bool, broken: u64| {
+            let (up, broken) = (format!("up: {up},"), format!("errors: [0, {broken}, 0, 0, 0, 0]"));
+            let told = format!("{kept:?}");
+            assert!(told.contains(&up) && told.contains(&broken), "{told}");
+        };
+        told(false, 1);
+        keeper.save(&learned(20), 0);
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "{");
+        told(false, 2);
+        fs::remove_dir(&aside).expect("a folder");
+        keeper.save(&learned(20), 0);
+        told(true, 2);
+        assert_eq!(fs::read_to_string(&aside).expect("set aside"), "{");
+        assert_eq!(open(folder.path(), 0).restored, learned(20));
+        // Once is enough: what is there from now on is a state.
+        keeper.save(&learned(21), 0);
+        assert_eq!(fs::read_to_string(&aside).expect("set aside"), "{");
+    }
+
+    #[test]
+    fn what_was_in_the_way_and_is_not_any_more_is_left_where_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, aside) = (
+            folder.path().join(NAME),
+            folder.path().join("idle-floor.json.broken"),
+        );
+        for there in [None, Some(r#"{"version": 2}"#)] {
+            fs::write(&path, "{").expect("a file");
+            fs::create_dir(&aside).expect("a folder");
+            let mut keeper = open(folder.path(), 0).keeper.expect("a keeper");
+            fs::remove_dir(&aside).expect("a folder");
+            match there {
+                None => fs::remove_file(&path).expect("a file"),
+                Some(newer) => fs::write(&path, newer).expect("a file"),
+            }
+            keeper.save(&learned(20), 0);
+            assert!(!aside.exists());
+            let is = fs::read_to_string(&path).expect("a file");
+            assert_eq!(there.is_some_and(|newer| newer == is), keeper.failing, "{is}");
+        }
     }
 
     #[test]

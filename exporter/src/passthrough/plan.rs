@@ -3,7 +3,7 @@
 //! folder, and how a counter goes on. Pure.
 
 use attribution::model::snapshot::Ledger;
-use attribution::model::{Component, Microjoules, Permille, Provenance, Snapshot, VmId};
+use attribution::model::{Component, Microjoules, MonotonicNanos, Permille, Provenance, Snapshot, VmId};
 
 /// The highest value of a counter. 2^63 - 1, so that readers with signed numbers have it, too: a machine of a kilowatt
 /// needs 292,000 years.
@@ -58,6 +58,8 @@ pub(super) struct Figure {
     pub(super) kind: Kind,
     /// All that the machine was charged: dynamic, and its share of the idle floor.
     pub(super) total: Microjoules,
+    /// Since when its row counts: another moment where it began anew.
+    pub(super) began: MonotonicNanos,
     pub(super) provenance: Provenance,
 }
 
@@ -105,6 +107,7 @@ impl<'a> Plan<'a> {
                 .map(|(kind, provenance, zones)| Figure {
                     kind: *kind,
                     total: charged(&row.ledger, zones),
+                    began: row.began,
                     provenance: *provenance,
                 })
                 .collect(),

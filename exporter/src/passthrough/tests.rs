@@ -206,12 +206,51 @@ fn a_counter_goes_on_over_a_new_start_of_the_daemon_and_a_new_row() {
     write(&mut second, vec![vm(WEB, &[(100, 0)], false)], 2);
     assert_eq!(scene.counters(WEB)[0], "600");
     // The row went, and another one of the same machine begins from nothing, although it shows more at once.
+    let later = |micro| GroupRow {
+        began: at(3),
+        ..vm(WEB, &[(micro, 0)], false)
+    };
     write(&mut second, vec![], 3);
-    write(&mut second, vec![vm(WEB, &[(150, 0)], false)], 4);
+    write(&mut second, vec![later(150)], 4);
     assert_eq!(scene.counters(WEB)[0], "750");
     // And one that fell without ever having been away.
-    write(&mut second, vec![vm(WEB, &[(5, 0)], false)], 5);
+    write(&mut second, vec![later(5)], 5);
     assert_eq!(scene.counters(WEB)[0], "755");
+}
+
+#[test]
+fn a_machine_that_starts_again_after_its_row_had_left_is_not_charged_twice() {
+    // `ended.keep` of 10 s: the row leaves then, with its total, and is the same one when the machine starts again.
+    let scene = Scene::new();
+    let mut writer = Writer::new(
+        &PassthroughConfig {
+            dir: PassthroughDir(scene.dir()),
+            estimates: false,
+        },
+        Duration::from_secs(10),
+        &scene.render,
+    )
+    .unwrap();
+    let mut write = |machines, second| {
+        writer.write(&snapshot(zones(Provenance::Counted), machines), at(second));
+    };
+    write(vec![vm(WEB, &[(5_000, 0)], false)], 1);
+    write(vec![vm(WEB, &[(5_000, 0)], true)], 2);
+    for second in 12..30 {
+        write(vec![], second);
+    }
+    write(vec![vm(WEB, &[(5_010, 0)], false)], 30);
+    assert_eq!(scene.counters(WEB)[0], "5010");
+    // Nor when its time is over, but its folder cannot go.
+    let name = scene.zone(WEB, "intel-rapl:0").join("name");
+    fs::remove_file(&name).unwrap();
+    fs::create_dir(&name).unwrap();
+    for second in 31..120 {
+        write(vec![], second);
+    }
+    assert!(scene.said("kepler_vm_passthrough_errors_total{reason=\"io\"}") > 0);
+    write(vec![vm(WEB, &[(5_030, 0)], false)], 120);
+    assert_eq!(scene.counters(WEB)[0], "5030");
 }
 
 #[test]

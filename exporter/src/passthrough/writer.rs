@@ -11,7 +11,7 @@ use super::plan::{Figure, Kind, Plan, Planned, advanced, folder, words};
 use super::share::{Share, Unread, Zone};
 use crate::page::RenderSettings;
 use attribution::model::{Microjoules, MonotonicNanos, Provenance, Snapshot};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,8 +31,10 @@ struct Counter {
     kind: Kind,
     /// What its file shows.
     shown: u64,
-    /// How much of the row's total is in it.
+    /// How much of its row's total is in it.
     paid: Microjoules,
+    /// Since when that row counts. One that left the snapshot comes back with its total, or begins anew: only this tells which.
+    began: MonotonicNanos,
     /// What its folder says of where it comes from.
     said: Option<Provenance>,
 }
@@ -67,7 +69,7 @@ enum Before {
     Nothing,
     /// What the next snapshot says.
     Unknown,
-    Known(HashMap<(String, Kind), Microjoules>),
+    Known(HashMap<(String, Kind), Figure>),
 }
 
 impl Writer {
@@ -148,7 +150,7 @@ impl Writer {
             written += usize::from(self.feed(&share, &mut fed, machine, now));
         }
         self.health.feeds(written);
-        self.forget(&share, &mut fed, &plan, now);
+        self.forget(&share, &mut fed, now);
         self.fed = Some(fed);
         self.share = Some(share);
     }
@@ -254,10 +256,13 @@ impl Writer {
                     Before::Known(before) => before.remove(&(name.to_owned(), figure.kind)),
                     Before::Nothing | Before::Unknown => None,
                 };
+                let before = before.map(|before| (before.total, before.began));
+                let (paid, began) = before.unwrap_or((Microjoules::ZERO, figure.began));
                 counters.push(Counter {
                     kind: figure.kind,
                     shown,
-                    paid: before.unwrap_or_default(),
+                    paid,
+                    began,
                     said: None,
                 });
                 counters.len() - 1
@@ -271,6 +276,9 @@ impl Writer {
             counter.said = None;
             zone.describe(figure.kind, &words(figure.provenance))?;
             counter.said = Some(figure.provenance);
+        }
+        if counter.began != figure.began {
+            (counter.paid, counter.began) = (Microjoules::ZERO, figure.began);
         }
         let value = advanced(counter.shown, counter.paid, figure.total);
         zone.show(value)?;
@@ -293,27 +301,11 @@ impl Writer {
         }
     }
 
-    /// Takes folders away whose machine is gone for long enough. A row that left the snapshot would begin anew, so nothing
-    /// of it is paid any more.
-    fn forget(
-        &mut self,
-        share: &Share,
-        all: &mut BTreeMap<String, Fed>,
-        plan: &Plan<'_>,
-        now: MonotonicNanos,
-    ) {
-        let rows: HashSet<&str> = plan
-            .machines
-            .iter()
-            .filter_map(|machine| folder(machine.id))
-            .collect();
+    /// Takes folders away whose machine is gone for long enough. Of one that is still there nothing is forgotten: its row may come
+    /// back, and goes on then.
+    fn forget(&mut self, share: &Share, all: &mut BTreeMap<String, Fed>, now: MonotonicNanos) {
         let mut removed = Vec::new();
-        for (name, fed) in all.iter_mut() {
-            if !rows.contains(name.as_str()) {
-                for counter in &mut fed.counters {
-                    counter.paid = Microjoules::ZERO;
-                }
-            }
+        for (name, fed) in all.iter() {
             if now.since(fed.alive) < self.keep {
                 continue;
             }
@@ -352,11 +344,11 @@ impl Writer {
 }
 
 /// What every machine was charged so far.
-fn charged(plan: &Plan<'_>) -> HashMap<(String, Kind), Microjoules> {
+fn charged(plan: &Plan<'_>) -> HashMap<(String, Kind), Figure> {
     let figures = plan.machines.iter().flat_map(|machine| {
         let name = folder(machine.id).unwrap_or_default();
         let figures = machine.figures.iter();
-        figures.map(move |figure| ((name.to_owned(), figure.kind), figure.total))
+        figures.map(move |figure| ((name.to_owned(), figure.kind), *figure))
     });
     figures.collect()
 }
