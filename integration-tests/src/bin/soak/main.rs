@@ -36,7 +36,8 @@ fn main() {
     let churn = Churn::start(daemon.address);
     let began = Instant::now();
     let length = Duration::from_secs(seconds);
-    let (mut memory, mut files, mut threads) = (Series::default(), Series::default(), Series::default());
+    let (mut heap, mut memory) = (Series::default(), Series::default());
+    let (mut files, mut threads) = (Series::default(), Series::default());
     let mut next = Duration::ZERO;
     while began.elapsed() < length {
         let at = began.elapsed();
@@ -46,6 +47,7 @@ fn main() {
         if at >= next {
             next = at + Duration::from_secs(1);
             let pid = daemon.pid();
+            heap.push(at, field(pid, "RssAnon:"));
             memory.push(at, field(pid, "VmRSS:"));
             threads.push(at, field(pid, "Threads:"));
             files.push(at, entries(pid));
@@ -65,11 +67,17 @@ fn main() {
     );
     let settled = WARM.max(length / 3);
     let flat = [
-        ("resident memory, KiB", &memory, 1_024.0),
+        ("memory of its own, KiB", &heap, 1_024.0),
+        (
+            "all resident memory, with pages of its file, KiB",
+            &memory,
+            2_048.0,
+        ),
         ("descriptors", &files, 4.0),
         ("threads", &threads, 1.0),
     ]
     .map(|(name, series, most)| row(name, series, settled, most));
+    tenths(length, &[&heap, &memory, &files, &threads]);
     lateness(&page);
     if flat.contains(&false) {
         say("something grows");
@@ -107,6 +115,22 @@ fn row(name: &str, series: &Series, settled: Duration, most: f64) -> bool {
         told.first, told.last, told.most, told.slope_per_hour
     );
     told.slope_per_hour < most
+}
+
+/// What each was at the end of each tenth of the run.
+fn tenths(length: Duration, series: &[&Series]) {
+    println!(
+        "\n| after | memory of its own, KiB | all resident, KiB | descriptors | threads |\n|---|---|---|---|---|"
+    );
+    let columns: Vec<Vec<u64>> = series.iter().map(|series| series.tenths(length)).collect();
+    for tenth in 0..10 {
+        let cells: Vec<String> = columns
+            .iter()
+            .filter_map(|column| column.get(tenth).map(u64::to_string))
+            .collect();
+        let seconds = length.as_secs() * (u64::try_from(tenth).unwrap_or(0) + 1) / 10;
+        println!("| {seconds} s | {} |", cells.join(" | "));
+    }
 }
 
 /// The histogram of how late windows closed, as the daemon tells it.

@@ -22,6 +22,16 @@ impl Series {
         self.0.push((at.as_secs_f64(), value));
     }
 
+    /// The newest value up to each tenth of `length`: whether a growth ends can be seen here.
+    pub(crate) fn tenths(&self, length: Duration) -> Vec<u64> {
+        let until = |tenth: u32| f64::from(tenth) / 10.0 * length.as_secs_f64();
+        let newest = |tenth: u32| {
+            let before = self.0.iter().take_while(|(at, _)| *at <= until(tenth));
+            before.last().map_or(0, |(_, value)| *value)
+        };
+        (1..=10).map(newest).collect()
+    }
+
     /// Of the samples from `settled` on; `None` where there are fewer than two.
     pub(crate) fn told(&self, settled: Duration) -> Option<Told> {
         let tail: Vec<(f64, u64)> = self
@@ -52,6 +62,18 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenth_ends_with_its_newest_sample() {
+        let mut series = Series::default();
+        for second in 0..=100 {
+            series.push(Duration::from_secs(second), second);
+        }
+        assert_eq!(
+            series.tenths(Duration::from_secs(100)),
+            [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+        );
+    }
 
     #[test]
     fn a_slope_is_of_the_settled_part_alone() {
