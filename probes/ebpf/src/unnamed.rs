@@ -30,8 +30,8 @@ impl Place {
     }
 }
 
-/// All rows without a process. Listed are as many as there is room for, and gone and not yet forgotten no more than that:
-/// without acknowledgements no other can leave.
+/// All rows without a process. Listed are as many as there is room for, and one for each entry of the kernel's map; gone and
+/// not yet forgotten no more than that: without acknowledgements no other can leave.
 #[derive(Debug)]
 pub(crate) struct Unnamed {
     rows: BTreeMap<Place, Row>,
@@ -55,7 +55,7 @@ struct Row {
 }
 
 impl Unnamed {
-    /// `room`: rows that may be listed; what comes beyond goes to the root cgroup. `keep`: how long one is listed after its
+    /// `room`: rows that may be listed; what comes beyond and has no entry goes to the root cgroup. `keep`: how long one is listed after its
     /// last rise.
     pub(crate) const fn new(room: usize, keep: Duration) -> Self {
         Self {
@@ -64,6 +64,14 @@ impl Unnamed {
             keep,
             gone: 0,
         }
+    }
+
+    /// There is an entry in the kernel's map, whatever it holds: it has a row, with which it leaves.
+    pub(crate) fn see(&mut self, place: Place) {
+        self.rows.entry(place).or_insert_with(|| Row {
+            rose: true,
+            ..Row::default()
+        });
     }
 
     /// Adds what came.

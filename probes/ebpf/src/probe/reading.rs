@@ -82,6 +82,7 @@ impl Probe {
                 };
                 let entry = overflow.entry(place).or_default();
                 let rise = entry.total.advance(value.cpu_ns, &value.events);
+                unnamed.see(place);
                 unnamed.add(place, rise.cpu_ns, &rise.events);
             })
             .map_err(in_batch("read", "overflow"))

@@ -94,8 +94,10 @@ impl Graves {
     ) {
         let now = counts(cgroup.cpu_ns, cgroup.switches);
         let last = self.cgroups.insert(*key, now);
+        let place = place(key.cgroup_id, key.package);
+        processes.unnamed.see(place);
         if let Some(rise) = self.rise(now, last) {
-            processes.charge_unnamed(place(key.cgroup_id, key.package), rise);
+            processes.charge_unnamed(place, rise);
         }
     }
 

@@ -54,6 +54,19 @@ fn an_event_is_a_rise_as_well_and_nothing_is_none() {
 }
 
 #[test]
+fn an_entry_has_a_row_and_leaves_although_it_holds_nothing_and_there_is_no_room() {
+    let mut unnamed = Unnamed::new(1, KEEP);
+    add(&mut unnamed, 39, 1);
+    unnamed.see(HOME);
+    assert_eq!(report(&mut unnamed, 1, 0), (vec![(39, 1), (40, 0)], vec![]));
+    add(&mut unnamed, 40, 7);
+    unnamed.see(HOME);
+    assert_eq!(report(&mut unnamed, 2, 1), (vec![(39, 1), (40, 7)], vec![]));
+    unnamed.see(HOME);
+    assert_eq!(report(&mut unnamed, 62, 61), (vec![], vec![39, 40]));
+}
+
+#[test]
 fn what_is_not_paid_yet_stays() {
     let mut unnamed = Unnamed::new(9, KEEP);
     add(&mut unnamed, 40, 100);

@@ -3,9 +3,10 @@
 //! rise by more than the time that passed, and nobody may be forgotten. Only in a guest (`make test-kernels`).
 
 use crate::events::CPU_CLOCK;
+use crate::packages;
 use crate::support::{
-    Cgroup, Consumer, Guarded, burner, burner_on, machine_to_change, nanos, pause, permille, schedstat,
-    settings, task_of, wait_until,
+    Cgroup, Consumer, Drained, Guarded, burner, burner_on, machine_to_change, nanos, pause, permille,
+    schedstat, settings, task_of, wait_until,
 };
 use attribution::model::{CgroupId, Event, PackageId, PackageTime, TaskKey, TaskUsage};
 use probe_ebpf::Settings;
@@ -206,6 +207,28 @@ fn hardware_counters_go_on_after_a_cpu_was_away_between_two_drains() {
     // An emulated CPU waits for its host thread, which perf's clock counts and the scheduler does, too; a flush is ahead
     // of the one and not of the other by up to a tick of 4 ms in 400.
     assert!((950..=1_050).contains(&ratio), "{after:?} less {before:?}");
+}
+
+fn a_cpu_is_plugged_later<P: Drained>(open: impl Fn(&Settings) -> Consumer<P>) {
+    let machine = packages::Machine::of_two_packages().unwrap();
+    let cpu1 = Cpu1;
+    cpu1.plug(false);
+    let mut consumer = open(&machine.settings());
+    consumer.drain();
+    cpu1.plug(true);
+    pause(50);
+    consumer.drain();
+    packages::the_last_cpu_is_on(&mut consumer, &machine, PackageId(1));
+    assert_eq!(packages::unknown(&consumer), 0);
+}
+
+#[test]
+fn a_cpu_that_was_offline_at_the_start_counts_to_its_own_package() {
+    let Some(_machine) = machine_to_change() else {
+        return;
+    };
+    a_cpu_is_plugged_later(Consumer::with);
+    a_cpu_is_plugged_later(Consumer::with_scheduler);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// The first CPU is on package 0, and the last one on package 1.
-struct Machine {
+pub(crate) struct Machine {
     first: u32,
     last: u32,
     folder: tempfile::TempDir,
@@ -18,7 +18,7 @@ struct Machine {
 
 impl Machine {
     /// `None`, with a word on stderr, where there is one CPU.
-    fn of_two_packages() -> Option<Self> {
+    pub(crate) fn of_two_packages() -> Option<Self> {
         let cpus = aya::util::online_cpus().unwrap();
         let [first, .., last] = cpus[..] else {
             eprintln!("skipped: needs two CPUs");
@@ -32,7 +32,7 @@ impl Machine {
     }
 
     /// Lists the first CPU only.
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             packages_of_cpu: vec![(self.first, PackageId(0))],
             cpus: self.folder.path().to_owned(),
@@ -48,7 +48,7 @@ fn is_on(folder: &Path, cpu: u32, package: u32) {
 }
 
 /// How often a package is unknown, of all that was lost.
-fn unknown<P: Drained>(consumer: &Consumer<P>) -> u64 {
+pub(crate) fn unknown<P: Drained>(consumer: &Consumer<P>) -> u64 {
     let lost = consumer.usage.lost.iter();
     lost.filter(|lost| lost.reason == "unknown_package")
         .map(|lost| lost.count)
@@ -56,7 +56,11 @@ fn unknown<P: Drained>(consumer: &Consumer<P>) -> u64 {
 }
 
 /// Who runs on the last CPU is charged on `package`.
-fn the_last_cpu_is_on<P: Drained>(consumer: &mut Consumer<P>, machine: &Machine, package: PackageId) {
+pub(crate) fn the_last_cpu_is_on<P: Drained>(
+    consumer: &mut Consumer<P>,
+    machine: &Machine,
+    package: PackageId,
+) {
     let burner = burner_on(machine.last);
     let task = task_of(burner.pid());
     let mut read = || {
