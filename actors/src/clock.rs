@@ -22,6 +22,12 @@ pub fn monotonic() -> MonotonicNanos {
     MonotonicNanos::from_nanos(read(ClockId::Monotonic))
 }
 
+/// How long the machine has slept since boot.
+#[must_use]
+pub fn slept() -> Duration {
+    all().slept()
+}
+
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     // Two count from boot and one from 1970; a field is negative only on a machine that thinks it is earlier.
