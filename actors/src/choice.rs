@@ -116,6 +116,7 @@ impl Chosen {
             section: &section(name),
             wanted: &wanted,
             clock: clock::monotonic,
+            slept: clock::slept,
         };
         let source = match open(entry, &ask) {
             Ok(Opened::Source(source)) => source,

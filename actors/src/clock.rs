@@ -22,6 +22,12 @@ pub fn monotonic() -> MonotonicNanos {
     MonotonicNanos::from_nanos(read(ClockId::Monotonic))
 }
 
+/// How long the machine has slept since boot.
+#[must_use]
+pub fn slept() -> Duration {
+    all().slept()
+}
+
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     // Two count from boot and one from 1970; a field is negative only on a machine that thinks it is earlier.
@@ -70,17 +76,20 @@ impl Sleep {
     pub fn new(read: fn() -> Clocks) -> Self {
         Self {
             read,
-            began: read().slept(),
+            // Too little here would be a night in the first news.
+            began: Clocks::steady(read).slept(),
             told: Duration::ZERO,
         }
     }
 
     /// How long the machine has slept since this was made, when that is more than was told before.
     pub fn news(&mut self) -> Option<Duration> {
-        let total = (self.read)().slept().saturating_sub(self.began);
-        if total.saturating_sub(self.told) < SHORTEST_SLEEP {
+        let more = |clocks: Clocks| clocks.slept().saturating_sub(self.began + self.told);
+        if more((self.read)()) < SHORTEST_SLEEP {
             return None;
         }
+        // What a pause between two looks hid of this night would be another one next time.
+        let total = self.told + more(Clocks::steady(self.read));
         self.told = total;
         Some(total)
     }
@@ -95,10 +104,55 @@ pub fn system() -> Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
 
     thread_local! {
         static SLEPT: Cell<u64> = const { Cell::new(0) };
+    }
+
+    thread_local! {
+        /// Seconds that the next looks see, the last of them from then on.
+        static LOOKS: RefCell<VecDeque<u64>> = const { RefCell::new(VecDeque::new()) };
+    }
+
+    /// A clock that is looked at by somebody who may be stopped between two looks, and then sees too little.
+    fn interrupted() -> Clocks {
+        let seen = LOOKS.with_borrow_mut(|looks| match looks.len() {
+            0 | 1 => looks.front().copied(),
+            _ => looks.pop_front(),
+        });
+        Clocks {
+            boot: Duration::from_secs(1_000 + seen.unwrap_or(0)),
+            monotonic: Duration::from_secs(1_000),
+            ..Clocks::default()
+        }
+    }
+
+    fn see(looks: &[u64]) {
+        LOOKS.set(looks.iter().copied().collect());
+    }
+
+    #[test]
+    fn whoever_is_stopped_while_it_begins_or_hears_of_a_night_makes_no_night_of_that() {
+        // The machine had slept for 60 s; it is stopped for 40 s within the first look.
+        for looks in [[20, 60, 60], [60, 20, 60], [20, 20, 60]] {
+            see(&looks);
+            let mut sleep = Sleep::new(interrupted);
+            see(&[60]);
+            assert_eq!(sleep.news(), None, "{looks:?}");
+            // A night of 100 s, of which the first look sees 70.
+            see(&[130, 160]);
+            assert_eq!(sleep.news(), Some(Duration::from_secs(100)));
+            see(&[160]);
+            assert_eq!(sleep.news(), None, "the rest of it is no other night");
+            // One that the only look does not see is told by the next.
+            see(&[150, 165]);
+            assert_eq!(
+                [sleep.news(), sleep.news()],
+                [None, Some(Duration::from_secs(105))]
+            );
+        }
     }
 
     #[test]

@@ -29,6 +29,14 @@ impl Clocks {
     pub fn slept(&self) -> Duration {
         self.boot.saturating_sub(self.monotonic)
     }
+
+    /// A look by `read` of which nothing is missing. Whoever is stopped between two clocks sees too little sleep, never too much; of three
+    /// looks, one is good.
+    #[must_use]
+    pub fn steady(read: fn() -> Self) -> Self {
+        let looks = [read(), read(), read()];
+        looks.into_iter().max_by_key(Self::slept).unwrap_or_default()
+    }
 }
 
 /// Looks at the clocks, and at how they were at first. Tells nothing where it has no reader.
@@ -43,11 +51,7 @@ impl Watched {
     /// Looks at `read` from now on.
     fn begin(&self, read: fn() -> Clocks) {
         // The clocks of a reload are the same ones.
-        self.began.get_or_init(|| {
-            // Whoever is stopped between two looks sees too little sleep; of three, one is good.
-            let first = (0..3).map(|_| read()).max_by_key(Clocks::slept);
-            (read, first.unwrap_or_default())
-        });
+        self.began.get_or_init(|| (read, Clocks::steady(read)));
     }
 
     pub(crate) fn write(&self, sheet: &mut Sheet) {

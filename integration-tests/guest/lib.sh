@@ -122,7 +122,7 @@ boot() {
         # A guest that went to sleep is woken after some seconds, until it says that it is awake.
         if (($(grep -c '@asleep' "$results/$name.log") > $(grep -c '@awake' "$results/$name.log"))); then
             asleep=$((asleep + 1))
-            if ((asleep > 3)); then echo system_wakeup >&"$monitor"; fi
+            if ((asleep > 6)); then echo system_wakeup >&"$monitor"; fi
         else
             asleep=0
         fi

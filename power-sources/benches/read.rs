@@ -126,6 +126,7 @@ fn main() {
             section: &section,
             wanted: case.wanted,
             clock,
+            slept,
         };
         match (entry.open)(&ask).unwrap() {
             Opened::Source(source) => measure(case, source),
@@ -168,6 +169,11 @@ fn time(clock: ClockId) -> u64 {
 
 fn clock() -> MonotonicNanos {
     MonotonicNanos::from_nanos(time(ClockId::Monotonic))
+}
+
+/// As the daemon's.
+fn slept() -> Duration {
+    Duration::from_nanos(time(ClockId::Boottime).saturating_sub(time(ClockId::Monotonic)))
 }
 
 /// Writes a file with its folders.

@@ -60,6 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         section: &section,
         wanted: &[Component::Gpu],
         clock: || MonotonicNanos::ZERO,
+        slept: || Duration::ZERO,
     };
     let mut source = match amd_gpu::open(&ask)? {
         Opened::Source(source) => source,

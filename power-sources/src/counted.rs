@@ -5,6 +5,7 @@
 use crate::backoff::Backoff;
 use crate::counter::{CounterTrack, Step};
 use crate::files::Fault;
+use crate::moment::Moment;
 use attribution::model::{ErrorReason, Microwatts, MonotonicNanos, Provenance, Zone, ZoneReading};
 use std::fmt::Display;
 
@@ -49,23 +50,18 @@ impl Counted {
     }
 
     /// Takes what the counter at `place` answered: microjoules, or why there are none.
-    pub(crate) fn take(
-        &mut self,
-        answer: Result<u64, Fault>,
-        now: MonotonicNanos,
-        place: &dyn Display,
-    ) -> Outcome {
+    pub(crate) fn take(&mut self, answer: Result<u64, Fault>, now: Moment, place: &dyn Display) -> Outcome {
         let raw = match answer {
             Ok(raw) => raw,
             Err(fault) => {
-                self.backoff.failed(now);
+                self.backoff.failed(now.at);
                 return (None, Some((fault.reason, fault.words)));
             }
         };
         let step = self.track.advance(raw, now);
         let complaint = step.complaint(place, raw);
         if step == Step::OutOfRange {
-            self.backoff.failed(now);
+            self.backoff.failed(now.at);
             return (None, complaint);
         }
         self.backoff.succeeded();
@@ -74,7 +70,7 @@ impl Counted {
             total: self.track.total(),
             idle: None,
             provenance: Provenance::Counted,
-            at: now,
+            at: now.at,
             device: None,
         };
         (Some(reading), complaint)
@@ -94,22 +90,22 @@ mod tests {
             place: Place::socket(PackageId(0)),
         };
         let mut counted = Counted::new(zone, 1_000_000_000, Microwatts::from_watts(100));
-        let (reading, complaint) = counted.take(Ok(5_000_000), at(1), &"r");
+        let (reading, complaint) = counted.take(Ok(5_000_000), at(1).into(), &"r");
         assert!(reading.is_some_and(|reading| reading.total.is_zero() && reading.at == at(1)));
         assert_eq!(complaint, None);
         let broken = Fault {
             reason: ErrorReason::Io,
             words: "r: broken".to_owned(),
         };
-        let (reading, complaint) = counted.take(Err(broken), at(2), &"r");
+        let (reading, complaint) = counted.take(Err(broken), at(2).into(), &"r");
         assert_eq!(reading, None);
         assert_eq!(complaint, Some((ErrorReason::Io, "r: broken".to_owned())));
         assert!(!counted.is_due(at(2)));
         assert!(counted.is_due(at(3)));
-        let (reading, _) = counted.take(Ok(1_000_000_000), at(3), &"r");
+        let (reading, _) = counted.take(Ok(1_000_000_000), at(3).into(), &"r");
         assert_eq!(reading, None);
         assert!(!counted.is_due(at(4)));
-        let (reading, complaint) = counted.take(Ok(25_000_000), at(5), &"r");
+        let (reading, complaint) = counted.take(Ok(25_000_000), at(5).into(), &"r");
         assert_eq!(reading.map(|reading| reading.total.as_micro()), Some(20_000_000));
         assert_eq!(complaint, None);
         // After a success the next failure waits 1 s again, and not 4.
@@ -117,7 +113,7 @@ mod tests {
             reason: ErrorReason::Io,
             words: "r: broken".to_owned(),
         };
-        counted.take(Err(broken), at(6), &"r");
+        counted.take(Err(broken), at(6).into(), &"r");
         assert!(counted.is_due(at(7)));
     }
 }

@@ -7,15 +7,23 @@
 //! |-----------------------------------------|------------------|-------------------------------------|
 //! | none or forward                         | paid             | refused as implausible, new base    |
 //! | back                                    | a wrap: paid     | a reset: interval dropped, new base |
+//! | back, to what fits into the time awake, | a reset          | a reset                             |
+//! | and a wrap only with a night            |                  |                                     |
 //! | any, after a time that allows two wraps | lower bound paid | -                                   |
 //!
-//! The limit is what the zone can have used at its highest plausible power in the elapsed time, plus a slack.
+//! The limit is what the zone can have used at its highest plausible power in the elapsed time, plus a slack. A machine that
+//! slept meanwhile may have gone on counting (suspend-to-idle), so the elapsed time is that of the night, too. Or its package was
+//! off and counts from zero since it woke (suspend-to-RAM): after a night most steps back could be a wrap, and one that was none
+//! would invent up to a whole turn. What ends no higher than the zone can have come from zero in the time awake is taken for
+//! that; a real wrap ends so low once in a hundred, with the highest power eight times the usual one and a night of some hours.
+//!
 //! After a time long enough for a whole turn of the counter, nothing can be refused any more and the number
 //! of turns is unknown; what the counter shows is the least that was used, so exactly that is paid, and the
 //! step is told apart so that it is counted. (If the counter was also reset in that time, this least is wrong
 //! by one turn at most; no reading could tell.)
 
-use attribution::model::{ErrorReason, Microjoules, Microwatts, MonotonicNanos};
+use crate::moment::Moment;
+use attribution::model::{ErrorReason, Microjoules, Microwatts};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -96,7 +104,7 @@ pub struct CounterTrack {
     /// Distance between two zeros of the counter in microjoules.
     modulus: u64,
     max_power: Microwatts,
-    last: Option<(u64, MonotonicNanos)>,
+    last: Option<(u64, Moment)>,
     total: Microjoules,
 }
 
@@ -144,21 +152,27 @@ impl CounterTrack {
         self.max_power.energy_over(elapsed.saturating_add(JITTER)) + QUANTA
     }
 
-    /// Takes the reading `raw` made at `at`.
-    pub fn advance(&mut self, raw: u64, at: MonotonicNanos) -> Step {
+    /// Takes the reading `raw` made at `now`.
+    pub fn advance(&mut self, raw: u64, now: Moment) -> Step {
         if raw >= self.modulus {
             return Step::OutOfRange;
         }
         let Some((from, since)) = self.last else {
-            self.last = Some((raw, at));
+            self.last = Some((raw, now));
             return Step::Base;
         };
-        self.last = Some((raw, at.max(since)));
-        let limit = self.limit(at.since(since));
+        let at = now.at.max(since.at);
+        self.last = Some((raw, Moment { at, ..now }));
+        let awake = now.at.since(since.at);
+        let limit = self.limit(awake.saturating_add(now.slept_since(&since)));
         let forward = raw.checked_sub(from);
         // Both are below the modulus, so this is too.
         let distance = forward.unwrap_or_else(|| self.modulus.saturating_sub(from).saturating_add(raw));
         let by = Microjoules::from_micro(distance);
+        let by_day = self.limit(awake);
+        if forward.is_none() && by > by_day && Microjoules::from_micro(raw) <= by_day {
+            return Step::Reset { from, to: raw };
+        }
         if by > limit {
             return match forward {
                 Some(_) => Step::Implausible { by, limit },
@@ -176,6 +190,7 @@ impl CounterTrack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use attribution::model::MonotonicNanos;
     use proptest::prelude::*;
 
     /// An Intel package: 2^32 units of 2^-14 J, at most 1000 W.
@@ -185,8 +200,21 @@ mod tests {
         CounterTrack::new(RANGE, Microwatts::from_watts(1_000))
     }
 
-    fn at(milliseconds: u64) -> MonotonicNanos {
-        MonotonicNanos::from_nanos(milliseconds * 1_000_000)
+    fn at(milliseconds: u64) -> Moment {
+        MonotonicNanos::from_nanos(milliseconds * 1_000_000).into()
+    }
+
+    /// After so many seconds of sleep.
+    fn rested(milliseconds: u64, seconds: u64) -> Moment {
+        Moment {
+            slept: (Duration::from_secs(seconds), Duration::from_secs(seconds)),
+            ..at(milliseconds)
+        }
+    }
+
+    /// A laptop's package: 15 W, so that eight times that are believed, and 2^32 units of 2^-14 J.
+    fn laptop() -> CounterTrack {
+        CounterTrack::new(RANGE, Microwatts::from_watts(120))
     }
 
     const fn joules(joules: u64) -> Microjoules {
@@ -328,6 +356,100 @@ mod tests {
         assert_eq!(track.total(), joules(20));
     }
 
+    /// Half a watt for eight hours: 14.4 kJ, where 124 J are believed of the second awake.
+    const NIGHT: u64 = 8 * 3_600;
+    const BY_NIGHT: u64 = 14_400_000_000;
+
+    #[test]
+    fn a_night_is_paid_also_over_the_end_of_the_range() {
+        // Twenty minutes are not long enough for a turn at 120 W; eight hours are, so there may have been more.
+        for (from, slept, used, is_least) in [
+            (5_000_000, 1_200, 600_000_000, false),
+            (RANGE - 100_000_000, 1_200, 600_000_000, false),
+            (5_000_000, NIGHT, BY_NIGHT, true),
+            (RANGE - 1, NIGHT, BY_NIGHT, true),
+        ] {
+            let mut track = laptop();
+            track.advance(from, rested(0, 7));
+            let by = Microjoules::from_micro(used);
+            let step = track.advance((from + used) % RANGE, rested(1_000, 7 + slept));
+            let expected = if is_least {
+                Step::LowerBound(by)
+            } else {
+                Step::Paid(by)
+            };
+            assert_eq!(step, expected, "{from} for {slept} s");
+            // It was one night: the next second has nothing of it.
+            let next = track.advance((from + used + 200_000_000) % RANGE, rested(2_000, 7 + slept));
+            assert!(matches!(next, Step::Implausible { .. }), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_day_and_night_allow_is_implausible() {
+        // 120 W for 1 s and 9 s, 20 ms of jitter and 2 J: 1204.4 J.
+        let limit = Microjoules::from_micro(1_204_400_000);
+        for (by, expected) in [
+            (0, Step::Paid(limit)),
+            (
+                1,
+                Step::Implausible {
+                    by: limit + Microjoules::from_micro(1),
+                    limit,
+                },
+            ),
+        ] {
+            let mut track = laptop();
+            track.advance(0, at(0));
+            assert_eq!(track.advance(limit.as_micro() + by, rested(1_000, 9)), expected);
+        }
+    }
+
+    #[test]
+    fn a_counter_that_a_night_began_anew_is_no_wrap() {
+        // It is at 30 J a second after the machine woke; a wrap would be 62 kJ, and eight hours allow that.
+        let mut track = laptop();
+        track.advance(200_000_000_000, at(0));
+        let (from, to) = (200_000_000_000, 30_000_000);
+        assert_eq!(track.advance(to, rested(1_000, NIGHT)), Step::Reset { from, to });
+        assert!(track.total().is_zero());
+        assert_eq!(
+            track.advance(to + 5_000_000, rested(2_000, NIGHT)),
+            Step::Paid(joules(5))
+        );
+        // So low from just below the end is a wrap by day, and by night it is the same one.
+        let mut track = laptop();
+        track.advance(RANGE - 10_000_000, at(0));
+        assert_eq!(
+            track.total() + joules(40),
+            match track.advance(to, rested(1_000, NIGHT)) {
+                Step::LowerBound(by) => by,
+                step => panic!("{step:?}"),
+            }
+        );
+    }
+
+    #[test]
+    fn a_night_while_the_counter_was_asked_is_allowed_for_on_both_sides() {
+        let asleep = Moment {
+            slept: (Duration::ZERO, Duration::from_secs(1_200)),
+            ..at(1_000)
+        };
+        for answered_before in [false, true] {
+            let mut track = laptop();
+            track.advance(0, at(0));
+            let night = [600_000_000, 0][usize::from(answered_before)];
+            assert_eq!(
+                track.advance(night, asleep),
+                Step::Paid(Microjoules::from_micro(night))
+            );
+            assert_eq!(
+                track.advance(600_000_000, rested(2_000, 1_200)),
+                Step::Paid(Microjoules::from_micro(600_000_000 - night))
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn any_sequence_of_plausible_steps_is_exact_over_wraps(
@@ -351,14 +473,19 @@ mod tests {
         #[test]
         fn arbitrary_readings_never_lower_the_total_nor_pay_more_than_is_plausible(
             modulus in any::<u64>(),
-            readings in prop::collection::vec((any::<u64>(), any::<u32>()), 1..100),
+            readings in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u16>()), 1..100),
         ) {
             let mut track = CounterTrack::new(modulus, Microwatts::from_watts(500));
             let mut before = Microjoules::ZERO;
             let mut last = None;
-            for (raw, milliseconds) in readings {
-                let now = at(u64::from(milliseconds));
-                let limit = track.limit(last.map_or(Duration::ZERO, |last| now.since(last)));
+            let mut slept = 0;
+            for (raw, milliseconds, night) in readings {
+                slept += u64::from(night);
+                let now = rested(u64::from(milliseconds), slept);
+                let elapsed = last.map_or(Duration::ZERO, |last: Moment| {
+                    now.at.since(last.at) + (now.slept.1 - last.slept.0)
+                });
+                let limit = track.limit(elapsed);
                 let step = track.advance(raw, now);
                 let paid = track.total().checked_sub(before);
                 prop_assert!(paid.is_some_and(|paid| paid <= limit), "{step:?}");
@@ -369,7 +496,8 @@ mod tests {
                 prop_assert_eq!(paid, Some(expected));
                 before = track.total();
                 if step != Step::OutOfRange {
-                    last = Some(last.map_or(now, |last: MonotonicNanos| last.max(now)));
+                    let at = last.map_or(now.at, |last: Moment| last.at.max(now.at));
+                    last = Some(Moment { at, ..now });
                 }
             }
         }

@@ -3,7 +3,8 @@
 //!
 //! This crate owns the way from a meter's bytes to a total in microjoules that never falls. It refuses
 //! everything that comes after: it knows no workload, no window, no metric name, no actor and no clock (the
-//! time of a read is an argument; so is the clock of a source that reads between the ticks). Every meter is one folder with the same files and one line in [`ALL`]; see
+//! time of a read is an argument; so are the clock of a source that reads between the ticks, and the one that tells how long the machine
+//! has slept). Every meter is one folder with the same files and one line in [`ALL`]; see
 //! `README.md`.
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod integrate;
 pub mod intel_gpu;
 pub mod ipmi;
 pub mod lasting;
+mod moment;
 pub mod msr;
 pub mod nvml;
 mod poller;
@@ -36,6 +38,8 @@ pub mod replay;
 mod sensors;
 #[cfg(test)]
 mod testing;
+
+pub use moment::{Moment, Slept};
 
 use attribution::model::{Component, Energy, MonotonicNanos, SourceId, Zone};
 use std::path::PathBuf;
@@ -79,7 +83,10 @@ pub struct Standing(Stand);
 #[derive(Clone, Debug)]
 enum Stand {
     /// One in a file.
-    Counter { place: PathBuf, counted: counted::Counted },
+    Counter {
+        place: PathBuf,
+        counted: counted::Counted,
+    },
     /// A GPU of NVIDIA with its users, which the library knows by its UUID.
     Gpu(Box<nvml::Gpu>),
 }
@@ -92,6 +99,8 @@ pub struct Ask<'a> {
     pub wanted: &'a [Component],
     /// `CLOCK_MONOTONIC`, for sources that read on a thread of their own between the ticks.
     pub clock: fn() -> MonotonicNanos,
+    /// How long the machine has slept, for sources with a counter: it may have gone on meanwhile.
+    pub slept: Slept,
 }
 
 /// What looking for a meter found.

@@ -84,6 +84,7 @@ fn opened(section: &serde_json::Value) -> Opened {
         section,
         wanted: GPU,
         clock: || MonotonicNanos::ZERO,
+        slept: || Duration::ZERO,
     };
     nvml::open(&ask).unwrap()
 }

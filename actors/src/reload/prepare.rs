@@ -256,6 +256,7 @@ impl Preparation<'_> {
             section: &run::section(self.loaded, held.name),
             wanted,
             clock: crate::clock::monotonic,
+            slept: crate::clock::slept,
         };
         match (entry.open)(&ask)? {
             Opened::Source(source) => Ok(source),

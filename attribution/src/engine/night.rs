@@ -14,8 +14,10 @@ use std::time::Duration;
 pub(super) struct Night {
     /// Since the newest reading: the next one tells its energy.
     unread: Duration,
-    /// Between the reading that was paid last and the newest one.
-    unpaid: Duration,
+    /// By the newest reading, as far as its meter counted meanwhile.
+    read: Duration,
+    /// By the reading that was paid last.
+    paid: Duration,
 }
 
 impl Night {
@@ -23,18 +25,31 @@ impl Night {
         self.unread = self.unread.saturating_add(more);
     }
 
-    /// There is a newer reading.
-    pub(super) fn read(&mut self) {
-        self.unpaid = self.unpaid.saturating_add(std::mem::take(&mut self.unread));
+    /// There is a newer reading, by a meter of this kind: how long the machine slept between it and the one before, as far as there is
+    /// energy of that time in it.
+    pub(super) fn read(&mut self, provenance: Provenance) -> Duration {
+        let slept = match (std::mem::take(&mut self.unread), provenance) {
+            (slept, Provenance::Counted) => slept,
+            (_, Provenance::Integrated | Provenance::Estimated { .. }) => Duration::ZERO,
+        };
+        self.is_in_it(slept);
+        slept
     }
 
-    /// The newest reading is paid: how much of the time until it the machine slept, by a meter of this kind.
-    pub(super) fn pay(&mut self, provenance: Provenance) -> Duration {
-        let slept = std::mem::take(&mut self.unpaid);
-        match provenance {
-            Provenance::Counted => slept,
-            Provenance::Integrated | Provenance::Estimated { .. } => Duration::ZERO,
-        }
+    /// So much of a night is in the newest reading.
+    pub(super) fn is_in_it(&mut self, slept: Duration) {
+        self.read = self.read.saturating_add(slept);
+    }
+
+    /// All that is in readings so far.
+    pub(super) const fn so_far(&self) -> Duration {
+        self.read
+    }
+
+    /// The newest reading is paid: how much of the time until it the machine slept.
+    pub(super) fn pay(&mut self) -> Duration {
+        self.read
+            .saturating_sub(std::mem::replace(&mut self.paid, self.read))
     }
 }
 

@@ -12,88 +12,28 @@
 //! meter any more or has been silent for long, and not at every window, in which two meters of one thing would take
 //! turns. Each platform has a remainder of its own, with its own total and floor; those that do not count stand still.
 //!
+//! What the others counted while the machine slept is in a platform that counts, and in none whose watts are integrated: there it is
+//! not taken out, or it would be short for minutes.
+//!
 //! It is never negative. What the others counted beyond the platform is carried, and taken out of what comes in the next
 //! hour ([`Shortfall`]). A model's platform is no meter, and a remainder that a model's figure was taken out of is itself
 //! an estimate and carries the model's name.
+
+mod history;
 
 use super::zones::ZoneState;
 use crate::model::{
     Component, Microjoules, Microwatts, MonotonicNanos, Permille, Provenance, SourceId, Zone, ZoneReading,
 };
+use history::Stand;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Readings that are remembered of a zone: six seconds of the shortest tick, a minute of the usual one. A platform's
-/// reading that is older than all of them is met by the oldest.
-const REMEMBERED: usize = 64;
-/// How long a zone that does not answer is waited for. Then it is taken to use nothing until it is back.
-const AWAY: Duration = Duration::from_secs(180);
+pub(crate) use history::{History, on_the_way};
 
 /// After so long another platform is taken instead of one that does not answer: three times the longest that a meter is
 /// left unasked.
 const FORGOTTEN: Duration = Duration::from_secs(900);
-
-/// The newest readings of one zone.
-#[derive(Debug, Default)]
-pub(crate) struct History {
-    readings: VecDeque<(MonotonicNanos, u64)>,
-    /// The total that was taken out of the platform so far; at first the first one, which may be forgotten by the time that
-    /// a slow platform answers.
-    taken: Option<u64>,
-}
-
-impl History {
-    /// Adds a reading; those of a zone come in order.
-    pub(crate) fn push(&mut self, at: MonotonicNanos, total: Microjoules) {
-        if self.readings.len() == REMEMBERED {
-            self.readings.pop_front();
-        }
-        self.readings.push_back((at, total.as_micro()));
-        self.taken.get_or_insert(total.as_micro());
-    }
-
-    /// So much of it another zone has counted: nothing of the platform is taken out for it.
-    pub(crate) const fn skip(&mut self, counted: Microjoules) {
-        if let Some(taken) = &mut self.taken {
-            *taken = taken.saturating_add(counted.as_micro());
-        }
-    }
-
-    /// The total at a moment of a zone that is not read any more.
-    fn total_by(&self, at: MonotonicNanos) -> Option<u64> {
-        let last = *self.readings.back()?;
-        self.total_at(at.min(last.0), at)
-    }
-
-    /// The total at a moment; `None` while it has to be waited for. Before the first known reading it is that one's.
-    fn total_at(&self, at: MonotonicNanos, now: MonotonicNanos) -> Option<u64> {
-        let after = self.readings.partition_point(|(read, _)| *read < at);
-        let newer = self.readings.get(after);
-        let older = after.checked_sub(1).and_then(|before| self.readings.get(before));
-        match (older, newer) {
-            (None, newer) => newer.map(|(_, total)| *total),
-            (Some(older), Some(newer)) => Some(on_the_way(*older, *newer, at)),
-            (Some(last), None) => {
-                let before = after.checked_sub(2).and_then(|before| self.readings.get(before));
-                let interval = before.map_or(Duration::ZERO, |before| last.0.since(before.0));
-                let beyond = at.since(last.0);
-                match before {
-                    Some(before) if beyond <= interval => Some(on_the_way(*before, *last, at)),
-                    _ if now.since(last.0) >= AWAY => Some(last.1),
-                    _ => None,
-                }
-            }
-        }
-    }
-}
-
-/// The total at `at` on the line through two readings.
-pub(super) fn on_the_way(from: (MonotonicNanos, u64), to: (MonotonicNanos, u64), at: MonotonicNanos) -> u64 {
-    let (passed, all) = (at.since(from.0).as_nanos(), to.0.since(from.0).as_nanos());
-    let rise = u128::from(to.1.saturating_sub(from.1));
-    let part = (rise * passed).checked_div(all).unwrap_or(rise);
-    from.1.saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
-}
 
 /// Derives the zone.
 #[derive(Debug, Default)]
@@ -104,8 +44,8 @@ pub(crate) struct Remainder {
     meters: usize,
     /// Positions of the zones that are derived, each after that of its platform: one for each platform that ever counted.
     derived: Vec<(usize, usize)>,
-    /// The platform's total and moment that were taken last.
-    taken: Option<(u64, MonotonicNanos)>,
+    /// The platform's total and moment that were taken last, and what it had seen of nights.
+    taken: Option<(u64, MonotonicNanos, Duration)>,
     short: Shortfall,
 }
 
@@ -181,22 +121,29 @@ impl Remainder {
             // It is back: what it has used meanwhile is in nobody's totals, and what the others have says nothing about it.
             (self.taken, self.short) = (None, Shortfall::default());
         }
-        let latest = platform.latest();
-        if self.taken.is_some_and(|(_, at)| at >= latest.1) {
+        let (total, at) = platform.latest();
+        if self.taken.is_some_and(|(_, taken, _)| taken >= at) {
             return;
         }
-        let Some(others) = take_others(zones, latest.1, now) else {
+        let (nights, counts) = (
+            platform.night.so_far(),
+            platform.account.provenance == Provenance::Counted,
+        );
+        let Some(others) = take_others(zones, counts, at, now) else {
             return;
         };
-        let used = self.taken.map_or(0, |(total, _)| latest.0.saturating_sub(total));
-        let rest = match self.taken.replace(latest) {
-            Some(_) => self.rest(used, others.used, latest.1),
+        let (rest, asleep) = match self.taken.replace((total, at, nights)) {
+            Some((before, _, earlier)) => (
+                self.rest(total.saturating_sub(before), others.used, at),
+                nights.saturating_sub(earlier),
+            ),
             None => {
                 self.begin(zones);
-                0
+                (0, Duration::ZERO)
             }
         };
-        self.publish(zones, others, rest, latest.1);
+        self.publish(zones, others, rest, at);
+        self.tell_of_the_night(zones, asleep);
     }
 
     /// The platform counts from now on: what its rest has may be from long ago, and nothing of the time since is of it.
@@ -206,6 +153,14 @@ impl Remainder {
             if let Some(zone) = zones.get_mut(*zone) {
                 zone.rebase();
             }
+        }
+    }
+
+    /// So long the machine slept before the reading that was published last, as far as the platform counted meanwhile.
+    fn tell_of_the_night(&self, zones: &mut [ZoneState], asleep: Duration) {
+        let ours = self.derived.iter().find(|(of, _)| self.platform == Some(*of));
+        if let Some(zone) = ours.and_then(|(_, zone)| zones.get_mut(*zone)) {
+            zone.night.is_in_it(asleep);
         }
     }
 
@@ -323,28 +278,40 @@ fn most_power<'a>(meters: impl Iterator<Item = (usize, &'a ZoneState)>) -> Optio
     best.map(|(_, index)| index)
 }
 
-/// What all that is taken out of the platform has used by `at`; `None` while one of them has to be waited for.
-fn take_others(zones: &mut [ZoneState], at: MonotonicNanos, now: MonotonicNanos) -> Option<Others> {
+/// What all that is taken out of the platform has used by `at`; `None` while one of them has to be waited for. What they counted while
+/// the machine slept is taken out of a platform that counted, too: one whose watts are integrated has nothing of it.
+fn take_others(
+    zones: &mut [ZoneState],
+    platform_counts: bool,
+    at: MonotonicNanos,
+    now: MonotonicNanos,
+) -> Option<Others> {
     let mut others = Others::default();
     let counts = |zone: &ZoneState| zone.account.zone.component.counts_into_total() && !zone.is_derived();
-    let totals: Option<Vec<(usize, u64)>> = (0..)
+    let stands: Option<Vec<(usize, Stand)>> = (0..)
         .zip(zones.iter())
         .filter(|(_, zone)| counts(zone))
         .map(|(index, zone)| {
-            let total = match zone.succeeded {
+            let stand = match zone.succeeded {
                 // Another one goes on from there, so it is not waited for.
-                true => zone.history.total_by(at),
-                false => zone.history.total_at(at, now),
+                true => zone.history.stood_by(at),
+                false => zone.history.stood_at(at, now),
             };
-            Some((index, total?))
+            Some((index, stand?))
         })
         .collect();
-    for (index, total) in totals? {
+    for (index, stand) in stands? {
         let Some(zone) = zones.get_mut(index) else {
             continue;
         };
-        let taken = zone.history.taken.replace(total).unwrap_or(total);
-        let used = i128::from(total) - i128::from(taken);
+        let taken = zone.history.take_out(stand);
+        let rise = |of: fn(&Stand) -> u64| i128::from(of(&stand)) - i128::from(of(&taken));
+        let night = if platform_counts {
+            0
+        } else {
+            rise(|stand| stand.night)
+        };
+        let used = rise(|stand| stand.total) - night;
         others.used += used;
         // One that nobody reads any more, and that was taken out to the end, is in nothing of this.
         let is_in_it = used != 0 || !zone.leaves;
@@ -365,48 +332,6 @@ mod tests {
 
     fn at(millis: u64) -> MonotonicNanos {
         MonotonicNanos::from_nanos(millis * 1_000_000)
-    }
-
-    fn history(readings: &[(u64, u64)]) -> History {
-        let mut history = History::default();
-        for (millis, total) in readings {
-            history.push(at(*millis), Microjoules::from_micro(*total));
-        }
-        history
-    }
-
-    #[test]
-    fn a_total_is_interpolated_between_readings_and_goes_on_for_one_interval_beyond_the_last() {
-        let zone = history(&[(1_000, 100), (2_000, 200), (3_000, 400)]);
-        let expected = [
-            (500, Some(100)),
-            (1_000, Some(100)),
-            (1_500, Some(150)),
-            (2_000, Some(200)),
-            (2_900, Some(380)),
-            (3_000, Some(400)),
-            (3_250, Some(450)),
-            (4_000, Some(600)),
-            (4_001, None),
-        ];
-        for (millis, total) in expected {
-            assert_eq!(zone.total_at(at(millis), at(4_500)), total, "at {millis} ms");
-        }
-        assert_eq!(
-            zone.total_at(at(4_001), at(183_000)),
-            Some(400),
-            "nobody waits for ever"
-        );
-        assert_eq!(history(&[(1_000, 7)]).total_at(at(1_001), at(1_001)), None);
-        assert_eq!(history(&[]).total_at(at(1), at(1)), None);
-    }
-
-    #[test]
-    fn the_newest_readings_are_remembered_and_no_more() {
-        let mut zone = History::default();
-        (0..1_000).for_each(|tick| zone.push(at(tick), Microjoules::from_micro(tick)));
-        assert_eq!(zone.readings.len(), REMEMBERED);
-        assert_eq!(zone.total_at(at(3), at(1_000)), Some(1_000 - 64));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl ZoneState {
     pub(crate) fn new(source: SourceId, reading: &ZoneReading) -> Self {
         let device = device_of(reading);
         let mut history = History::default();
-        history.push(reading.at, reading.total);
+        history.push(reading.at, reading.total, Duration::ZERO);
         Self {
             history,
             derived: false,
@@ -197,7 +197,7 @@ impl ZoneState {
         let energy = self.latest.total.saturating_sub(paid.total);
         let elapsed = self.latest.at.since(paid.at);
         self.elapsed = elapsed;
-        let asleep = self.night.pay(self.account.provenance);
+        let asleep = self.night.pay();
         let night = night::part(energy, elapsed, asleep);
         let busy = busy.since(busy_then);
         self.teaches = asleep.is_zero() && busy.is_of(elapsed);
@@ -368,7 +368,7 @@ impl ZoneState {
             return;
         }
         (self.leaves, self.succeeded, self.awaits) = (false, false, false);
-        self.night.read();
+        let asleep = self.night.read(reading.provenance);
         match &mut self.device {
             Some(device) => device.take(reading.device.as_ref(), reading.at.since(self.latest.at)),
             None => {
@@ -385,7 +385,7 @@ impl ZoneState {
             idle: reading.idle,
             at: reading.at,
         };
-        self.history.push(self.latest.at, self.latest.total);
+        self.history.push(self.latest.at, self.latest.total, asleep);
     }
 
     /// The zone's row for a snapshot.

@@ -12,6 +12,7 @@ mod tests;
 
 pub use config::AcpiConfig;
 
+use crate::moment::Slept;
 use crate::sensors::acpi::AcpiMeter;
 use crate::sensors::channel::{Channel, Pace, Plausible};
 use crate::sensors::chip::{Chips, chips};
@@ -49,7 +50,7 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
 pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: AcpiConfig = crate::section(NAME, ask.section)?;
     config.check()?;
-    Ok(match Acpi::open(&config, ask.wanted) {
+    Ok(match Acpi::open(&config, ask.wanted, ask.slept) {
         Ok(acpi) => Opened::Source(Box::new(acpi)),
         Err(reason) => Opened::Absent { reason },
     })
@@ -63,7 +64,7 @@ struct Acpi {
 
 impl Acpi {
     /// The reason why not is for people.
-    fn open(config: &AcpiConfig, wanted: &[Component]) -> Result<Self, String> {
+    fn open(config: &AcpiConfig, wanted: &[Component], slept: Slept) -> Result<Self, String> {
         let root = config.root.display();
         if !wanted.contains(&Component::Platform) {
             return Err(format!("{root}: ACPI power meters are only about the platform"));
@@ -80,7 +81,7 @@ impl Acpi {
             .iter()
             .enumerate()
             .filter(|(index, _)| chosen.contains(index))
-            .map(|(_, meter)| metered(meter, config))
+            .map(|(_, meter)| metered(meter, config, slept))
             .collect();
         let (used, left): (Vec<_>, Vec<_>) = candidates
             .iter()
@@ -101,7 +102,7 @@ impl Acpi {
 }
 
 /// A zone of its own for each meter, called by its device: the only name that every meter has, and that stays.
-fn metered(meter: &AcpiMeter, config: &AcpiConfig) -> Metered {
+fn metered(meter: &AcpiMeter, config: &AcpiConfig, slept: Slept) -> Metered {
     let device = &meter.chip.id.device;
     let name = if device.is_empty() {
         &meter.chip.id.name
@@ -121,7 +122,7 @@ fn metered(meter: &AcpiMeter, config: &AcpiConfig) -> Metered {
         },
         parts: vec![Part {
             chip: meter.chip.id.clone(),
-            channel: Channel::new(meter.wired.files.clone(), plausible, pace),
+            channel: Channel::new(meter.wired.files.clone(), plausible, pace, slept),
         }],
     }
 }

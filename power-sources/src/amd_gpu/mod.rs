@@ -58,12 +58,10 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
 /// Only a section that cannot be used; see [`SourceOpenError`].
 pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: AmdConfig = crate::section(NAME, ask.section)?;
-    Ok(
-        match Gpus::open(family(config.apu), config.settings()?, ask.wanted) {
-            Ok(gpus) => Opened::Source(Box::new(gpus)),
-            Err(reason) => Opened::Absent { reason },
-        },
-    )
+    Ok(match Gpus::open(family(config.apu), config.settings()?, ask) {
+        Ok(gpus) => Opened::Source(Box::new(gpus)),
+        Err(reason) => Opened::Absent { reason },
+    })
 }
 
 fn family(apu: Apu) -> Family {

@@ -7,6 +7,7 @@
 
 use super::cards::Card;
 use crate::files::{Fault, OpenNumber};
+use crate::moment::Slept;
 use crate::sensors::channel::{Answer, Channel, Files, Plausible};
 use attribution::model::{
     Component, DeviceNanos, ErrorReason, Microjoules, MonotonicNanos, Place, Provenance, Zone,
@@ -61,6 +62,7 @@ pub(crate) struct Gpu {
     pub(crate) zone: Zone,
     pub(crate) sleeps: bool,
     plausible: Plausible,
+    slept: Slept,
     plan: Plan,
     channels: Vec<Channel>,
     /// What was used by channels that the card does not have any more.
@@ -79,17 +81,24 @@ pub(crate) struct Look {
 
 impl Gpu {
     /// A card with nothing open. `busy_file` tells, below its device, how many percent it is busy.
-    pub(crate) fn new(card: Card, plan: Plan, plausible: Plausible, busy_file: Option<&'static str>) -> Self {
+    pub(crate) fn new(
+        card: Card,
+        plan: Plan,
+        plausible: Plausible,
+        busy_file: Option<&'static str>,
+        slept: Slept,
+    ) -> Self {
         let zone = Zone {
             component: Component::Gpu,
             place: Place::Named(Arc::clone(&card.place)),
         };
-        let channels = channels(&plan, plausible);
+        let channels = channels(&plan, plausible, slept);
         Self {
             sleeps: card.sleeps(),
             card,
             zone,
             plausible,
+            slept,
             plan,
             channels,
             before: Microjoules::ZERO,
@@ -129,7 +138,7 @@ impl Gpu {
         let files = |plan: &Plan| plan.iter().map(|(_, files)| files.clone()).collect::<Vec<_>>();
         if files(&plan) != files(&self.plan) {
             self.before = self.total();
-            self.channels = channels(&plan, self.plausible);
+            self.channels = channels(&plan, self.plausible, self.slept);
         }
         self.sleeps = card.sleeps();
         self.card = card;
@@ -222,7 +231,7 @@ impl Gpu {
 }
 
 /// None of the drivers tells how often its power is measured, so every tick asks.
-fn channels(plan: &Plan, plausible: Plausible) -> Vec<Channel> {
-    let channel = |(_, files): &(PathBuf, Files)| Channel::new(files.clone(), plausible, None);
+fn channels(plan: &Plan, plausible: Plausible, slept: Slept) -> Vec<Channel> {
+    let channel = |(_, files): &(PathBuf, Files)| Channel::new(files.clone(), plausible, None, slept);
     plan.iter().map(channel).collect()
 }

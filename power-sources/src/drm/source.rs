@@ -7,10 +7,11 @@ use super::fdinfo::Client;
 use super::gpu::{Gpu, Look, Plan};
 use super::processes::Processes;
 use super::usage::Ledger;
-use crate::PowerSource;
 use crate::errors::ErrorLedger;
 use crate::files::Fault;
+use crate::moment::Slept;
 use crate::sensors::channel::Plausible;
+use crate::{Ask, PowerSource};
 use attribution::model::{
     Component, DeviceUse, Energy, ErrorReason, Microwatts, MonotonicNanos, SourceId, Zone, ZoneReading,
 };
@@ -63,6 +64,7 @@ impl Settings {
 pub(crate) struct Gpus {
     family: Family,
     settings: Settings,
+    slept: Slept,
     /// Positions are for life: files of processes are known by them.
     gpus: Vec<Gpu>,
     left_out: Vec<String>,
@@ -84,9 +86,9 @@ impl Cards for Vec<Gpu> {
 
 impl Gpus {
     /// Looks for cards and opens their meters. The reason why not is for people.
-    pub(crate) fn open(family: Family, settings: Settings, wanted: &[Component]) -> Result<Self, String> {
+    pub(crate) fn open(family: Family, settings: Settings, ask: &Ask<'_>) -> Result<Self, String> {
         let root = settings.root.display().to_string();
-        if !wanted.contains(&Component::Gpu) {
+        if !ask.wanted.contains(&Component::Gpu) {
             return Err(format!("{root}: meters gpu only, which is not wanted"));
         }
         let found = match cards::find(&settings.root, family.drivers) {
@@ -106,6 +108,7 @@ impl Gpus {
             processes: Processes::new(settings.proc.clone(), settings.scan),
             family,
             settings,
+            slept: ask.slept,
             gpus: Vec::new(),
             left_out: Vec::new(),
             ledger: Ledger::default(),
@@ -142,7 +145,13 @@ impl Gpus {
                 return Err(reason);
             }
         };
-        let mut gpu = Gpu::new(card, plan, self.settings.plausible(), self.family.busy_file);
+        let mut gpu = Gpu::new(
+            card,
+            plan,
+            self.settings.plausible(),
+            self.family.busy_file,
+            self.slept,
+        );
         let attached = gpu.attach();
         let zone = gpu.zone.clone();
         self.gpus.push(gpu);

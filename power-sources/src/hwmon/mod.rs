@@ -12,6 +12,7 @@ mod tests;
 
 pub use config::{HwmonConfig, MaxWatts, Metering, Rule};
 
+use crate::moment::Slept;
 use crate::sensors::channel::{Channel, Plausible};
 use crate::sensors::chip::{Chips, chips};
 use crate::sensors::panel::{Metered, Panel, Part};
@@ -61,7 +62,7 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
 pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: HwmonConfig = crate::section(NAME, ask.section)?;
     config.check()?;
-    Ok(match Hwmon::open(&config, ask.wanted) {
+    Ok(match Hwmon::open(&config, ask.wanted, ask.slept) {
         Ok(hwmon) => Opened::Source(Box::new(hwmon)),
         Err(reason) => Opened::Absent { reason },
     })
@@ -75,7 +76,7 @@ struct Hwmon {
 
 impl Hwmon {
     /// The reason why not is for people.
-    fn open(config: &HwmonConfig, wanted: &[Component]) -> Result<Self, String> {
+    fn open(config: &HwmonConfig, wanted: &[Component], slept: Slept) -> Result<Self, String> {
         let root = config.root.display();
         let Chips { found, faults } = chips(&config.root).map_err(|fault| match fault.reason {
             ErrorReason::Gone => format!("{root} does not exist: this kernel has no hwmon class"),
@@ -102,7 +103,7 @@ impl Hwmon {
         let zones = plan
             .zones
             .into_iter()
-            .map(|(zone, parts)| metered(zone, parts, config))
+            .map(|(zone, parts)| metered(zone, parts, config, slept))
             .collect();
         let mut panel = Panel::open(source, config.root.clone(), zones, &found)?;
         panel.note(&faults);
@@ -110,7 +111,7 @@ impl Hwmon {
     }
 }
 
-fn metered(zone: Zone, parts: Vec<Planned>, config: &HwmonConfig) -> Metered {
+fn metered(zone: Zone, parts: Vec<Planned>, config: &HwmonConfig, slept: Slept) -> Metered {
     let most = Microwatts::from_watts(u64::from(config.max_watts.of(zone.component)));
     let part = |planned: Planned| {
         let plausible = if planned.is_acpi() {
@@ -121,7 +122,7 @@ fn metered(zone: Zone, parts: Vec<Planned>, config: &HwmonConfig) -> Metered {
         };
         Part {
             chip: planned.chip,
-            channel: Channel::new(planned.files, plausible, None),
+            channel: Channel::new(planned.files, plausible, None, slept),
         }
     };
     Metered {

@@ -63,7 +63,7 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
 /// Only a section that cannot be used; see [`SourceOpenError`].
 pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: IntelConfig = crate::section(NAME, ask.section)?;
-    Ok(match Gpus::open(family(), config.settings()?, ask.wanted) {
+    Ok(match Gpus::open(family(), config.settings()?, ask) {
         Ok(gpus) => Opened::Source(Box::new(gpus)),
         Err(reason) => Opened::Absent { reason },
     })

@@ -5,7 +5,7 @@ use super::*;
 use crate::PowerSource;
 use crate::drm::testing::{Machine, cycles, device, nanos};
 use crate::testing::sysfs::lay_out;
-use crate::testing::{ask, errors, totals};
+use crate::testing::{ask, errors, sleep, totals};
 use attribution::model::{Energy, ErrorReason, MonotonicNanos, Provenance};
 use serde_json::{Value, json};
 use std::fs;
@@ -425,6 +425,18 @@ fn a_card_that_sleeps_is_not_asked_and_its_counter_goes_on_when_it_wakes_up() {
         (totals(&energy), energy.zones[0].at),
         (one_zone(12_000_000).to_vec(), at(4_000))
     );
+}
+
+#[test]
+fn what_a_card_counted_while_the_machine_slept_is_paid() {
+    let machine = battlemage();
+    let mut source = opened(&machine);
+    source.read(at(1_000));
+    sleep(600);
+    machine.sysfs.chip_set(3, "energy1_input", "11001000000");
+    let energy = source.read(at(2_000));
+    assert_eq!(totals(&energy), one_zone(11_000_000_000));
+    assert_eq!(energy.errors, []);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::counted::{Counted, Outcome};
 use crate::cpus::{self, Domain};
 use crate::errors::ErrorLedger;
 use crate::files::Fault;
+use crate::moment::{Asked, Moment, Slept};
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceId, Zone};
 use model::{Plan, Unit};
@@ -51,7 +52,7 @@ pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: MsrConfig = crate::section(NAME, ask.section)?;
     config.check()?;
     let registers = Box::new(DevCpu::new(config.root.clone()));
-    Ok(match Msr::open(config, registers, ask.wanted) {
+    Ok(match Msr::open(config, registers, ask.wanted, ask.slept) {
         Ok(msr) => Opened::Source(Box::new(msr)),
         Err(reason) => Opened::Absent { reason },
     })
@@ -143,7 +144,7 @@ impl Group {
     fn take(
         &mut self,
         answers: Vec<Option<Result<u64, Fault>>>,
-        now: MonotonicNanos,
+        now: Moment,
     ) -> impl Iterator<Item = (Zone, Outcome)> {
         let cpu = self.cpu;
         self.meters
@@ -183,6 +184,7 @@ struct Msr {
     registers: Box<dyn Registers>,
     /// One for each package or die.
     groups: Vec<Group>,
+    slept: Slept,
     errors: ErrorLedger,
 }
 
@@ -192,6 +194,7 @@ impl Msr {
         config: MsrConfig,
         mut registers: Box<dyn Registers>,
         wanted: &[Component],
+        slept: Slept,
     ) -> Result<Self, String> {
         let identity = cpus::identity(&config.cpuinfo).map_err(|fault| fault.words)?;
         let plan = Plan::of(identity)?;
@@ -229,6 +232,7 @@ impl Msr {
             plan,
             registers,
             groups,
+            slept,
             errors,
         })
     }
@@ -268,6 +272,7 @@ impl PowerSource for Msr {
     fn read(&mut self, now: MonotonicNanos) -> Energy {
         let mut zones = Vec::new();
         let mut online = None;
+        let asked = Asked::begin(now, self.slept);
         for group in &mut self.groups {
             let mut answers = group.ask(&mut *self.registers, now);
             if answers.iter().flatten().any(is_gone) {
@@ -277,7 +282,7 @@ impl PowerSource for Msr {
                     answers = group.ask(&mut *self.registers, now);
                 }
             }
-            for (zone, (reading, complaint)) in group.take(answers, now) {
+            for (zone, (reading, complaint)) in group.take(answers, asked.answered()) {
                 zones.extend(reading);
                 if let Some((reason, words)) = complaint {
                     self.errors.note(SOURCE, Some(&zone), reason, &words);

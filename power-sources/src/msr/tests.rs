@@ -3,7 +3,7 @@
 //! bytes at offsets are registers is tested in registers.rs, and once here for the whole source.
 
 use super::*;
-use crate::testing::{Machine, ask, at, errors, totals};
+use crate::testing::{Machine, ask, at, errors, sleep, slept, totals};
 use attribution::model::Provenance;
 use proptest::prelude::*;
 use serde_json::json;
@@ -120,7 +120,7 @@ impl Host {
     }
 
     fn try_open(&self, wanted: &[Component]) -> Result<Msr, String> {
-        Msr::open(self.config(), Box::new(self.table.clone()), wanted)
+        Msr::open(self.config(), Box::new(self.table.clone()), wanted, slept)
     }
 
     fn open(&self, wanted: &[Component]) -> Msr {
@@ -194,6 +194,23 @@ fn an_amd_package_counts_once_whatever_its_dies_and_cores_show() {
             .iter()
             .all(|(cpu, register)| *cpu == 0 && *register != AMD_CORE)
     );
+}
+
+#[test]
+fn what_was_counted_while_the_machine_slept_is_paid() {
+    let host = Host::new("GenuineIntel", 6, 0x5e);
+    host.machine.cpu(0, 0, Some(0));
+    host.machine.online("0\n");
+    host.table.set(0, UNIT, INTEL_UNITS);
+    host.table.set(0, PACKAGE, 1);
+    let mut msr = host.open(&[Component::Package]);
+    msr.read(at(0));
+    sleep(60);
+    // 11 kJ of 2^-14 J: no package uses them in a second.
+    host.table.set(0, PACKAGE, 11_000 * 16_384 + 1);
+    let energy = msr.read(at(1));
+    assert_eq!(totals(&energy), table([("package/socket0", 11_000_000_000)]));
+    assert_eq!(energy.errors, []);
 }
 
 #[test]
@@ -287,7 +304,7 @@ fn a_jump_beyond_the_highest_plausible_power_is_refused() {
     let host = Host::intel();
     let mut config = host.config();
     config.max_watts.package = 50;
-    let mut msr = Msr::open(config, Box::new(host.table.clone()), &[Component::Package]).unwrap();
+    let mut msr = Msr::open(config, Box::new(host.table.clone()), &[Component::Package], slept).unwrap();
     msr.read(at(0));
     // 60 J in a second, where 50 W for 1.02 s and 2 J are believed.
     host.package_counts(0, 1_000_000 + 60 * 16_384);

@@ -7,6 +7,7 @@ use super::load::{Rates, Tracker, WHOLE};
 use crate::backoff::Backoff;
 use crate::counter::{CounterTrack, Step};
 use crate::integrate::{Integrator, Sampled};
+use crate::moment::Moment;
 use attribution::model::{
     Component, DeviceNanos, DeviceUse, DeviceUser, ErrorReason, Microjoules, Microwatts, MonotonicNanos,
     Place, Provenance, Zone, ZoneReading,
@@ -119,7 +120,8 @@ impl Gpu {
 
     /// Takes what it answered at `now`: a reading unless the meter's value cannot be one, and what there is to complain
     /// about.
-    pub(super) fn take(&mut self, look: Look, now: MonotonicNanos) -> (Option<ZoneReading>, Vec<Complaint>) {
+    pub(super) fn take(&mut self, look: Look, when: Moment) -> (Option<ZoneReading>, Vec<Complaint>) {
+        let now = when.at;
         let mut complaints: Vec<Complaint> = Vec::new();
         complaints.extend(look.faults.into_iter().map(|fault| (fault.reason, fault.words)));
         let is_known = !matches!(look.load, Load::Unknown);
@@ -141,7 +143,7 @@ impl Gpu {
             complaints.push((ErrorReason::Implausible, words));
         }
         let (counts, complaint) = match look.meter {
-            Meter::Energy(millijoules) => self.count(millijoules, now),
+            Meter::Energy(millijoules) => self.count(millijoules, when),
             Meter::Power(milliwatts) => self.integrate(milliwatts, now),
         };
         complaints.extend(complaint);
@@ -169,7 +171,7 @@ impl Gpu {
     }
 
     /// Whether the value is one of the counter's, and what there is to say about it.
-    fn count(&mut self, millijoules: u64, now: MonotonicNanos) -> (bool, Option<Complaint>) {
+    fn count(&mut self, millijoules: u64, now: Moment) -> (bool, Option<Complaint>) {
         if !matches!(self.total, Total::Counted(_)) {
             self.change(Total::Counted(CounterTrack::new(RANGE, self.max_power)));
         }

@@ -20,6 +20,7 @@ pub use config::NvmlConfig;
 use crate::backoff::Backoff;
 use crate::errors::ErrorLedger;
 use crate::files::Fault;
+use crate::moment::{Asked, Moment, Slept};
 use crate::{Ask, Opened, PowerSource, SourceOpenError, Stand, Standing};
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceId, Zone, ZoneReading};
 use driver::{Broken, Driver, Listing, Look, Member, Question, Session};
@@ -64,10 +65,12 @@ pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
         return Ok(Opened::Absent { reason });
     }
     let driver = Box::new(Nvidia::new(config.library, config.root));
-    Ok(match Nvml::open(driver, config.max_watts, config.interval.0) {
-        Ok(source) => Opened::Source(Box::new(source)),
-        Err(reason) => Opened::Absent { reason },
-    })
+    Ok(
+        match Nvml::open(driver, config.max_watts, config.interval.0, ask.slept) {
+            Ok(source) => Opened::Source(Box::new(source)),
+            Err(reason) => Opened::Absent { reason },
+        },
+    )
 }
 
 /// How a look at the GPUs ended.
@@ -91,6 +94,7 @@ struct Nvml {
     nameless: usize,
     max_watts: u32,
     interval: Duration,
+    slept: Slept,
     /// The newest reading and its moment, for ticks that come before the next one.
     newest: Option<(MonotonicNanos, Vec<ZoneReading>)>,
     errors: ErrorLedger,
@@ -98,7 +102,12 @@ struct Nvml {
 
 impl Nvml {
     /// The reason why not is for people.
-    fn open(driver: Box<dyn Driver>, max_watts: u32, interval: Duration) -> Result<Self, String> {
+    fn open(
+        driver: Box<dyn Driver>,
+        max_watts: u32,
+        interval: Duration,
+        slept: Slept,
+    ) -> Result<Self, String> {
         let mut source = Self {
             driver,
             session: None,
@@ -108,6 +117,7 @@ impl Nvml {
             nameless: 0,
             max_watts,
             interval,
+            slept,
             newest: None,
             errors: ErrorLedger::default(),
         };
@@ -213,11 +223,13 @@ impl Nvml {
         let Some(session) = self.session.as_mut() else {
             return Round::Again;
         };
+        let asked = Asked::begin(now, self.slept);
         match session.look(&questions) {
             Ok(answers) => {
                 self.is_late = false;
+                let when = asked.answered();
                 for (question, answer) in questions.iter().zip(answers) {
-                    readings.extend(self.take(&question.uuid, answer, now));
+                    readings.extend(self.take(&question.uuid, answer, when));
                 }
                 let went = |question: &Question| {
                     let is_it = |gpu: &&Gpu| gpu.uuid == question.uuid;
@@ -252,12 +264,12 @@ impl Nvml {
     }
 
     /// What one GPU answered.
-    fn take(&mut self, uuid: &str, answer: Result<Look, Fault>, now: MonotonicNanos) -> Option<ZoneReading> {
+    fn take(&mut self, uuid: &str, answer: Result<Look, Fault>, now: Moment) -> Option<ZoneReading> {
         let gpu = self.gpus.iter_mut().find(|gpu| &*gpu.uuid == uuid)?;
         let (reading, complaints) = match answer {
             Ok(look) => gpu.take(look, now),
             Err(fault) => {
-                gpu.backoff.failed(now);
+                gpu.backoff.failed(now.at);
                 // Only a new session finds it again.
                 gpu.present = fault.reason != ErrorReason::Gone;
                 (None, vec![(fault.reason, fault.words)])

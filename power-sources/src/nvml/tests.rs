@@ -5,7 +5,7 @@ use super::driver::{Connected, Instance, Load, Meter, Sample, Whole};
 use super::gpu::Gpu;
 use super::load::{Rates, Tracker, WHOLE};
 use super::*;
-use crate::testing::{ask, errors, totals};
+use crate::testing::{ask, errors, sleep, slept, totals};
 use attribution::model::{DeviceUse, Microjoules, Microwatts};
 use proptest::prelude::*;
 use serde_json::json;
@@ -55,6 +55,8 @@ struct World {
     connects: u32,
     looks: u32,
     asked: Vec<Question>,
+    /// Seconds that the machine sleeps while it answers.
+    night: u64,
 }
 
 #[derive(Clone)]
@@ -81,6 +83,7 @@ impl Session for Fake {
         let mut world = self.world();
         world.looks += 1;
         world.asked = questions.to_vec();
+        sleep(std::mem::take(&mut world.night));
         if let Some(broken) = world.broken.clone() {
             return Err(broken);
         }
@@ -100,11 +103,12 @@ impl Fake {
             connects: 0,
             looks: 0,
             asked: Vec::new(),
+            night: 0,
         })))
     }
 
     fn open(&self) -> Nvml {
-        Nvml::open(Box::new(self.clone()), 0, Duration::ZERO).unwrap()
+        Nvml::open(Box::new(self.clone()), 0, Duration::ZERO, slept).unwrap()
     }
 
     fn answer(&self, uuid: &'static str, answer: Result<Look, Fault>) {
@@ -145,7 +149,7 @@ fn nothing_is_loaded_when_gpus_are_not_wanted() {
 #[test]
 fn a_tick_that_is_shorter_than_the_interval_repeats_the_last_reading_with_its_moment_and_asks_nobody() {
     let fake = Fake::new(&["GPU-a"]);
-    let mut source = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(1)).unwrap();
+    let mut source = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(1), slept).unwrap();
     let looks_at_start = fake.world().looks;
     let mut moments = Vec::new();
     for tenth in 0..=20 {
@@ -158,6 +162,25 @@ fn a_tick_that_is_shorter_than_the_interval_repeats_the_last_reading_with_its_mo
     assert_eq!(fake.world().looks - looks_at_start, 3);
     moments.dedup();
     assert_eq!(moments, [at(0), at(960), at(2_000)]);
+}
+
+#[test]
+fn what_a_gpu_counted_while_the_machine_slept_is_paid_whenever_it_was_asked() {
+    // The machine sleeps before the GPU is asked, and while it answers.
+    for while_it_answers in [false, true] {
+        let fake = Fake::new(&["GPU-a"]);
+        let mut source = fake.open();
+        source.read(at(0));
+        // 11 kJ: no board uses them in a second.
+        fake.answer("GPU-a", Ok(counted(11_000_000, Load::Unknown)));
+        match while_it_answers {
+            true => fake.world().night = 60,
+            false => sleep(60),
+        }
+        let energy = source.read(at(1_000));
+        assert_eq!(totals(&energy), table([("gpu/GPU-a", 11_000_000_000)]));
+        assert_eq!(errors(&energy), []);
+    }
 }
 
 // --- when another reader of it takes over ---
@@ -354,7 +377,11 @@ fn a_gpu_that_changes_its_way_of_counting_keeps_its_total_and_pays_nothing_twice
             load: Load::Unknown,
             faults: Vec::new(),
         };
-        gpu.take(look, at(milliseconds)).0.unwrap().total.as_micro()
+        gpu.take(look, at(milliseconds).into())
+            .0
+            .unwrap()
+            .total
+            .as_micro()
     };
     assert_eq!(total(Meter::Energy(1_000), 0), 0);
     assert_eq!(total(Meter::Energy(3_000), 1_000), 2_000_000);
@@ -643,8 +670,8 @@ fn processes_beyond_the_bound_are_users_without_a_name() {
         samples: None,
         running,
     });
-    gpu.take(counted(0, load.clone()), at(0));
-    let (reading, complaints) = gpu.take(counted(0, load), at(1_000));
+    gpu.take(counted(0, load.clone()), at(0).into());
+    let (reading, complaints) = gpu.take(counted(0, load), at(1_000).into());
     let device = reading.unwrap().device.unwrap();
     assert_eq!(device.users.len(), 1_024);
     assert_eq!(device.busy.unwrap().as_nanos(), 1_000_000_000);
@@ -663,7 +690,7 @@ fn use_that_is_not_known_is_not_told_as_rest_and_goes_on_where_it_stopped() {
         })
     };
     let mut told = |load, seconds: u64| {
-        let (reading, _) = gpu.take(counted(0, load), at(seconds * 1_000));
+        let (reading, _) = gpu.take(counted(0, load), at(seconds * 1_000).into());
         let device = reading.unwrap().device?;
         Some((
             device.busy?.as_nanos() / 1_000_000_000,
@@ -688,7 +715,7 @@ fn a_board_that_tells_no_limit_or_none_at_all_is_believed_up_to_4000_watts() {
             0,
         );
         let mut total = |millijoules, seconds: u64| {
-            let (reading, _) = gpu.take(counted(millijoules, Load::Unknown), at(seconds * 1_000));
+            let (reading, _) = gpu.take(counted(millijoules, Load::Unknown), at(seconds * 1_000).into());
             reading.unwrap().total.as_micro()
         };
         assert_eq!(total(0, 0), 0);
@@ -709,7 +736,7 @@ fn a_process_that_left_and_came_again_begins_at_zero() {
         })
     };
     let mut told = |running: &[u32], seconds: u64| {
-        let (reading, _) = gpu.take(counted(0, load(running)), at(seconds * 1_000));
+        let (reading, _) = gpu.take(counted(0, load(running)), at(seconds * 1_000).into());
         let device = reading.unwrap().device.unwrap();
         users(&device)
             .into_iter()
@@ -734,7 +761,7 @@ fn use_in_a_gap_that_is_too_long_is_not_known() {
         })
     };
     let mut used = |seconds: u64| {
-        let (reading, _) = gpu.take(counted(0, load()), at(seconds * 1_000));
+        let (reading, _) = gpu.take(counted(0, load()), at(seconds * 1_000).into());
         reading.unwrap().device.unwrap().busy.unwrap().as_nanos() / 1_000_000_000
     };
     assert_eq!([used(0), used(180), used(361), used(362)], [0, 180, 180, 181]);
@@ -837,7 +864,7 @@ proptest! {
             };
             let elapsed = last_read.map_or(0, |last| (now - last) * 1_000_000);
             last_read = Some(now);
-            let (reading, _) = gpu.take(Look { meter, load, faults: Vec::new() }, at(now));
+            let (reading, _) = gpu.take(Look { meter, load, faults: Vec::new() }, at(now).into());
             let Some(reading) = reading else {
                 // What was used without a reading comes with the next one; not compared with its time here.
                 told = None;
@@ -868,14 +895,14 @@ proptest! {
         // At most 500 W, a second apart, so that every step is plausible.
         let mut gpu = Gpu::new(&member("GPU-a"), 0);
         let (mut counter, mut expected) = (10_000_000_u64, 0_u64);
-        gpu.take(counted(counter, Load::Unknown), at(0));
+        gpu.take(counted(counter, Load::Unknown), at(0).into());
         for (second, (by, restarts)) in (1_u64..).zip(steps) {
             let from = counter;
             counter = if restarts { by } else { counter + by };
             if counter >= from {
                 expected += counter - from;
             }
-            let (reading, complaints) = gpu.take(counted(counter, Load::Unknown), at(second * 1_000));
+            let (reading, complaints) = gpu.take(counted(counter, Load::Unknown), at(second * 1_000).into());
             prop_assert_eq!(reading.unwrap().total.as_micro(), expected * 1_000);
             prop_assert_eq!(complaints.len(), usize::from(counter < from));
         }

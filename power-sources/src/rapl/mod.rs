@@ -18,6 +18,7 @@ pub use config::{MaxWatts, RaplConfig};
 use crate::counted::{Counted, Outcome};
 use crate::errors::ErrorLedger;
 use crate::files::{Fault, OpenNumber};
+use crate::moment::{Asked, Slept};
 use crate::{Ask, Opened, PowerSource, SourceOpenError, Stand, Standing};
 use attribution::model::{
     Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Provenance, SourceId, Zone, ZoneReading,
@@ -74,7 +75,7 @@ pub fn thermal_design_power(section: &serde_json::Value) -> Option<Microwatts> {
 pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: RaplConfig = crate::section(NAME, ask.section)?;
     config.check()?;
-    Ok(match Rapl::open(config, ask.wanted) {
+    Ok(match Rapl::open(config, ask.wanted, ask.slept) {
         Ok(rapl) => Opened::Source(Box::new(rapl)),
         Err(reason) => Opened::Absent { reason },
     })
@@ -97,14 +98,14 @@ impl Meter {
         }
     }
 
-    fn read(&mut self, now: MonotonicNanos) -> Result<Shown, Fault> {
+    fn read(&mut self, asked: Asked) -> Result<Shown, Fault> {
         match self {
             Self::Kernel(file) => file.read().map(|raw| Shown {
                 raw,
                 provenance: Provenance::Counted,
-                at: now,
+                when: asked.answered(),
             }),
-            Self::Host(shared) => shared.read(now),
+            Self::Host(shared) => shared.read(asked),
         }
     }
 }
@@ -129,19 +130,19 @@ impl Metered {
     }
 
     /// Opens the counter in the zone's folder and reads it.
-    fn attach(&mut self, config: &RaplConfig, now: MonotonicNanos) -> Result<Shown, Fault> {
+    fn attach(&mut self, config: &RaplConfig, asked: Asked) -> Result<Shown, Fault> {
         let limits = Limits::read(&self.found, config.max_watts.of(self.found.zone.component))?;
         let mut meter = Meter::open(&self.found)?;
-        let shown = meter.read(now)?;
+        let shown = meter.read(asked)?;
         self.counted.found_again(limits.modulus, limits.max_power);
         self.meter = Some(meter);
         Ok(shown)
     }
 
     /// Reads the open counter. `None` when there is none, or when it is not time to try.
-    fn read(&mut self, now: MonotonicNanos) -> Option<Result<Shown, Fault>> {
-        let meter = self.meter.as_mut().filter(|_| self.counted.is_due(now))?;
-        match meter.read(now) {
+    fn read(&mut self, asked: Asked) -> Option<Result<Shown, Fault>> {
+        let meter = self.meter.as_mut().filter(|_| self.counted.is_due(asked.at))?;
+        match meter.read(asked) {
             // Looked for at once: a file that was only replaced, or a driver that was reloaded, is no failure.
             Err(fault) if fault.reason == ErrorReason::Gone => {
                 self.meter = None;
@@ -158,11 +159,11 @@ impl Metered {
     /// Opens the zone where a new scan has it. `None` when it is not lost, or when it is not time to try.
     fn find_again(
         &mut self,
-        now: MonotonicNanos,
+        asked: Asked,
         scanned: Option<&Result<Scan, Fault>>,
         config: &RaplConfig,
     ) -> Option<Result<Shown, Fault>> {
-        if !self.is_lost(now) {
+        if !self.is_lost(asked.at) {
             return None;
         }
         let scan = match scanned? {
@@ -182,18 +183,18 @@ impl Metered {
             }));
         };
         self.found.clone_from(here);
-        Some(self.attach(config, now))
+        Some(self.attach(config, asked))
     }
 
     /// What the answer to a read means: a reading, a complaint, or both.
-    fn take(&mut self, answer: Result<Shown, Fault>, now: MonotonicNanos) -> Outcome {
+    fn take(&mut self, answer: Result<Shown, Fault>, asked: Asked) -> Outcome {
         let place = self.found.dir.join("energy_uj");
-        let (at, provenance) = match &answer {
-            Ok(shown) => (shown.at, shown.provenance),
-            Err(_) => (now, Provenance::Counted),
+        let (when, provenance) = match &answer {
+            Ok(shown) => (shown.when, shown.provenance),
+            Err(_) => (asked.answered(), Provenance::Counted),
         };
         let raw = answer.map(|shown| shown.raw);
-        let (reading, complaint) = self.counted.take(raw, at, &place.display());
+        let (reading, complaint) = self.counted.take(raw, when, &place.display());
         (
             reading.map(|reading| ZoneReading {
                 provenance,
@@ -209,12 +210,13 @@ struct Rapl {
     source: SourceId,
     /// Bounded by what a scan returns.
     zones: Vec<Metered>,
+    slept: Slept,
     errors: ErrorLedger,
 }
 
 impl Rapl {
     /// The reason why not is for people.
-    fn open(config: RaplConfig, wanted: &[Component]) -> Result<Self, String> {
+    fn open(config: RaplConfig, wanted: &[Component], slept: Slept) -> Result<Self, String> {
         let root = config.root.display().to_string();
         let scan = match scan::scan(&config.root) {
             Ok(scan) => scan,
@@ -239,6 +241,7 @@ impl Rapl {
             config,
             source,
             zones: Vec::new(),
+            slept,
             errors: ErrorLedger::default(),
         };
         for fault in &scan.faults {
@@ -259,7 +262,7 @@ impl Rapl {
         for found in wanted {
             let mut metered = Metered::new(found);
             // Only tried: there is no time to count it from.
-            if let Err(fault) = metered.attach(&rapl.config, MonotonicNanos::default()) {
+            if let Err(fault) = metered.attach(&rapl.config, Asked::begin(MonotonicNanos::ZERO, slept)) {
                 rapl.errors
                     .note(source, Some(&metered.found.zone), fault.reason, &fault.words);
                 first_fault.get_or_insert(fault);
@@ -310,15 +313,17 @@ impl PowerSource for Rapl {
     }
 
     fn read(&mut self, now: MonotonicNanos) -> Energy {
-        let answers: Vec<_> = self.zones.iter_mut().map(|zone| zone.read(now)).collect();
+        let asked = Asked::begin(now, self.slept);
+        let answers: Vec<_> = self.zones.iter_mut().map(|zone| zone.read(asked)).collect();
         let scanned = self.look_for_the_lost(now);
         let mut zones = Vec::with_capacity(answers.len());
         let mut complaints = Vec::new();
         for (zone, answer) in self.zones.iter_mut().zip(answers) {
-            let Some(answer) = answer.or_else(|| zone.find_again(now, scanned.as_ref(), &self.config)) else {
+            let Some(answer) = answer.or_else(|| zone.find_again(asked, scanned.as_ref(), &self.config))
+            else {
                 continue;
             };
-            let (reading, complaint) = zone.take(answer, now);
+            let (reading, complaint) = zone.take(answer, asked);
             zones.extend(reading);
             complaints.extend(complaint.map(|(reason, words)| (zone.found.zone.clone(), reason, words)));
         }

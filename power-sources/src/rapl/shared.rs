@@ -7,7 +7,8 @@
 //! host writes less often than we read, a reading is repeated with the moment at which it was new.
 
 use crate::files::{Fault, parse_number, small_file};
-use attribution::model::{ErrorReason, MonotonicNanos, Permille, Provenance};
+use crate::moment::{Asked, Moment};
+use attribution::model::{ErrorReason, Permille, Provenance};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub(super) struct Shown {
     pub(super) raw: u64,
     pub(super) provenance: Provenance,
     /// When it was new to us.
-    pub(super) at: MonotonicNanos,
+    pub(super) when: Moment,
 }
 
 /// See the module's head.
@@ -33,7 +34,7 @@ pub(super) struct Shown {
 pub(super) struct Shared {
     dir: PathBuf,
     /// When the host wrote last, by its own clock, and when we saw that.
-    newest: Option<(SystemTime, MonotonicNanos)>,
+    newest: Option<(SystemTime, Moment)>,
 }
 
 impl Shared {
@@ -53,19 +54,16 @@ impl Shared {
     }
 
     /// Reads what the host says.
-    pub(super) fn read(&mut self, now: MonotonicNanos) -> Result<Shown, Fault> {
+    pub(super) fn read(&mut self, asked: Asked) -> Result<Shown, Fault> {
         let provenance = provenance(&self.dir)?;
         let path = self.dir.join("energy_uj");
         let (bytes, written) = stamped(&path).map_err(|error| Fault::io(&path, &error))?;
         let raw = parse_number(&bytes).ok_or_else(|| Fault::parse(&path, &bytes, "a number"))?;
-        let at = match self.newest {
-            Some((before, at)) if before == written => at,
-            _ => {
-                self.newest = Some((written, now));
-                now
-            }
+        let when = match self.newest {
+            Some((before, when)) if before == written => when,
+            _ => self.newest.insert((written, asked.answered())).1,
         };
-        let silent = now.since(at);
+        let silent = asked.at.since(when.at);
         if silent >= SILENT {
             return Err(Fault {
                 reason: ErrorReason::Timeout,
@@ -76,7 +74,11 @@ impl Shared {
                 ),
             });
         }
-        Ok(Shown { raw, provenance, at })
+        Ok(Shown {
+            raw,
+            provenance,
+            when,
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::testing::sysfs::lay_out;
-use crate::testing::{ask, errors, totals as zones};
+use crate::testing::{ask, errors, sleep, slept, totals as zones};
 use attribution::model::{Microjoules, PackageId, Place, Provenance, Zone};
 use proptest::prelude::*;
 use serde_json::json;
@@ -103,6 +103,7 @@ impl Tree {
                 ..RaplConfig::default()
             },
             wanted,
+            slept,
         )
         .unwrap()
     }
@@ -416,7 +417,7 @@ fn the_highest_plausible_power_comes_from_the_zone_or_from_the_section() {
     };
     for (watts, joules, counted) in [(0, 124, true), (0, 125, false), (200, 125, true), (10, 13, false)] {
         tree.energy("intel-rapl:0", 0);
-        let mut rapl = Rapl::open(section(watts), NODE).unwrap();
+        let mut rapl = Rapl::open(section(watts), NODE, slept).unwrap();
         rapl.read(at(1));
         tree.energy("intel-rapl:0", joules * 1_000_000);
         let paid = rapl.read(at(2)).zones[0].total;
@@ -437,6 +438,63 @@ fn a_gap_in_which_the_counter_may_have_turned_is_paid_as_a_lower_bound_and_told(
     assert_eq!(
         errors(&energy),
         [("package/socket0".to_owned(), ErrorReason::Timeout, 1)]
+    );
+}
+
+#[test]
+fn a_night_of_a_laptop_is_paid_and_what_the_next_second_cannot_have_used_is_not() {
+    let tree = Tree::new();
+    tree.zone("intel-rapl:0", "package-0", INTEL, 262_143_000_000);
+    tree.set("intel-rapl:0", "constraint_0_max_power_uw", b"15000000\n");
+    let mut rapl = tree.open(NODE);
+    rapl.read(at(1));
+    // Half a watt for twenty minutes, over the end of the range, where 124 J are believed of a second.
+    sleep(1_200);
+    tree.energy("intel-rapl:0", 599_671_089);
+    let energy = rapl.read(at(2));
+    assert_eq!(zones(&energy), table([("package/socket0", 600_000_000)]));
+    assert_eq!(errors(&energy), []);
+    tree.energy("intel-rapl:0", 799_671_089);
+    let energy = rapl.read(at(3));
+    assert_eq!(zones(&energy), table([("package/socket0", 600_000_000)]));
+    assert_eq!(
+        errors(&energy),
+        [("package/socket0".to_owned(), ErrorReason::Implausible, 1)]
+    );
+}
+
+#[test]
+fn whoever_takes_over_between_two_readings_pays_the_night_between_them() {
+    let tree = Tree::new();
+    tree.zone("intel-rapl:0", "package-0", INTEL, 0);
+    tree.set("intel-rapl:0", "constraint_0_max_power_uw", b"15000000\n");
+    let mut before = tree.open(NODE);
+    before.read(at(1));
+    sleep(1_200);
+    tree.energy("intel-rapl:0", 600_000_000);
+    let mut after = tree.open(NODE);
+    after.follow(before.leave());
+    assert_eq!(
+        zones(&after.read(at(2))),
+        table([("package/socket0", 600_000_000)])
+    );
+}
+
+#[test]
+fn a_zone_that_was_away_over_a_night_pays_it_when_it_is_back() {
+    let tree = Tree::new();
+    tree.zone("intel-rapl:0", "package-0", INTEL, 0);
+    tree.set("intel-rapl:0", "constraint_0_max_power_uw", b"15000000\n");
+    let mut rapl = tree.open(NODE);
+    rapl.read(at(1));
+    tree.remove("intel-rapl:0");
+    sleep(1_200);
+    rapl.read(at(2));
+    tree.zone("intel-rapl:0", "package-0", INTEL, 600_000_000);
+    tree.set("intel-rapl:0", "constraint_0_max_power_uw", b"15000000\n");
+    assert_eq!(
+        zones(&rapl.read(at(4))),
+        table([("package/socket0", 600_000_000)])
     );
 }
 
@@ -765,12 +823,18 @@ fn recorded(record: &str) -> Vec<(String, u64, u64, u64)> {
         root: dir.path().join("sys/class/powercap"),
         ..RaplConfig::default()
     };
-    let mut rapl = Rapl::open(config.clone(), COMPONENTS).unwrap();
+    let mut rapl = Rapl::open(config.clone(), COMPONENTS, slept).unwrap();
     assert_eq!(rapl.read(at(1)).errors, []);
     let zone = |zone: &mut Metered| {
         let limits = Limits::read(&zone.found, None).unwrap();
         let range = crate::files::number_file(&zone.found.dir.join("max_energy_range_uj")).unwrap();
-        let raw = zone.meter.as_mut().unwrap().read(at(2)).unwrap().raw;
+        let raw = zone
+            .meter
+            .as_mut()
+            .unwrap()
+            .read(Asked::begin(at(2), slept))
+            .unwrap()
+            .raw;
         (
             zone.found.zone.to_string(),
             raw,
@@ -954,6 +1018,22 @@ fn a_host_that_writes_less_often_is_repeated_with_the_moment_at_which_it_was_new
     // What came in between is paid when the host writes again.
     host_writes(&tree, "intel-rapl:0", 2_000, 4);
     assert_eq!(read(700).0, Some((1_000, at(700))));
+}
+
+#[test]
+fn a_night_that_a_host_tells_of_only_with_its_next_writing_is_paid_then() {
+    let tree = shared();
+    let mut rapl = tree.open(&[Component::Package]);
+    host_writes(&tree, "intel-rapl:0", 1_000, 1);
+    rapl.read(at(500));
+    sleep(1_200);
+    // The host was away as long, and has not written yet.
+    rapl.read(at(501));
+    // 100 kW are believed of any host, and these are 300 for a second.
+    host_writes(&tree, "intel-rapl:0", 300_000_001_000, 2);
+    let energy = rapl.read(at(502));
+    assert_eq!(zones(&energy), table([("package/host-share", 300_000_000_000)]));
+    assert_eq!(errors(&energy), []);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::counted::{Counted, Outcome};
 use crate::cpus::{self, Domain, Scope};
 use crate::errors::ErrorLedger;
 use crate::files::Fault;
+use crate::moment::{Asked, Moment, Slept};
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceId, Zone};
 use event::{Count, Event, Kernel, Perf};
@@ -57,10 +58,12 @@ pub fn check(section: &serde_json::Value) -> Result<(), SourceOpenError> {
 pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
     let config: RaplPerfConfig = crate::section(NAME, ask.section)?;
     config.check()?;
-    Ok(match RaplPerf::open(config, Box::new(Perf), ask.wanted) {
-        Ok(source) => Opened::Source(Box::new(source)),
-        Err(reason) => Opened::Absent { reason },
-    })
+    Ok(
+        match RaplPerf::open(config, Box::new(Perf), ask.wanted, ask.slept) {
+            Ok(source) => Opened::Source(Box::new(source)),
+            Err(reason) => Opened::Absent { reason },
+        },
+    )
 }
 
 /// An event that counts.
@@ -145,7 +148,7 @@ impl Meter {
     }
 
     /// What the answer to a read means.
-    fn take(&mut self, answer: Result<u64, Fault>, now: MonotonicNanos) -> Outcome {
+    fn take(&mut self, answer: Result<u64, Fault>, now: Moment) -> Outcome {
         let microjoules = answer.map(|count| self.found.scale.microjoules(count));
         self.counted.take(microjoules, now, &self.found.name)
     }
@@ -171,6 +174,7 @@ struct RaplPerf {
     kernel: Box<dyn Kernel>,
     /// Five for each package or die at most.
     meters: Vec<Meter>,
+    slept: Slept,
     errors: ErrorLedger,
 }
 
@@ -182,7 +186,12 @@ fn look(config: &RaplPerfConfig, scope: Scope) -> Result<(Pmu, Vec<Domain>), Fau
 
 impl RaplPerf {
     /// The reason why not is for people.
-    fn open(config: RaplPerfConfig, kernel: Box<dyn Kernel>, wanted: &[Component]) -> Result<Self, String> {
+    fn open(
+        config: RaplPerfConfig,
+        kernel: Box<dyn Kernel>,
+        wanted: &[Component],
+        slept: Slept,
+    ) -> Result<Self, String> {
         let root = config.root.display().to_string();
         if !config.root.exists() {
             return Err(format!("{root} does not exist: {NO_PMU}"));
@@ -231,6 +240,7 @@ impl RaplPerf {
                 scope,
                 kernel,
                 meters,
+                slept,
                 errors,
             }),
         }
@@ -263,6 +273,7 @@ impl PowerSource for RaplPerf {
     fn read(&mut self, now: MonotonicNanos) -> Energy {
         let mut zones = Vec::with_capacity(self.meters.len());
         let mut seen = None;
+        let asked = Asked::begin(now, self.slept);
         for meter in &mut self.meters {
             if !meter.counted.is_due(now) {
                 continue;
@@ -281,7 +292,7 @@ impl PowerSource for RaplPerf {
                     }
                 }
             };
-            let (reading, complaint) = meter.take(answer, now);
+            let (reading, complaint) = meter.take(answer, asked.answered());
             zones.extend(reading);
             if let Some((reason, words)) = complaint {
                 self.errors

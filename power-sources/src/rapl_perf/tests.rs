@@ -3,7 +3,7 @@
 //! event that every machine has (the CPU's clock, in nanoseconds) stands for one in joules.
 
 use super::*;
-use crate::testing::{Machine, ask, at, errors, totals};
+use crate::testing::{Machine, ask, at, errors, sleep, slept, totals};
 use attribution::model::Provenance;
 use proptest::prelude::*;
 use serde_json::json;
@@ -163,7 +163,7 @@ impl Host {
     }
 
     fn try_open(&self, wanted: &[Component]) -> Result<RaplPerf, String> {
-        RaplPerf::open(self.config(), Box::new(self.script.clone()), wanted)
+        RaplPerf::open(self.config(), Box::new(self.script.clone()), wanted, slept)
     }
 
     fn open(&self, wanted: &[Component]) -> RaplPerf {
@@ -225,6 +225,22 @@ fn every_event_is_opened_once_for_each_package_and_becomes_its_zone() {
             ("platform/psys-1", 0),
         ])
     );
+}
+
+#[test]
+fn what_was_counted_while_the_machine_slept_is_paid() {
+    let host = Host::server();
+    let mut source = host.open(&[Component::Package]);
+    source.read(at(1));
+    sleep(60);
+    // No package uses 11 kJ in a second.
+    host.uses(PKG, 0, 11_000 * JOULE);
+    let energy = source.read(at(2));
+    assert_eq!(
+        totals(&energy),
+        table([("package/socket0", 11_000_000_000), ("package/socket1", 0)])
+    );
+    assert_eq!(energy.errors, []);
 }
 
 #[test]
@@ -491,7 +507,7 @@ fn the_real_kernel_opens_scales_and_reads_an_event() {
     host.event("energy-pkg", "event=0x00\n");
     host.file("events/energy-pkg.scale", "1e-9\n");
     let before = Instant::now();
-    let mut source = match RaplPerf::open(host.config(), Box::new(Perf), COMPONENTS) {
+    let mut source = match RaplPerf::open(host.config(), Box::new(Perf), COMPONENTS, slept) {
         Ok(source) => source,
         Err(reason) => {
             assert!(reason.contains("event energy-pkg on cpu 0: "), "{reason}");

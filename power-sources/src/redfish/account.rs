@@ -6,6 +6,7 @@ use super::meter::{Figure, Kind, Meter};
 use super::policy::Policy;
 use crate::counter::{CounterTrack, Step};
 use crate::integrate::{Integrator, Sampled};
+use crate::moment::Moment;
 use attribution::model::{ErrorReason, Microjoules, MonotonicNanos, Place, Provenance, Zone, ZoneReading};
 use std::sync::Arc;
 
@@ -74,7 +75,8 @@ impl Account {
     }
 
     /// Takes a figure that is about the moment `at`, and says what was wrong with the step to it.
-    pub(super) fn take(&mut self, figure: Figure, at: MonotonicNanos) -> Option<(ErrorReason, String)> {
+    pub(super) fn take(&mut self, figure: Figure, when: Moment) -> Option<(ErrorReason, String)> {
+        let at = when.at;
         self.useless = 0;
         self.answered = Some(at);
         match figure {
@@ -101,7 +103,7 @@ impl Account {
                 self.shown = Some(shown);
                 self.at = Some(at);
                 let raw = shown.as_micro();
-                let step: Step = self.counter.advance(raw, at);
+                let step: Step = self.counter.advance(raw, when);
                 step.complaint(&self.meter.name, raw)
             }
         }
@@ -173,8 +175,8 @@ mod tests {
     #[test]
     fn watts_are_integrated_over_the_time_between_two_answers() {
         let mut account = account(Kind::Power);
-        assert_eq!(account.take(watts(100), at(5)), None);
-        assert_eq!(account.take(watts(300), at(16)), None);
+        assert_eq!(account.take(watts(100), at(5).into()), None);
+        assert_eq!(account.take(watts(300), at(16).into()), None);
         // 200 W for 11 s, and not for the 10 s of the interval.
         assert_eq!(account.total(), Microjoules::from_micro(2_200_000_000));
         let (reading, answered) = account.reading().expect("a reading");
@@ -187,8 +189,8 @@ mod tests {
     #[test]
     fn a_gap_beyond_the_limit_is_told_and_not_billed() {
         let mut account = account(Kind::Power);
-        account.take(watts(100), at(0));
-        let (reason, words) = account.take(watts(100), at(61)).expect("told");
+        account.take(watts(100), at(0).into());
+        let (reason, words) = account.take(watts(100), at(61).into()).expect("told");
         assert_eq!(reason, ErrorReason::Timeout);
         assert!(words.contains("61 s"), "{words}");
         assert_eq!(account.total(), Microjoules::ZERO);
@@ -197,14 +199,16 @@ mod tests {
     #[test]
     fn a_counter_is_counted_its_reset_is_dropped_and_its_gap_is_paid() {
         let mut account = account(COUNTER);
-        account.take(joules(1_000), at(0));
-        assert_eq!(account.take(joules(4_000), at(10)), None);
+        account.take(joules(1_000), at(0).into());
+        assert_eq!(account.take(joules(4_000), at(10).into()), None);
         assert_eq!(account.total(), Microjoules::from_micro(3_000_000_000));
-        let (reason, _) = account.take(joules(10), at(20)).expect("a reset");
+        let (reason, _) = account.take(joules(10), at(20).into()).expect("a reset");
         assert_eq!(reason, ErrorReason::Reset);
-        assert_eq!(account.take(joules(1_000_010), at(3_620)), None);
+        assert_eq!(account.take(joules(1_000_010), at(3_620).into()), None);
         assert_eq!(account.total(), Microjoules::from_micro(1_003_000_000_000));
-        let (reason, _) = account.take(joules(90_000_000_000), at(3_630)).expect("absurd");
+        let (reason, _) = account
+            .take(joules(90_000_000_000), at(3_630).into())
+            .expect("absurd");
         assert_eq!(reason, ErrorReason::Implausible);
         assert_eq!(account.total(), Microjoules::from_micro(1_003_000_000_000));
     }
@@ -212,18 +216,18 @@ mod tests {
     #[test]
     fn a_counter_that_did_not_move_keeps_its_moment_and_its_step_is_paid_over_the_whole_time() {
         let mut account = account(COUNTER);
-        account.take(joules(0), at(0));
+        account.take(joules(0), at(0).into());
         for second in [10, 20] {
-            account.take(joules(0), at(second));
+            account.take(joules(0), at(second).into());
             assert!(!account.stands_still());
         }
         let (reading, answered) = account.reading().expect("a reading");
         assert_eq!((reading.at, answered), (at(0), at(20)));
         // 360 kJ, a step of 0.1 kWh: 12 kW over 30 s are believed, 36 kW over the last 10 s would not be.
-        assert_eq!(account.take(joules(360_000), at(30)), None);
+        assert_eq!(account.take(joules(360_000), at(30).into()), None);
         assert_eq!(account.total(), Microjoules::from_micro(360_000_000_000));
         for second in [40, 50, 60] {
-            account.take(joules(360_000), at(second));
+            account.take(joules(360_000), at(second).into());
         }
         assert!(account.stands_still());
     }
@@ -231,26 +235,26 @@ mod tests {
     #[test]
     fn another_meter_begins_with_a_base_of_its_own_and_takes_nothing_back() {
         let mut account = account(COUNTER);
-        account.take(joules(0), at(0));
-        account.take(joules(100), at(10));
+        account.take(joules(0), at(0).into());
+        account.take(joules(100), at(10).into());
         account.use_meter(&meter(Kind::Power), &policy());
-        account.take(watts(10), at(20));
-        account.take(watts(10), at(30));
+        account.take(watts(10), at(20).into());
+        account.take(watts(10), at(30).into());
         assert_eq!(account.total(), Microjoules::from_micro(200_000_000));
         account.use_meter(&meter(COUNTER), &policy());
         // Whatever it counted meanwhile was integrated already; nothing, here.
-        account.take(joules(100), at(40));
+        account.take(joules(100), at(40).into());
         assert_eq!(account.total(), Microjoules::from_micro(200_000_000));
-        account.take(joules(101), at(50));
+        account.take(joules(101), at(50).into());
         assert_eq!(account.total(), Microjoules::from_micro(201_000_000));
     }
 
     #[test]
     fn a_meter_that_is_found_again_goes_on_where_it_was() {
         let mut account = account(COUNTER);
-        account.take(joules(0), at(0));
+        account.take(joules(0), at(0).into());
         account.use_meter(&meter(COUNTER), &policy());
-        account.take(joules(100), at(10));
+        account.take(joules(100), at(10).into());
         assert_eq!(account.total(), Microjoules::from_micro(100_000_000));
     }
 }

@@ -55,7 +55,7 @@ pub fn tree(bytes: &[u8]) {
             (Step::Credentials, _) => Outcome::Credentials { changed: false },
             _ => Outcome::LoggedIn,
         };
-        machine.take(&step, (began, now), outcome);
+        machine.take(&step, (began, now).into(), outcome);
         let readings = machine.readings();
         assert!(readings.len() <= 64, "{} chassis", readings.len());
         let total = readings.iter().map(|(reading, _)| reading.total.as_micro()).max();

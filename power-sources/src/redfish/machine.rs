@@ -16,6 +16,7 @@ use super::policy::{Outcome, Policy, Span, Step};
 use super::round::{Read, Round};
 use crate::backoff::Backoff;
 use crate::errors::ErrorLedger;
+use crate::moment::Moment;
 use attribution::model::{ErrorReason, MonotonicNanos, SourceError, ZoneReading};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,7 +158,7 @@ impl Machine {
 
     /// Takes what came of `step`.
     pub(super) fn take(&mut self, step: &Step, span: Span, outcome: Outcome) {
-        let (_, now) = span;
+        let now = span.ended;
         match (step, outcome) {
             (Step::Wait(_), _) => {}
             (Step::Credentials, outcome) => self.take_credentials(now, outcome),
@@ -210,7 +211,7 @@ impl Machine {
     fn answer(&mut self, span: Span, answer: Result<&Value, &Failure>) {
         match std::mem::replace(&mut self.activity, Activity::Idle) {
             Activity::Idle => {}
-            Activity::Walk(walk) => self.walked(walk, span.1, answer),
+            Activity::Walk(walk) => self.walked(walk, span.ended, answer),
             Activity::Round(round) => self.read(round, span, answer),
         }
     }
@@ -287,10 +288,10 @@ impl Machine {
             return;
         };
         let id = Arc::clone(id);
-        let now = span.1;
+        let now = span.ended;
         match round.take(meter, self.policy.most, span, answer) {
             Read::More => {}
-            Read::Figure(figure, at) => self.figure(&id, figure, at, now),
+            Read::Figure(figure, when) => self.figure(&id, figure, when, now),
             Read::Useless(fault) => self.useless(&id, &fault, now),
             Read::Failed(failure) => {
                 self.note_of(&id, failure.reason(), &failure.words);
@@ -310,11 +311,11 @@ impl Machine {
         }
     }
 
-    fn figure(&mut self, id: &Arc<str>, figure: Figure, at: MonotonicNanos, now: MonotonicNanos) {
+    fn figure(&mut self, id: &Arc<str>, figure: Figure, when: Moment, now: MonotonicNanos) {
         let Some(account) = self.accounts.get_mut(id) else {
             return;
         };
-        let complaint = account.take(figure, at);
+        let complaint = account.take(figure, when);
         let still = account.stands_still();
         if let Some((reason, words)) = complaint {
             self.note_of(id, reason, &words);

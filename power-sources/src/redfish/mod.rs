@@ -37,7 +37,7 @@ use client::Bmc;
 use config::Checked;
 use machine::Machine;
 use policy::Policy;
-use poller::Poller;
+use poller::{Clocks, Poller};
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub fn open(ask: &Ask<'_>) -> Result<Opened, SourceOpenError> {
         return Ok(Opened::Absent { reason });
     }
     let policy = Policy::new(&checked);
-    Ok(match Redfish::start(checked, policy, ask.clock) {
+    Ok(match Redfish::start(checked, policy, (ask.clock, ask.slept)) {
         Ok(redfish) => Opened::Source(Box::new(redfish)),
         Err(error) => Opened::Absent {
             reason: format!("the thread that asks the BMC cannot be started: {error}"),
@@ -99,7 +99,7 @@ struct Redfish {
 }
 
 impl Redfish {
-    fn start(checked: Checked, policy: Policy, clock: fn() -> MonotonicNanos) -> std::io::Result<Self> {
+    fn start(checked: Checked, policy: Policy, clocks: Clocks) -> std::io::Result<Self> {
         let longest_gap = policy.longest_gap();
         let bmc = Bmc::new(checked);
         let base = bmc.base().to_owned();
@@ -108,7 +108,7 @@ impl Redfish {
         Ok(Self {
             base,
             longest_gap,
-            poller: Poller::spawn(Machine::new(policy, seed), bmc, clock)?,
+            poller: Poller::spawn(Machine::new(policy, seed), bmc, clocks)?,
         })
     }
 }

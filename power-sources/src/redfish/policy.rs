@@ -4,6 +4,7 @@
 use super::access::Mode;
 use super::config::{AuthMethod, Checked, Preference};
 use super::failure::Failure;
+use crate::moment::Moment;
 use attribution::model::{Microwatts, MonotonicNanos};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,5 +76,21 @@ pub(super) enum Outcome {
     Failed(Failure),
 }
 
-/// When a step was taken: its begin and its end.
-pub(super) type Span = (MonotonicNanos, MonotonicNanos);
+/// When a step was taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Its begin, and how long the machine had slept by then and by its end.
+    pub(super) began: Moment,
+    pub(super) ended: MonotonicNanos,
+}
+
+/// On a machine that never sleeps.
+#[cfg(any(test, feature = "fuzzing"))]
+impl From<(MonotonicNanos, MonotonicNanos)> for Span {
+    fn from((began, ended): (MonotonicNanos, MonotonicNanos)) -> Self {
+        Self {
+            began: began.into(),
+            ended,
+        }
+    }
+}

@@ -4,7 +4,8 @@
 
 use super::client::Bmc;
 use super::machine::Machine;
-use super::policy::Step;
+use super::policy::{Span, Step};
+use crate::moment::{Asked, Slept};
 use attribution::model::{MonotonicNanos, SourceError, ZoneReading};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,6 +19,9 @@ use tokio::sync::{oneshot, watch};
 
 /// Longest wait for the thread's end: for its session, which has two seconds, and a little.
 const END: Duration = Duration::from_millis(2_500);
+
+/// Who tells the time, and how long the machine has slept.
+pub(super) type Clocks = (fn() -> MonotonicNanos, Slept);
 
 /// What is known at present.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +45,7 @@ pub(super) struct Poller {
 
 impl Poller {
     /// Starts the thread, which waits for the first read.
-    pub(super) fn spawn(machine: Machine, bmc: Bmc, clock: fn() -> MonotonicNanos) -> io::Result<Self> {
+    pub(super) fn spawn(machine: Machine, bmc: Bmc, clocks: Clocks) -> io::Result<Self> {
         let (begin, begun) = oneshot::channel();
         let (tell, known) = watch::channel(Known::default());
         let (end, ended) = mpsc::sync_channel::<()>(0);
@@ -53,7 +57,7 @@ impl Poller {
         Builder::new().name("redfish".to_owned()).spawn(move || {
             runtime.block_on(async {
                 if begun.await.is_ok() {
-                    poll(machine, bmc, clock, tell).await;
+                    poll(machine, bmc, clocks, tell).await;
                 }
             });
             // Without waiting for a name that is still being looked up.
@@ -93,7 +97,7 @@ impl Drop for Poller {
     }
 }
 
-async fn poll(mut machine: Machine, mut bmc: Bmc, clock: fn() -> MonotonicNanos, tell: watch::Sender<Known>) {
+async fn poll(mut machine: Machine, mut bmc: Bmc, (clock, slept): Clocks, tell: watch::Sender<Known>) {
     let mut chosen = String::new();
     loop {
         let began = clock();
@@ -105,11 +109,16 @@ async fn poll(mut machine: Machine, mut bmc: Bmc, clock: fn() -> MonotonicNanos,
             }
             continue;
         }
+        let asked = Asked::begin(began, slept);
         // A reader that has gone ends a request in flight: the connection is closed with it.
         let Some(outcome) = unless(tell.closed(), bmc.perform(&step)).await else {
             break;
         };
-        machine.take(&step, (began, clock()), outcome);
+        let span = Span {
+            began: asked.answered(),
+            ended: clock(),
+        };
+        machine.take(&step, span, outcome);
         let now_chosen = machine.chosen();
         if now_chosen != chosen {
             chosen = now_chosen;

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::figure::Fault;
 use super::meter::{Figure, Meter, sum};
 use super::policy::Span;
+use crate::moment::Moment;
 use attribution::model::{Microwatts, MonotonicNanos};
 use serde_json::Value;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub(super) enum Read<'a> {
     /// There is another part to be read.
     More,
     /// The chassis's figure and its moment.
-    Figure(Figure, MonotonicNanos),
+    Figure(Figure, Moment),
     /// An answer without a usable figure.
     Useless(Fault),
     /// No answer.
@@ -31,19 +32,19 @@ pub(super) struct Round {
     part: usize,
     figures: Vec<Figure>,
     /// When the first part of this chassis was asked for.
-    first: MonotonicNanos,
+    first: Moment,
     answered: bool,
     failed: bool,
 }
 
 impl Round {
-    pub(super) const fn begin(now: MonotonicNanos) -> Self {
+    pub(super) fn begin(now: MonotonicNanos) -> Self {
         Self {
             began: now,
             chassis: 0,
             part: 0,
             figures: Vec::new(),
-            first: now,
+            first: Moment::default(),
             answered: false,
             failed: false,
         }
@@ -73,11 +74,11 @@ impl Round {
         &mut self,
         meter: &Meter,
         most: Microwatts,
-        (began, ended): Span,
+        span: Span,
         answer: Result<&Value, &'a Failure>,
     ) -> Read<'a> {
         if self.part == 0 {
-            self.first = began;
+            self.first = span.began;
         }
         let document = match answer {
             Ok(document) => document,
@@ -97,7 +98,12 @@ impl Round {
                 self.end_chassis();
                 // The BMC looked at its meter somewhere between question and answer; in the middle, the error is at most
                 // half of that time.
-                Read::Figure(figure, self.first.after(ended.since(self.first) / 2))
+                let first = self.first.at;
+                let when = Moment {
+                    at: first.after(span.ended.since(first) / 2),
+                    slept: (self.first.slept.0, span.began.slept.1),
+                };
+                Read::Figure(figure, when)
             }
             Err(fault) => {
                 self.end_chassis();

@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::counter::{CounterTrack, Step};
 use crate::files::{Fault, OpenNumber, number_file};
 use crate::integrate::{Integrator, Sampled};
+use crate::moment::{Asked, Moment, Slept};
 use attribution::model::{ErrorReason, Microjoules, Microwatts, MonotonicNanos, Provenance};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -188,11 +189,12 @@ pub(crate) struct Channel {
     tally: Tally,
     backoff: Backoff,
     at: Option<MonotonicNanos>,
+    slept: Slept,
 }
 
 impl Channel {
     /// A channel with nothing open: [`Self::attach`] comes first.
-    pub(crate) fn new(files: Files, plausible: Plausible, pace: Option<Pace>) -> Self {
+    pub(crate) fn new(files: Files, plausible: Plausible, pace: Option<Pace>, slept: Slept) -> Self {
         let tally = match files {
             Files::Energy(_) => Tally::Counted(CounterTrack::new(u64::MAX, plausible.most)),
             _ => Tally::Integrated(Integrator::new(LONGEST_GAP)),
@@ -207,6 +209,7 @@ impl Channel {
             tally,
             backoff: Backoff::default(),
             at: None,
+            slept,
         }
     }
 
@@ -282,6 +285,7 @@ impl Channel {
         if pace.holds(self.at, now) {
             return Answer::Good(None);
         }
+        let asked = Asked::begin(now, self.slept);
         match gauge.read() {
             // Looked for at once: a driver that was loaded again is no failure.
             Err(fault) if fault.reason == ErrorReason::Gone => {
@@ -289,7 +293,7 @@ impl Channel {
                 Answer::Silent
             }
             Err(fault) => self.bad(fault, now),
-            Ok(raw) => self.take(raw, now),
+            Ok(raw) => self.take(raw, asked.answered()),
         }
     }
 
@@ -307,10 +311,11 @@ impl Channel {
         Answer::Bad(fault)
     }
 
-    fn take(&mut self, raw: i128, now: MonotonicNanos) -> Answer {
+    fn take(&mut self, raw: i128, when: Moment) -> Answer {
         let path = self.path();
+        let now = when.at;
         let taken = match &mut self.tally {
-            Tally::Counted(track) => count(track, raw, now, &path),
+            Tally::Counted(track) => count(track, raw, when, &path),
             Tally::Integrated(integrator) => match self.plausible.check(raw) {
                 Ok(power) => Ok(gap(integrator.sample_mean(now, power, self.covers), &path)),
                 Err(words) => Err(implausible(&path, &words)),
@@ -335,12 +340,7 @@ fn implausible(path: &Path, words: &str) -> Fault {
 }
 
 /// Advances a counter; what is no value of it at all is no reading.
-fn count(
-    track: &mut CounterTrack,
-    raw: i128,
-    now: MonotonicNanos,
-    path: &Path,
-) -> Result<Option<Fault>, Fault> {
+fn count(track: &mut CounterTrack, raw: i128, now: Moment, path: &Path) -> Result<Option<Fault>, Fault> {
     // A counter is read without a sign.
     let raw = u64::try_from(raw).unwrap_or(u64::MAX);
     let step = track.advance(raw, now);

@@ -5,7 +5,7 @@ use super::channel::{Answer, Channel, Files, Pace, Plausible};
 use super::chip::{Chip, ChipId, chips};
 use super::panel::{Metered, Panel, Part};
 use crate::testing::sysfs::Sysfs;
-use crate::testing::{at_ms as at, errors, joules, totals};
+use crate::testing::{at_ms as at, errors, joules, sleep, slept, totals};
 use attribution::model::{
     Component, ErrorReason, Microwatts, MonotonicNanos, PackageId, Place, Provenance, SourceId, Zone,
 };
@@ -49,7 +49,7 @@ fn panel(tree: &Sysfs) -> Panel {
         .flat_map(|chip| chip.channels().into_iter().map(|wired| (chip.id.clone(), wired)))
         .map(|(chip, wired)| Part {
             chip,
-            channel: Channel::new(wired.files, watts(1_000), None),
+            channel: Channel::new(wired.files, watts(1_000), None, slept),
         })
         .collect();
     let zones = vec![Metered {
@@ -309,6 +309,27 @@ fn an_absurd_interval_is_none() {
 }
 
 #[test]
+fn what_a_counter_counted_while_the_machine_slept_is_paid_and_watts_have_nothing_of_it() {
+    let tree = Sysfs::new();
+    tree.chip(0, "platform/any", "any", &[("energy1_input", "0")]);
+    let mut counted = panel(&tree);
+    let watts = Sysfs::new();
+    watts.chip(0, "platform/any", "any", &[("power1_input", "10000000")]);
+    let mut integrated = panel(&watts);
+    counted.read(at(0));
+    integrated.read(at(0));
+    sleep(60);
+    // The most that is believed is 1 kW.
+    tree.chip_set(0, "energy1_input", "11000000000");
+    let energy = counted.read(at(1_000));
+    assert_eq!(totals(&energy), joules([("package/socket0", 11_000)]));
+    assert_eq!(errors(&energy), []);
+    let energy = integrated.read(at(1_000));
+    assert_eq!(totals(&energy), joules([("package/socket0", 10)]));
+    assert_eq!(errors(&energy), []);
+}
+
+#[test]
 fn a_configured_pace_goes_before_the_interval() {
     let mut channel = Channel::new(
         Files::Power {
@@ -319,6 +340,7 @@ fn a_configured_pace_goes_before_the_interval() {
         Some(Pace {
             wait: Duration::from_secs(1),
         }),
+        slept,
     );
     let tree = Sysfs::new();
     let files = [
@@ -466,7 +488,7 @@ fn what_does_not_answer_at_the_start_is_taken_when_it_does_and_nothing_at_all_is
         chip: ChipId {
             ..found[0].id.clone()
         },
-        channel: Channel::new(wired.files, watts(100), None),
+        channel: Channel::new(wired.files, watts(100), None, slept),
     };
     let zones = vec![Metered {
         zone: zone(Component::Dram),

@@ -6,7 +6,9 @@ pub(crate) mod sysfs;
 use crate::Ask;
 use attribution::model::{Component, Energy, ErrorReason, MonotonicNanos, SourceError, ZoneReading};
 use serde_json::Value;
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// An order for `wanted` with a clock that stands still.
 pub(crate) fn ask<'a>(section: &'a Value, wanted: &'a [Component]) -> Ask<'a> {
@@ -14,7 +16,22 @@ pub(crate) fn ask<'a>(section: &'a Value, wanted: &'a [Component]) -> Ask<'a> {
         section,
         wanted,
         clock: || MonotonicNanos::ZERO,
+        slept,
     }
+}
+
+thread_local! {
+    static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How long the machine has slept, as this test says.
+pub(crate) fn slept() -> Duration {
+    SLEPT.get()
+}
+
+/// The machine sleeps for so many seconds.
+pub(crate) fn sleep(seconds: u64) {
+    SLEPT.set(SLEPT.get() + Duration::from_secs(seconds));
 }
 
 /// Readings as `(zone, microjoules)`, in the order in which they were told.

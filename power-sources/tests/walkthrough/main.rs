@@ -30,6 +30,7 @@ fn open(section: &Value) -> Result<Box<dyn PowerSource>, String> {
         section,
         wanted: &[Component::Platform],
         clock: || MonotonicNanos::ZERO,
+        slept: || Duration::ZERO,
     };
     match power_strip::open(&ask).map_err(|error| error.to_string())? {
         Opened::Source(source) => Ok(source),
@@ -156,6 +157,7 @@ fn what_it_answers_for_and_is_called_is_what_the_table_says() {
         section: &section,
         wanted: &[Component::Package],
         clock: || MonotonicNanos::ZERO,
+        slept: || Duration::ZERO,
     };
     match power_strip::open(&of_the_cpu).unwrap() {
         Opened::Absent { reason } => assert!(reason.contains("platform"), "{reason}"),

@@ -112,3 +112,58 @@ fn a_night_teaches_nothing_about_what_rest_costs() {
         "{with_nights} {without}"
     );
 }
+
+/// A package with 50 W and a BMC that sees 80 W, whose machine sleeps between the second and the third of five windows. The package
+/// counted 14 kJ meanwhile, and the BMC so many joules. What `other` has after each window, in joules, and what of it is idle.
+fn other_beside_a_night(provenance: Provenance, platforms_night: u64) -> Vec<(u64, u64)> {
+    const SLEPT: u64 = 8 * 3_600;
+    let mut node = Node::new(settings());
+    let [package, platform] = [0, 3];
+    let window = |node: &mut Node| {
+        node.open();
+        let mut report = node.energy_report(None);
+        for reading in &mut report.body.zones {
+            if reading.zone.component == Component::Platform {
+                reading.provenance = provenance;
+            }
+        }
+        node.engine.on_energy(METER, report);
+        node.engine.on_identity(node.identity_report());
+        node.engine.on_usage(node.usage_report());
+        let snapshot = node.close();
+        let is_other = |zone: &&snapshot::ZoneAccount| zone.zone.component == Component::Other;
+        let other = snapshot.zones.iter().find(is_other).expect("other");
+        let joules = |energy: Microjoules| energy.as_micro() / JOULE;
+        (joules(other.dynamic + other.idle), joules(other.idle))
+    };
+    window(&mut node);
+    (1..=5)
+        .map(|number| {
+            if number == 3 {
+                node.engine.on_sleep(Duration::from_secs(SLEPT));
+                node.spend(package, 14_000 * JOULE);
+                node.spend(platform, platforms_night * JOULE);
+            }
+            node.spend(package, 50 * JOULE);
+            node.spend(platform, 80 * JOULE);
+            window(&mut node)
+        })
+        .collect()
+}
+
+#[test]
+fn a_night_that_the_platform_has_not_seen_is_not_taken_out_of_it() {
+    let others = other_beside_a_night(Provenance::Integrated, 0);
+    // Of 14,050 J in 28,801 s the night is all but 0.5 J: of that window almost all of the platform's is left.
+    assert_eq!(others, [(30, 0), (60, 0), (139, 0), (169, 0), (199, 0)]);
+}
+
+#[test]
+fn what_is_left_of_the_night_of_a_platform_that_counted_is_idle() {
+    let others = other_beside_a_night(Provenance::Counted, 20_000);
+    let night = 6_029;
+    assert_eq!(
+        others,
+        [(30, 0), (60, 0), (6_090, night), (6_120, night), (6_150, night)]
+    );
+}

@@ -58,6 +58,7 @@ impl Tree {
             section: &section,
             wanted: &[Component::Package, Component::Dram],
             clock,
+            slept: || std::time::Duration::ZERO,
         };
         match power_sources::rapl::open(&ask) {
             Ok(Opened::Source(source)) => Ok(source),

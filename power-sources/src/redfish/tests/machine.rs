@@ -107,6 +107,25 @@ fn a_counter_is_counted_and_a_long_silence_is_paid_when_it_ends() {
 }
 
 #[test]
+fn a_counter_is_paid_for_a_night_in_which_nobody_asked_it() {
+    // Asleep before the question, and between question and answer.
+    for before in [Duration::from_secs(3_600), Duration::ZERO] {
+        let mut tree = Tree::with_chassis(&["1U"]);
+        let counter = |joules: u64| json!({ "EnergyJoules": { "Reading": joules } });
+        tree.resource("1U", "EnvironmentMetrics", counter(1_000));
+        let mut drive = Drive::new(tree, policy());
+        drive.until(5);
+        drive
+            .tree
+            .resource("1U", "EnvironmentMetrics", counter(3_601_000));
+        drive.slept = (before, Duration::from_secs(3_600));
+        drive.until(15);
+        assert_eq!(drive.joules(), [("1U".to_owned(), 3_600_000)]);
+        assert_eq!(drive.errors(), []);
+    }
+}
+
+#[test]
 fn watts_of_a_long_silence_are_not_made_up() {
     let mut drive = Drive::new(one(300), policy());
     drive.until(11);
@@ -324,7 +343,7 @@ fn a_session_is_made_where_the_root_says_and_made_again_when_it_ended() {
     let failure = Failure::new(Kind::Unauthorized, "401");
     drive
         .machine
-        .take(&step, (drive.now, drive.now), Outcome::Failed(failure));
+        .take(&step, (drive.now, drive.now).into(), Outcome::Failed(failure));
     drive.until(35);
     assert_eq!(log_ins(&drive), 2);
     assert_eq!(drive.joules(), [("1U".to_owned(), 9_000)]);
@@ -367,7 +386,7 @@ fn a_new_password_is_tried_at_once() {
     }
     drive.machine.take(
         &Step::Credentials,
-        (now, now),
+        (now, now).into(),
         Outcome::Credentials { changed: true },
     );
     drive.now = now;
@@ -387,7 +406,7 @@ fn where_even_the_root_is_closed_a_session_is_made_first() {
             Step::LogIn(_) => Outcome::LoggedIn,
             _ => Outcome::Failed(Failure::new(Kind::Unauthorized, "401")),
         };
-        machine.take(&step, (now, now), outcome);
+        machine.take(&step, (now, now).into(), outcome);
         asked.push(step);
     }
     let root = Step::Get("/redfish/v1/".into());
@@ -403,7 +422,7 @@ fn a_password_file_that_cannot_be_read_is_waited_for() {
     for _ in 0..3 {
         let step = machine.next(now);
         assert_eq!(step, Step::Credentials);
-        machine.take(&step, (now, now), Outcome::Failed(failure.clone()));
+        machine.take(&step, (now, now).into(), Outcome::Failed(failure.clone()));
         let Step::Wait(until) = machine.next(now) else {
             panic!("it does not wait");
         };
@@ -460,21 +479,21 @@ proptest! {
                 match machine.next(now) {
                     Step::Wait(until) => now = until.max(now),
                     step @ Step::Credentials => {
-                        machine.take(&step, (now, now), Outcome::Credentials { changed: true });
+                        machine.take(&step, (now, now).into(), Outcome::Credentials { changed: true });
                     }
-                    step @ Step::LogIn(_) => machine.take(&step, (now, now), Outcome::LoggedIn),
+                    step @ Step::LogIn(_) => machine.take(&step, (now, now).into(), Outcome::LoggedIn),
                     Step::Get(path) if *path == *ENVIRONMENT => break,
                     step @ Step::Get(_) => {
                         let Step::Get(path) = &step else { unreachable!() };
                         let answer = tree.answer(path);
-                        machine.take(&step, (now, now), answer);
+                        machine.take(&step, (now, now).into(), answer);
                     }
                 }
             }
             let began = now;
             now = now.after(Duration::from_millis(milliseconds));
             let step = machine.next(began);
-            machine.take(&step, (began, now), outcome);
+            machine.take(&step, (began, now).into(), outcome);
             let total: u64 = machine.readings().iter().map(|(reading, _)| reading.total.as_micro()).sum();
             prop_assert!(total >= before, "fell from {} to {}", before, total);
             before = total;

@@ -14,14 +14,15 @@ use super::access::Mode;
 use super::config::{Preference, RedfishConfig};
 use super::failure::{Failure, Kind};
 use super::machine::Machine;
-use super::policy::{Outcome, Policy, Step};
+use super::policy::{Outcome, Policy, Span, Step};
 use super::{Redfish, SOURCE};
 use crate::PowerSource as _;
 use attribution::model::{Energy, ErrorReason, Microwatts, MonotonicNanos};
-use integration_tests::bmc::Bmc;
+use integration_tests::bmc::{Bmc, Certificate, Reply};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the default section says.
@@ -119,6 +120,8 @@ struct Drive {
     now: MonotonicNanos,
     /// What every request takes: 100 ms.
     each: Duration,
+    /// How long the computer that asks has slept when a request begins and when it is answered.
+    slept: (Duration, Duration),
     /// What was done when, without the waits.
     steps: Vec<(u64, Step)>,
 }
@@ -130,6 +133,7 @@ impl Drive {
             tree,
             now: MonotonicNanos::ZERO,
             each: Duration::from_millis(100),
+            slept: (Duration::ZERO, Duration::ZERO),
             steps: Vec::new(),
         }
     }
@@ -152,7 +156,9 @@ impl Drive {
                 Step::LogIn(_) => Outcome::LoggedIn,
                 Step::Wait(_) => unreachable!("handled above"),
             };
-            self.machine.take(&step, (began, self.now), outcome);
+            let mut span = Span::from((began, self.now));
+            span.began.slept = self.slept;
+            self.machine.take(&step, span, outcome);
             self.steps.push((began.as_nanos() / 1_000_000_000, step));
             assert!(self.steps.len() < 100_000, "it asks without end");
         }
@@ -201,6 +207,13 @@ fn clock() -> MonotonicNanos {
     MonotonicNanos::from_nanos(u64::try_from(since.as_nanos()).expect("not for centuries") + 1)
 }
 
+/// Seconds that the machine has slept. Of the process: a source asks on a thread of its own.
+static NIGHTS: AtomicU64 = AtomicU64::new(0);
+
+fn slept() -> Duration {
+    Duration::from_secs(NIGHTS.load(Ordering::Relaxed))
+}
+
 /// A section for this BMC that trusts it.
 fn section(bmc: &Bmc) -> Value {
     let mut section = json!({ "url": bmc.url(), "timeout": "2s" });
@@ -224,7 +237,7 @@ fn start_with(section: &Value, change: impl FnOnce(&mut Policy)) -> Redfish {
     policy.interval = Duration::from_millis(20);
     policy.first_wait = Duration::from_millis(20);
     change(&mut policy);
-    Redfish::start(checked, policy, clock).expect("a thread")
+    Redfish::start(checked, policy, (clock, slept)).expect("a thread")
 }
 
 /// Reads until `found` says yes.
@@ -267,6 +280,29 @@ fn wait_for_energy(source: &mut Redfish) -> u64 {
     wait_until(source, "more energy", |energy| {
         total(energy).filter(|total| *total > before)
     })
+}
+
+#[test]
+fn a_counter_over_the_wire_is_paid_for_the_night() {
+    let bmc = Bmc::start(Certificate::Signed);
+    bmc.serve_one(300.0);
+    let counter = |joules: u64| {
+        let document = json!({ "EnergyJoules": { "Reading": joules } });
+        bmc.set("/redfish/v1/Chassis/1U/EnvironmentMetrics", Reply::Json(document));
+    };
+    counter(1_000);
+    let mut section = section(&bmc);
+    section["reading"] = json!("energy");
+    let mut source = start(&section);
+    wait_until(&mut source, "a reading", total);
+    // Until the counter moves it is not counted from anew: it does not matter when the machine slept.
+    NIGHTS.fetch_add(3_600, Ordering::Relaxed);
+    counter(3_601_000);
+    let paid = wait_until(&mut source, "the night", |energy| {
+        assert_eq!(count(energy, ErrorReason::Implausible), 0);
+        total(energy).filter(|total| *total > 0)
+    });
+    assert_eq!(paid, 3_600_000_000_000);
 }
 
 #[test]
