@@ -211,6 +211,25 @@ impl Trial {
         })
     }
 
+    /// Waits until a component of a source is down on the page: `kepler_source_up` says so, and it has no watts.
+    ///
+    /// # Panics
+    /// When it stays up.
+    pub fn wait_until_down(&mut self, source: &str, component: &str) {
+        self.wait_for_state(
+            "kepler_source_up",
+            &[("source", source), ("component", component)],
+            0.0,
+        );
+        let watts = format!("kepler_node_{component}_watts");
+        self.daemon.wait_until(&format!("no {watts}"), |_| {
+            let samples = parse(&self.daemon.get("/metrics").text());
+            value(&samples, &watts, &[("source", source)])
+                .is_none()
+                .then_some(())
+        });
+    }
+
     /// Waits for these windows more.
     pub fn windows(&self, more: u64) -> Value {
         let tick = self

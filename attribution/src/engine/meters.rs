@@ -4,8 +4,9 @@
 //! A zone that was heard of once stays, for its totals must not vanish. So there is a bound: a source that has other names
 //! for its meters after each of its restarts would fill the memory otherwise, in every row of every level.
 
+use super::window::Window;
 use super::zones::ZoneState;
-use crate::model::{Energy, SourceId, Zone};
+use crate::model::{Energy, MonotonicNanos, SourceId, Zone};
 
 /// Zones at most: sixteen sockets of four zones and four hundred accelerators are half of it. Beyond, a zone that is new is
 /// refused and counted: it was in nobody's totals before and is in nobody's after. (Those that are derived come on top, at
@@ -29,6 +30,16 @@ pub(super) fn enter(zones: &mut Vec<ZoneState>, source: SourceId, energy: &Energ
         }
     }
     refused
+}
+
+/// A window was closed at `now`: what a source said last is not so any more when nothing is heard of it. Its thread may hang in a
+/// file, and then no report comes that leaves a zone out. What is derived goes with its platform.
+pub(super) fn silence(zones: &mut [ZoneState], window: &Window, now: MonotonicNanos) {
+    for state in zones.iter_mut().filter(|state| !state.is_derived()) {
+        if state.account.up && window.is_silent(state.account.source.0, now) {
+            state.account.up = false;
+        }
+    }
 }
 
 fn is(state: &ZoneState, source: SourceId, zone: &Zone) -> bool {

@@ -373,6 +373,7 @@ impl Engine {
     /// `None` when no window is open.
     pub fn pay(&mut self, now: MonotonicNanos) -> Option<Paid> {
         let window = self.window.close(now)?;
+        meters::silence(&mut self.zones, &self.window, now);
         self.restored.pass(now);
         let usage = if self.waits_for_owners() {
             None

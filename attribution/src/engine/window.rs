@@ -3,9 +3,17 @@
 
 use crate::model::snapshot::{LATENESS_BUCKETS_MS, WindowCounters};
 use crate::model::{MonotonicNanos, ReporterId, TickId};
+use std::time::Duration;
 
 /// A reporter that missed this many windows in a row is stale.
 pub(crate) const STALE_AFTER: u64 = 3;
+/// Nobody is silent before this time, however short the windows are: sources that wait for a driver or a controller give up after
+/// 3 s at most and say so themselves.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
+/// A reporter that takes its time has this many of its own pauses: it answers each question, if late, and is not silent between.
+const PAUSES: u32 = 3;
+/// But no more than this: longer than any meter takes.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Expected {
@@ -13,8 +21,44 @@ struct Expected {
     newest: Option<TickId>,
     late: u64,
     missed_in_a_row: u64,
+    silence: Silence,
     /// Nobody waits for it any more; how often it was late is still told.
     dismissed: bool,
+}
+
+/// How long nothing at all was heard of a reporter. Not the same as missed windows: one that needs two ticks for an answer misses
+/// every window, and says something new all the time.
+#[derive(Debug, Default)]
+struct Silence {
+    /// Something was heard since the last window closed.
+    is_broken: bool,
+    /// When the last window closed by which something was heard; until then when the first one opened.
+    since: Option<MonotonicNanos>,
+    /// Windows that closed since.
+    windows: u64,
+    /// How long the one before lasted.
+    before: Duration,
+}
+
+impl Silence {
+    /// A window that `began` closes.
+    fn pass(&mut self, began: MonotonicNanos, now: MonotonicNanos) {
+        let since = *self.since.get_or_insert(began);
+        if std::mem::take(&mut self.is_broken) {
+            self.before = now.since(since);
+            (self.since, self.windows) = (Some(now), 0);
+        } else {
+            self.windows += 1;
+        }
+    }
+
+    /// Whether it is longer than such a reporter's pauses are. By windows as well: a daemon that was stopped for a minute has not
+    /// listened.
+    fn is_too_long(&self, now: MonotonicNanos) -> bool {
+        let most = self.before.saturating_mul(PAUSES);
+        let most = most.clamp(SHORTEST_SILENCE, LONGEST_SILENCE);
+        self.windows >= STALE_AFTER && self.since.is_some_and(|since| now.since(since) >= most)
+    }
 }
 
 /// Reporters, and the window that is open.
@@ -49,6 +93,7 @@ impl Window {
                 newest: None,
                 late: 0,
                 missed_in_a_row: 0,
+                silence: Silence::default(),
                 dismissed: false,
             }),
         }
@@ -63,6 +108,7 @@ impl Window {
         {
             known.dismissed = true;
             known.missed_in_a_row = 0;
+            known.silence = Silence::default();
         }
     }
 
@@ -89,6 +135,7 @@ impl Window {
             return false;
         }
         expected.newest = Some(tick);
+        expected.silence.is_broken = true;
         true
     }
 
@@ -109,6 +156,13 @@ impl Window {
             .any(|expected| expected.reporter.as_str() == reporter && expected.missed_in_a_row >= STALE_AFTER)
     }
 
+    /// Whether nothing was heard of `reporter` for so long that what it said last is not so any more.
+    pub(crate) fn is_silent(&self, reporter: &str, now: MonotonicNanos) -> bool {
+        self.expected
+            .iter()
+            .any(|expected| expected.reporter.as_str() == reporter && expected.silence.is_too_long(now))
+    }
+
     /// Whether `reporter` takes part and has not answered `tick` yet.
     pub(crate) fn is_behind(&self, reporter: &str, tick: TickId) -> bool {
         self.expected
@@ -121,6 +175,7 @@ impl Window {
         let open = self.open.take()?;
         self.counters.late_now.clear();
         for expected in self.expected.iter_mut().filter(|expected| !expected.dismissed) {
+            expected.silence.pass(open.began, now);
             if expected.is_in(open.tick) {
                 expected.missed_in_a_row = 0;
             } else {
@@ -236,6 +291,66 @@ mod tests {
         window.expect(rapl.clone());
         window.open(TickId(3), at(0), at(800));
         assert!(window.is_behind(rapl.as_str(), TickId(3)) && window.report(&rapl, TickId(3)));
+    }
+
+    /// Ticks of a second: at which of them rapl is silent when it is heard at `heard`, up to `last`.
+    fn silent_at(heard: &[u64], last: u64) -> Vec<u64> {
+        let (mut window, usage, rapl) = window();
+        let mut silent = Vec::new();
+        for tick in 1..=last {
+            let now = at(tick * 1_000);
+            window.open(TickId(tick), now, now);
+            window.report(&usage, TickId(tick));
+            if heard.contains(&tick) {
+                // The answer to an older question: every window misses it.
+                window.report(&rapl, TickId(tick - 1));
+            }
+            window.close(now);
+            silent.extend(window.is_silent(rapl.as_str(), now).then_some(tick));
+            assert!(!window.is_silent(usage.as_str(), now));
+        }
+        silent
+    }
+
+    #[test]
+    fn a_reporter_of_whom_nothing_is_heard_is_silent_until_it_is_heard_again() {
+        let heard = [1, 2, 3, 12, 13];
+        assert_eq!(
+            silent_at(&heard, 18),
+            [8, 9, 10, 11, 18],
+            "five seconds after 3 and 13"
+        );
+    }
+
+    #[test]
+    fn a_reporter_that_takes_its_time_is_not_silent_between_two_answers() {
+        let heard: Vec<u64> = (1..=10).map(|answer| answer * 4).collect();
+        assert_eq!(
+            silent_at(&heard, 60),
+            (52..=60).collect::<Vec<_>>(),
+            "three times four seconds"
+        );
+        // One that was heard once in an hour has no hours.
+        assert_eq!(
+            silent_at(&[1, 3_600], 3_670)
+                .iter()
+                .filter(|tick| **tick > 3_600)
+                .min(),
+            Some(&3_660)
+        );
+    }
+
+    #[test]
+    fn who_was_not_listened_to_is_not_silent() {
+        let (mut window, _, rapl) = window();
+        for (tick, seconds) in [(1, 1), (2, 61), (3, 62)] {
+            window.open(TickId(tick), at(seconds * 1_000), at(seconds * 1_000));
+            window.close(at(seconds * 1_000));
+            assert_eq!(window.is_silent(rapl.as_str(), at(seconds * 1_000)), tick == 3);
+        }
+        window.dismiss(&rapl);
+        window.expect(rapl.clone());
+        assert!(!window.is_silent(rapl.as_str(), at(70_000)), "it begins anew");
     }
 
     #[test]

@@ -152,7 +152,7 @@ const fn in_kepler(event: Event) -> Option<(&'static str, &'static str)> {
 }
 
 pub(super) fn source_up() -> Metric {
-    let help = "Whether the last reading of every zone of this component succeeded.";
+    let help = "Whether the last reading of every zone of this component succeeded; 0 as well once its source says nothing any more.";
     gauge("kepler_source_up", help).with(&["source", "component"])
 }
 

@@ -5,7 +5,7 @@ use integration_tests::nvml::Gpus;
 use integration_tests::receiver::{Receiver, Reply};
 use integration_tests::trial::{Plan, Trial};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const GPU: &str = "gpu 0 uuid=GPU-aaaa power_mw=300000 util=70";
@@ -36,46 +36,73 @@ fn a_gpu_that_is_lost() {
     trial.end();
 }
 
-/// A folder as `/sys/class/hwmon`, with one chip.
-fn chip(root: &Path, name: &str, files: &[(&str, &str)]) {
-    let folder = root.join("hwmon0");
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::write(folder.join("name"), format!("{name}\n")).expect("a file");
+/// Makes a folder with these files.
+pub(super) fn fill(folder: &Path, files: &[(&str, &str)]) {
+    fs::create_dir_all(folder).expect("a folder");
     for (file, text) in files {
         fs::write(folder.join(file), format!("{text}\n")).expect("a file");
     }
 }
 
-/// A meter of the whole machine that is a file of watts: gone, nonsense, and back.
-fn watts(plan: Plan, source: &str, chip_name: &str, files: &[(&str, &str)], settings: &[&str]) {
-    let folder = TempDir::new().expect("a folder");
-    chip(folder.path(), chip_name, files);
-    let root = format!("sources.{source}.root={}", folder.path().display());
-    let platform = format!("sources.platform={source}");
-    let mut all = vec![&*root, &*platform];
-    all.extend(settings);
-    let mut trial = Trial::begin(plan, &all);
-    let joules = |trial: &Trial, more: f64| {
-        trial.wait_for_value("kepler_node_platform_joules_total", &[], |now| now > more)
-    };
-    let before = joules(&trial, 0.0);
-    let (file, text) = files[0];
-    let path = folder.path().join("hwmon0").join(file);
+/// A meter that is a file of watts.
+pub(super) struct Watts<'a> {
+    pub(super) source: &'a str,
+    pub(super) component: &'a str,
+    pub(super) file: PathBuf,
+    pub(super) text: &'a str,
+}
+
+/// It says nonsense, is gone, and comes back.
+pub(super) fn breaks(plan: Plan, meter: &Watts<'_>, settings: &[&str]) {
+    let Watts {
+        source,
+        component,
+        file,
+        text,
+    } = meter;
+    let mut trial = Trial::begin(plan, settings);
+    let total = format!("kepler_node_{component}_joules_total");
+    let joules = |trial: &Trial, more: f64| trial.wait_for_value(&total, &[], |now| now > more);
+    joules(&trial, 0.0);
     for (wrong, reason) in [(Some("banana\n"), "parse"), (None, "gone")] {
         match wrong {
-            Some(text) => fs::write(&path, text).expect("a file"),
-            None => fs::remove_file(&path).expect("it was there"),
+            Some(text) => fs::write(file, text).expect("a file"),
+            None => fs::remove_file(file).expect("it was there"),
         }
         trial.wait_for_rise(
             "kepler_source_errors_total",
             &[("source", source), ("reason", reason)],
         );
+        trial.wait_until_down(source, component);
     }
+    let stands = joules(&trial, 0.0);
     trial.windows(3);
-    fs::write(&path, format!("{text}\n")).expect("a file");
-    joules(&trial, before + 100.0);
+    fs::write(file, format!("{text}\n")).expect("a file");
+    joules(&trial, stands + 100.0);
+    let labels = [("source", *source), ("component", *component)];
+    trial.wait_for_value("kepler_source_up", &labels, |up| up == 1.0);
     trial.saw("up again without a restart, its joules go on");
     trial.end();
+}
+
+/// A meter of the whole machine below a root as `/sys/class/hwmon`.
+fn chip(plan: Plan, source: &str, chip_name: &str, files: &[(&str, &str)], settings: &[&str]) {
+    let root = TempDir::new().expect("a folder");
+    let folder = root.path().join("hwmon0");
+    fill(&folder, &[("name", chip_name)]);
+    fill(&folder, files);
+    let (file, text) = files[0];
+    let meter = Watts {
+        source,
+        component: "platform",
+        file: folder.join(file),
+        text,
+    };
+    let root = format!("sources.{source}.root={}", root.path().display());
+    let platform = format!("sources.platform={source}");
+    let mut all = vec![&*root, &*platform];
+    all.extend(settings);
+    breaks(plan, &meter, &all);
 }
 
 #[test]
@@ -88,7 +115,7 @@ fn a_chip_that_says_nonsense_and_vanishes() {
     };
     let files = [("power1_input", "350000000"), ("power1_label", "Total")];
     let rule = "sources.hwmon.rules=[{chip=\"board_meter\",label=\"Total\",component=\"platform\"}]";
-    watts(plan, "hwmon", "board_meter", &files, &[rule]);
+    chip(plan, "hwmon", "board_meter", &files, &[rule]);
 }
 
 #[test]
@@ -103,7 +130,7 @@ fn an_acpi_meter_that_says_nonsense_and_vanishes() {
         ("power1_average", "350000000"),
         ("power1_average_interval", "100"),
     ];
-    watts(plan, "acpi", "power_meter", &files, &[]);
+    chip(plan, "acpi", "power_meter", &files, &[]);
 }
 
 #[test]

@@ -9,6 +9,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod boards;
 mod disks;
 mod gear;
 mod guest;

@@ -24,7 +24,7 @@ use super::unseen::Unseen;
 use super::usage::{FileId, Sighting};
 use crate::files::{Fault, parse_number};
 use attribution::model::MonotonicNanos;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -45,7 +45,8 @@ pub(super) const MOST_PROCESSES: usize = 131_072;
 /// Longest text about a file that is read. The longest known is 2 KB.
 const LONGEST_TEXT: u64 = 16_384;
 /// Most GPU files that are read at each reading, about 20 us each. Beyond are those of nodes that share their GPUs among
-/// more containers than they have CPUs.
+/// more containers than they have CPUs. A look at a process ends there, too: a million duplicates are a matter of one
+/// loop of a tenant's, and remembering and comparing them would be ours.
 pub(super) const MOST_HANDLES: usize = 4_096;
 
 /// An open GPU file of a process.
@@ -76,8 +77,10 @@ struct Look {
     pid: u32,
     began: MonotonicNanos,
     files: fs::ReadDir,
-    /// GPU files that were seen.
-    seen: Vec<u32>,
+    /// GPU files that were seen, [`MOST_HANDLES`] at most.
+    seen: HashSet<u32>,
+    /// There were more.
+    is_cut: bool,
 }
 
 /// All processes of a `/proc`.
@@ -190,7 +193,10 @@ impl Processes {
             };
             if self.go_on(&mut look, &mut known, &mut units, cards) {
                 known.handles.retain(|handle| look.seen.contains(&handle.number));
-                known.since = Some(look.began);
+                // What was beyond may be found at another look, and the process had it before this one.
+                if !look.is_cut {
+                    known.since = Some(look.began);
+                }
                 self.queue.looked_at(pid, known.listed, now);
             } else {
                 self.look = Some(look);
@@ -219,7 +225,8 @@ impl Processes {
                         pid,
                         began: now,
                         files,
-                        seen: Vec::new(),
+                        seen: HashSet::new(),
+                        is_cut: false,
                     });
                 }
                 // Asked again like any other: what is gone leaves the list, and a refusal may end (setuid, exec).
@@ -250,7 +257,12 @@ impl Processes {
                 }
                 _ => continue,
             }
-            look.seen.push(fd);
+            if look.seen.len() >= MOST_HANDLES {
+                look.is_cut = true;
+                self.unseen.too_many += 1;
+                return true;
+            }
+            look.seen.insert(fd);
             let at = known.handles.iter().position(|handle| handle.number == fd);
             let before = at.and_then(|at| known.handles.get(at)).map(|handle| handle.file);
             if before.is_some_and(|file| cards.sleeps(file.card)) {
@@ -290,11 +302,10 @@ impl Processes {
             let Some(mut known) = self.known.remove(&pid) else {
                 continue;
             };
-            let first = sightings.len();
+            let mut told = HashSet::new();
             let handles = std::mem::take(&mut known.handles);
             for handle in handles {
-                let told = sightings.get(first..).unwrap_or_default();
-                if told.iter().any(|seen: &Sighting| seen.file == handle.file) {
+                if told.contains(&handle.file) {
                     known.handles.push(handle);
                     continue;
                 }
@@ -322,6 +333,7 @@ impl Processes {
                     since,
                     ..handle
                 });
+                told.insert(file);
                 sightings.push(Sighting {
                     pid,
                     file,
@@ -389,6 +401,19 @@ mod tests {
         }
     }
 
+    /// One card, whatever a file says.
+    struct Any;
+
+    impl Cards for Any {
+        fn card(&self, _client: &Client) -> Option<usize> {
+            Some(0)
+        }
+
+        fn sleeps(&self, _card: usize) -> bool {
+            false
+        }
+    }
+
     #[test]
     fn this_machines_own_processes_are_walked_without_a_fault() {
         let mut processes = Processes::new(PathBuf::from("/proc"), Duration::from_secs(1));
@@ -431,17 +456,50 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_gpu_files_any_more_are_forgotten_at_the_next_look() {
-        struct Any;
-        impl Cards for Any {
-            fn card(&self, _client: &Client) -> Option<usize> {
-                Some(0)
-            }
-
-            fn sleeps(&self, _card: usize) -> bool {
-                false
-            }
+    fn of_a_process_with_a_heap_of_duplicates_the_first_ones_are_looked_at_and_the_rest_is_told_once() {
+        let machine = Machine::new();
+        let most = u32::try_from(MOST_HANDLES).unwrap();
+        let text = nanos("amdgpu", "0000:03:00.0", 1, &[]);
+        for fd in 0..most + 50 {
+            machine.gpu_file(9, fd, &text);
         }
+        let mut processes = Processes::new(machine.proc_root(), Duration::from_secs(10));
+        processes.looked = Some(MonotonicNanos::ZERO);
+        let mut told = Vec::new();
+        let mut reading = |processes: &mut Processes, seconds: u64| {
+            let now = MonotonicNanos::ZERO.after(Duration::from_secs(seconds));
+            told.extend(processes.sightings(now, &Any).1);
+            processes.look.as_ref().map(|look| look.seen.len())
+        };
+        let mut second = 1;
+        while reading(&mut processes, second).is_some_and(|seen| seen <= MOST_HANDLES) {
+            second += 4;
+        }
+        assert!(processes.look.is_none(), "the look is over");
+        let known = &processes.known[&9];
+        assert_eq!((known.handles.len(), known.since), (MOST_HANDLES, Option::None));
+        // The others are seen once there are no more of them than that; until then it had them at any time since the last whole look.
+        for fd in 50..most + 50 {
+            machine.close(9, fd);
+        }
+        for later in 1..=20 {
+            reading(&mut processes, second + later);
+        }
+        let known = &processes.known[&9];
+        assert_eq!(known.handles.len(), 50);
+        assert!(known.since.is_some());
+        let [fault] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert!(
+            fault.words.contains("1 processes or GPU files are beyond"),
+            "{}",
+            fault.words
+        );
+    }
+
+    #[test]
+    fn numbers_that_are_no_gpu_files_any_more_are_forgotten_at_the_next_look() {
         let machine = Machine::new();
         for fd in 1..=3 {
             machine.gpu_file(9, fd, &nanos("amdgpu", "0000:03:00.0", 1, &[]));

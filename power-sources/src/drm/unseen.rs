@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) struct Unseen {
     /// Looks that the kernel refused.
     pub(super) refused: u64,
-    /// Processes and files beyond what is kept.
+    /// Processes and files beyond what is kept; of one process's files, those beyond are one.
     pub(super) too_many: u64,
     /// When a look was refused last.
     hidden: Option<MonotonicNanos>,
@@ -60,8 +60,8 @@ impl Unseen {
             faults.push(Fault {
                 reason: ErrorReason::Implausible,
                 words: format!(
-                    "{root}: {} processes or GPU files are too many ({MOST_PROCESSES} and {MOST_HANDLES} are the \
-                     most); their use of GPUs is not known",
+                    "{root}: {} processes or GPU files are beyond what is looked at ({MOST_PROCESSES} and {MOST_HANDLES} are the \
+                     most); use of GPUs by what is beyond is not known",
                     self.too_many
                 ),
             });

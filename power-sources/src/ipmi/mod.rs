@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::errors::ErrorLedger;
 use crate::files::Fault;
 use crate::integrate::{Integrator, Sampled};
-use crate::poller::Polled;
+use crate::poller::{Pace, Polled};
 use crate::{Ask, Opened, PowerSource, SourceOpenError};
 use attribution::model::{
     Component, Energy, ErrorReason, Microwatts, MonotonicNanos, Place, Provenance, SourceId, Zone,
@@ -82,7 +82,10 @@ fn start(config: IpmiConfig, driver: Box<dyn Driver>, ask: &Ask<'_>) -> Result<P
     if !ask.wanted.contains(&Component::Platform) {
         return Err(format!("{device}: none of the wanted components, only platform"));
     }
-    let interval = config.interval.0;
+    let pace = Pace {
+        interval: config.interval.0,
+        patience: PATIENCE,
+    };
     let mut meter = Meter::new(config, driver);
     let first = meter.read((ask.clock)());
     if first.zones.is_empty() {
@@ -90,7 +93,7 @@ fn start(config: IpmiConfig, driver: Box<dyn Driver>, ask: &Ask<'_>) -> Result<P
         let why = first.errors.last().map(|error| error.latest.to_string());
         return Err(why.unwrap_or_else(|| format!("{device}: no answer")));
     }
-    Polled::start(Box::new(meter), first, interval, ask.clock)
+    Polled::start(Box::new(meter), first, pace, ask.clock)
         .map_err(|error| format!("{device}: no thread to ask it on: {error}"))
 }
 

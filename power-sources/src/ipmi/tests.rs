@@ -382,10 +382,15 @@ fn the_tick_never_waits_for_a_controller_that_does_not_answer() {
     let mut source = start(config, Box::new(slow), &ask(&section, COMPONENTS)).unwrap();
     let patience = Duration::from_secs(20);
     questions.recv_timeout(patience).unwrap();
-    // The second question hangs; every tick gets the first answer.
+    // The second question hangs; every tick gets the first answer, until that is too old to be an answer.
     questions.recv_timeout(patience).unwrap();
-    for second in 0..100 {
+    for second in 0..=6 {
         assert_eq!(source.read(at(second)).zones[0].total, Microjoules::ZERO);
+    }
+    for second in 7..100 {
+        let energy = source.read(at(second));
+        assert_eq!(energy.zones, []);
+        assert_eq!(errors(&energy), [(String::new(), ErrorReason::Timeout, 1)]);
     }
     drop(tell);
 }

@@ -7,6 +7,7 @@ mod events;
 mod examples;
 mod features;
 mod handover;
+mod hangs;
 mod levels;
 mod moves;
 mod platform;

@@ -423,6 +423,35 @@ fn a_platform_that_comes_later_counts_if_it_draws_more_and_each_has_a_rest_of_it
 }
 
 #[test]
+fn the_rest_of_a_platform_whose_meter_hangs_is_down_with_it_and_the_others_are_not() {
+    let mut rack = Rack::new(settings());
+    let up = |snapshot: &Snapshot| {
+        let row = |zone: &Zone| {
+            let account = account(snapshot, zone);
+            (account.up, account.power.is_some())
+        };
+        [
+            row(&bmc("rack")),
+            row(&other("rack")),
+            row(&zone(Component::Package, 0)),
+        ]
+    };
+    let before = seconds(&mut rack, 5, &[("rack", 500)]);
+    assert_eq!(up(&before), [(true, true); 3]);
+    let mut hangs = before.clone();
+    for _ in 0..10 {
+        rack.node.spend(0, 100);
+        hangs = rack.window(false);
+    }
+    assert_eq!(up(&hangs), [(false, false), (false, false), (true, true)]);
+    for zone in [bmc("rack"), other("rack")] {
+        assert_eq!(joules(&hangs, &zone), joules(&before, &zone));
+    }
+    let back = seconds(&mut rack, 2, &[("rack", 500)]);
+    assert_eq!(up(&back), [(true, true); 3]);
+}
+
+#[test]
 fn nobody_waits_for_the_rest_of_a_platform_that_does_not_count_any_more() {
     let mut rack = Rack::new(settings());
     let one = [("rack", 500)];
