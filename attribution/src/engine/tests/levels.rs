@@ -94,7 +94,7 @@ fn the_last_process_of_a_workload_ends_it_on_every_level_and_after_a_while_it_le
 fn a_workload_that_only_time_without_a_process_is_known_of_ends_with_its_row_and_goes_on_with_the_next() {
     let mut node = Node::new(settings());
     node.machine_in_pod();
-    let mut ran = |node: &mut Node, time| {
+    let ran = |node: &mut Node, time| {
         node.run(4, 20, 0, time);
         node.usage.values_mut().for_each(|row| row.task = None);
         node.spend(0, 1_000);
