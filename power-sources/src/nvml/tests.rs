@@ -192,13 +192,13 @@ fn use_of(pid: u32, seconds: u64) -> Load {
 #[test]
 fn what_is_used_between_two_readers_is_paid_and_has_its_user() {
     let fake = Fake::new(&["GPU-a", "GPU-b"]);
-    let mut old = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(1)).unwrap();
+    let mut old = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(1), slept).unwrap();
     fake.answer("GPU-a", Ok(counted(5_000, use_of(7, 1))));
     old.read(at(0));
     fake.answer("GPU-a", Ok(counted(105_000, use_of(7, 2))));
     let told = old.read(at(1_000)).zones.swap_remove(0);
     assert_eq!(told.total, Microjoules::from_milli(100_000));
-    let mut new = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(2)).unwrap();
+    let mut new = Nvml::open(Box::new(fake.clone()), 0, Duration::from_secs(2), slept).unwrap();
     let followed = new.follow(old.leave());
     assert_eq!(followed.len(), 2);
     fake.answer("GPU-a", Ok(counted(205_000, use_of(7, 3))));
@@ -215,7 +215,7 @@ fn a_reader_with_less_to_believe_follows_and_refuses_what_is_beyond() {
     let fake = Fake::new(&["GPU-a"]);
     let mut old = fake.open();
     old.read(at(0));
-    let mut new = Nvml::open(Box::new(fake.clone()), 100, Duration::ZERO).unwrap();
+    let mut new = Nvml::open(Box::new(fake.clone()), 100, Duration::ZERO, slept).unwrap();
     assert_eq!(new.follow(old.leave()).len(), 1);
     fake.answer("GPU-a", Ok(counted(500_000, Load::Unknown)));
     let energy = new.read(at(1_000));
