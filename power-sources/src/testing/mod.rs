@@ -103,7 +103,7 @@ impl Machine {
 
 /// `seconds` after the clock's zero.
 pub(crate) fn at(seconds: u64) -> MonotonicNanos {
-    MonotonicNanos::ZERO.after(std::time::Duration::from_secs(seconds))
+    MonotonicNanos::ZERO.after(Duration::from_secs(seconds))
 }
 
 /// `milliseconds` after the clock's zero.
