@@ -60,7 +60,7 @@ impl From<MonotonicNanos> for Moment {
     fn from(at: MonotonicNanos) -> Self {
         Self {
             at,
-            slept: Default::default(),
+            slept: (Duration::ZERO, Duration::ZERO),
         }
     }
 }
