@@ -109,9 +109,6 @@ mod tests {
 
     thread_local! {
         static SLEPT: Cell<u64> = const { Cell::new(0) };
-    }
-
-    thread_local! {
         /// Seconds that the next looks see, the last of them from then on.
         static LOOKS: RefCell<VecDeque<u64>> = const { RefCell::new(VecDeque::new()) };
     }

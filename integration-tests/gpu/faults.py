@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What faults.sh runs: one fault after the other beside a GPU that is busy, and the GPU's own counter beside the daemon's joules."""
+"""What `run.sh faults` runs: one fault after the other beside a GPU that is busy, and the GPU's own counter beside the daemon's joules."""
 
 import os
 import resource

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What real.sh runs: facts about the real library, then the daemon beside its own counter under a known load.
+"""What `run.sh real` runs: facts about the real library, then the daemon beside its own counter under a known load.
 
 `real.py KEPLER FOLDER` is the experiment; `real.py worker` is one process of load, driven over its stdin.
 """

@@ -89,6 +89,20 @@ pub fn bare(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The same command, begun by another program: `words` of it come before the command's own.
+pub fn behind(command: &mut Command, program: &str, words: &[&str]) {
+    let mut whole = bare(program);
+    whole.args(words);
+    whole.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => whole.env(name, value),
+            None => whole.env_remove(name),
+        };
+    }
+    *command = whole;
+}
+
 /// A running daemon. Killed when dropped.
 pub struct Daemon {
     child: Child,

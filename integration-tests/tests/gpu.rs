@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The daemon on a stand-in for NVIDIA's library: GPU energy goes to those who used that GPU, in proportion, and to nobody
-//! else. The same on a real GPU: `gpu/real.sh`.
+//! else. The same on a real GPU: `gpu/run.sh real`.
 
 #![expect(clippy::tests_outside_test_module, reason = "this whole crate is tests")]
 #![allow(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ids as types, so that a pid cannot be taken for a cgroup.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,6 +53,32 @@ impl CgroupId {
 /// A CPU package (socket) as `physical_package_id` numbers it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackageId(pub u16);
+
+impl PackageId {
+    /// Where a CPU is that came online after those that are `listed`. `id` is what the kernel says of a CPU
+    /// (`topology/physical_package_id`), if it says anything; where it never does (-1, or no such file, as in some guests),
+    /// there is one package. `None` where nobody knows.
+    #[must_use]
+    pub fn of_later(cpu: u32, listed: &[(u32, Self)], id: impl Fn(u32) -> Option<i64>) -> Option<Self> {
+        let all: BTreeSet<Self> = listed.iter().map(|(_, package)| *package).collect();
+        let Some(wanted) = id(cpu) else {
+            return all.first().filter(|_| all.len() == 1).copied();
+        };
+        // Whoever listed them may have numbered packages anew: it is where another CPU with the same id is.
+        let mut are_ids = true;
+        for package in all {
+            let mut its = listed.iter().filter(|(_, other)| *other == package);
+            let Some(its) = its.find_map(|(cpu, _)| id(*cpu)) else {
+                continue;
+            };
+            if its == wanted {
+                return Some(package);
+            }
+            are_ids &= its == i64::from(package.0);
+        }
+        u16::try_from(wanted).ok().filter(|_| are_ids).map(Self)
+    }
+}
 
 /// The kernel's 16-byte command name (`TASK_COMM_LEN`), bytes as they are: a process chooses them freely.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -149,6 +176,44 @@ mod tests {
                 start_ticks: 12_345
             }
         );
+    }
+
+    /// What the kernel says of each CPU that is named.
+    fn says(ids: &[(u32, i64)]) -> impl Fn(u32) -> Option<i64> {
+        move |cpu| ids.iter().find(|(named, _)| *named == cpu).map(|(_, id)| *id)
+    }
+
+    #[test]
+    fn a_cpu_that_comes_later_is_where_the_kernel_says() {
+        // Of two threads a core the second ones were off, and so was all of the third package.
+        let kernel = says(&[(0, 0), (1, 1), (2, 0), (3, 1), (4, 2)]);
+        let listed = [(0, PackageId(0)), (1, PackageId(1))];
+        for (cpu, package) in [(2, 0), (3, 1), (4, 2)] {
+            assert_eq!(
+                PackageId::of_later(cpu, &listed, &kernel),
+                Some(PackageId(package))
+            );
+        }
+    }
+
+    #[test]
+    fn packages_that_were_numbered_anew_are_known_by_the_cpus_on_them() {
+        // CPU 0 is offline by now and says nothing.
+        let kernel = says(&[(1, 36), (2, 70_000), (3, 36), (4, 70_000), (5, 5)]);
+        let listed = [(0, PackageId(0)), (1, PackageId(0)), (2, PackageId(1))];
+        let of = |cpu| PackageId::of_later(cpu, &listed, &kernel);
+        assert_eq!([3, 4].map(of), [0, 1].map(|id| Some(PackageId(id))));
+        assert_eq!(of(5), None, "5 may be the number of another");
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_say_there_is_one_package_or_nobody_knows() {
+        let silent = says(&[]);
+        let one = [(0, PackageId(4))];
+        assert_eq!(PackageId::of_later(1, &one, &silent), Some(PackageId(4)));
+        let two = [(0, PackageId(4)), (9, PackageId(5))];
+        assert_eq!(PackageId::of_later(1, &two, &silent), None);
+        assert_eq!(PackageId::of_later(0, &[], &silent), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Rows of file systems of the kernel that go away under the daemon, in a mount namespace of its own.
 
 use integration_tests::cgroup::{self, Cgroup};
-use integration_tests::daemon::{bare, binary};
+use integration_tests::daemon::{bare, behind};
 use integration_tests::trial::{Plan, START, Trial};
 use integration_tests::{has_command, is_root, skip};
 use std::path::Path;
@@ -23,12 +23,8 @@ fn hidden(plan: Plan, place: &Path, names: impl FnOnce(&mut Trial)) {
         return skip("needs root, unshare and nsenter");
     }
     let mut trial = Trial::begin_with(plan, &[], |command| {
-        let mut own = bare("unshare");
-        own.args(["--mount", "--propagation", "private", "--"])
-            .arg(binary());
-        own.args(command.get_args());
-        own.env("KEPLER_STATE__DIR", "");
-        *command = own;
+        behind(command, "unshare", &["--mount", "--propagation", "private", "--"]);
+        command.env("KEPLER_STATE__DIR", "");
     });
     let pid = trial.daemon.pid().to_string();
     let inside = |words: &[&str]| {

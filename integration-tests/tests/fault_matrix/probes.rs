@@ -2,7 +2,7 @@
 //! Rows of the programs in the kernel: they are refused.
 
 use integration_tests::child::Killed;
-use integration_tests::daemon::bare;
+use integration_tests::daemon::{bare, behind};
 use integration_tests::figures::{energy, integer, rows};
 use integration_tests::trial::{Plan, START, Trial};
 use integration_tests::{has_command, is_root, skip};
@@ -49,14 +49,9 @@ fn the_kernel_refuses_the_programs() {
 
 /// The same command without what eBPF needs.
 fn drop_rights(command: &mut Command) {
-    let mut fewer = bare("setpriv");
-    fewer.args(["--bounding-set=-bpf,-perfmon,-sys_admin", "--"]);
-    fewer.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => fewer.env(name, value),
-            None => fewer.env_remove(name),
-        };
-    }
-    *command = fewer;
+    behind(
+        command,
+        "setpriv",
+        &["--bounding-set=-bpf,-perfmon,-sys_admin", "--"],
+    );
 }

@@ -2,7 +2,6 @@
 //! On which package each CPU is: as we were told at the start, and as the kernel says of those that come online later.
 
 use attribution::model::PackageId;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -42,26 +41,9 @@ impl Packages {
         online.iter().filter(|cpu| !is_listed(cpu)).copied().collect()
     }
 
-    /// Where a CPU that is online is, by what the kernel says; `None` when it does not. Where it never says (-1, or no
-    /// such file, as in some guests), there is one package.
+    /// Where a CPU that is online is, by what the kernel says; `None` when nobody knows.
     pub(crate) fn find(&self, cpu: u32) -> Option<PackageId> {
-        let all: BTreeSet<PackageId> = self.listed.iter().map(|(_, package)| *package).collect();
-        let Some(id) = self.id(cpu) else {
-            return (all.len() == 1).then(|| self.first());
-        };
-        // Whoever told us may have numbered packages anew: it is where another CPU with the same id is.
-        let mut are_ids = true;
-        for package in all {
-            let its = self.listed.iter().filter(|(_, other)| *other == package);
-            let Some(its) = its.map(|(cpu, _)| *cpu).find_map(|cpu| self.id(cpu)) else {
-                continue;
-            };
-            if its == id {
-                return Some(package);
-            }
-            are_ids &= its == i64::from(package.0);
-        }
-        u16::try_from(id).ok().filter(|_| are_ids).map(PackageId)
+        PackageId::of_later(cpu, &self.listed, |cpu| self.id(cpu))
     }
 
     /// Lists a CPU.
@@ -126,16 +108,6 @@ mod tests {
             assert_eq!(packages.of(cpu), PackageId(package));
         }
         assert_eq!((packages.strangers(&[0, 3]), packages.unknown()), (vec![], 0));
-    }
-
-    #[test]
-    fn packages_that_were_numbered_anew_are_known_by_the_cpus_on_them() {
-        // CPU 0 is offline by now and says nothing.
-        let folder = files(&[(1, "36"), (2, "70000"), (3, "36"), (4, "70000"), (5, "5")]);
-        let packages = packages(&folder, &[(0, 0), (1, 0), (2, 1)]);
-        assert_eq!(packages.find(3), Some(PackageId(0)));
-        assert_eq!(packages.find(4), Some(PackageId(1)));
-        assert_eq!(packages.find(5), None, "5 may be the number of another");
     }
 
     #[test]

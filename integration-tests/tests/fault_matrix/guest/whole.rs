@@ -3,7 +3,7 @@
 //! VALUE` are the table "The whole daemon" of docs/kernels.md.
 
 use super::{JOULE, burner, joules, may_change_the_machine, row_of};
-use integration_tests::daemon::bare;
+use integration_tests::daemon::behind;
 use integration_tests::figures::{energy, integer};
 use integration_tests::say;
 use integration_tests::trial::{Plan, Trial};
@@ -135,14 +135,5 @@ fn the_daemon_without_the_kernels_types_falls_back_and_says_so() {
 /// The same command, in a mount namespace in which the kernel shows no types.
 fn hide_types(command: &mut Command) {
     let script = "mkdir -p /tmp/empty && mount --bind /tmp/empty /sys/kernel/btf && exec \"$@\"";
-    let mut hidden = bare("unshare");
-    hidden.args(["-m", "sh", "-c", script, "sh"]);
-    hidden.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => hidden.env(name, value),
-            None => hidden.env_remove(name),
-        };
-    }
-    *command = hidden;
+    behind(command, "unshare", &["-m", "sh", "-c", script, "sh"]);
 }

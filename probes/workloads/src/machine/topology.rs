@@ -78,32 +78,14 @@ fn number(raw: &[(u32, i64, (i64, i64))], notes: &mut Vec<String>) -> Vec<Cpu> {
         .collect()
 }
 
-/// The package of a CPU that came online after those that are `listed`; `None` when the kernel does not say. Where it never
-/// does, there is one package, as in [`read`].
+/// The package of a CPU that came online after those that are `listed`; `None` when nobody knows.
 pub(super) fn later(sys: &Path, cpu: u32, listed: &[(u32, PackageId)]) -> Option<PackageId> {
     let folder = sys.join("devices/system/cpu");
-    let id = |cpu: u32| -> Option<i64> {
+    PackageId::of_later(cpu, listed, |cpu| {
         let path = folder.join(format!("cpu{cpu}/topology/physical_package_id"));
         let id = text(&path, &mut Vec::new())?.parse().ok();
         id.filter(|id| *id >= 0)
-    };
-    let all: BTreeSet<PackageId> = listed.iter().map(|(_, package)| *package).collect();
-    let Some(wanted) = id(cpu) else {
-        return all.first().filter(|_| all.len() == 1).copied();
-    };
-    // They may have been numbered in order: it is where another CPU with the same id is.
-    let mut are_ids = true;
-    for package in all {
-        let mut its = listed.iter().filter(|(_, other)| *other == package);
-        let Some(its) = its.find_map(|(cpu, _)| id(*cpu)) else {
-            continue;
-        };
-        if its == wanted {
-            return Some(package);
-        }
-        are_ids &= its == i64::from(package.0);
-    }
-    u16::try_from(wanted).ok().filter(|_| are_ids).map(PackageId)
+    })
 }
 
 /// Threads and cores by package.
