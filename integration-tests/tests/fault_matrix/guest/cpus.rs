@@ -8,12 +8,12 @@ use serde_json::Value;
 use std::fs;
 
 /// A CPU that is put back when the test ends, however it ends.
-struct Cpu1;
+pub(super) struct Cpu1;
 
 impl Cpu1 {
     const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
 
-    fn plug(&self, online: bool) {
+    pub(super) fn plug(&self, online: bool) {
         fs::write(Self::ONLINE, if online { "1" } else { "0" }).expect("a CPU that can be unplugged");
     }
 }

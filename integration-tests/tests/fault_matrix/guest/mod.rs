@@ -4,6 +4,7 @@
 
 mod clock;
 mod cpus;
+mod perf;
 mod sleep;
 mod whole;
 
