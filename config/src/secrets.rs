@@ -30,10 +30,11 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
             .any(|tail| name.ends_with(tail))
 }
 
-/// A copy that may be shown. Empty strings and nulls stay, because "not set" is worth knowing and no secret.
+/// A copy that may be shown. Empty strings and nulls stay, because "not set" is worth knowing and no secret; so do switches, such
+/// as `plain_secrets`.
 pub(crate) fn masked(value: &Value, secret: bool) -> Value {
     match value {
-        Value::Null => Value::Null,
+        Value::Null | Value::Bool(_) => value.clone(),
         Value::String(text) if text.is_empty() => value.clone(),
         Value::Object(entries) => Value::Object(
             entries
@@ -117,8 +118,8 @@ mod tests {
             json!([{ "url": "https://admin:***@bmc/redfish?a@b", "password": "***", "port": 443 }])
         );
         assert_eq!(
-            masked(&json!({ "a": [1, ""] }), true),
-            json!({ "a": ["***", ""] })
+            masked(&json!({ "a": [1, ""], "plain_secrets": true }), true),
+            json!({ "a": ["***", ""], "plain_secrets": true })
         );
     }
 
