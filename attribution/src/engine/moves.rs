@@ -214,8 +214,10 @@ impl ZoneState {
         }
     }
 
-    /// It begins with its newest reading: what it has counted since it waits is taken out of the platform as another one's.
+    /// It begins with its newest reading: what it has counted since it waits is taken out of the platform as another one's, and of a
+    /// night until then nothing is in what is paid later.
     pub(super) fn skip_what_another_counted(&mut self) {
+        self.night.pay();
         if let Some(from) = self.skips_from.take() {
             self.history.skip(self.latest.total.saturating_sub(from));
         }

@@ -7,18 +7,31 @@ use crate::forms::Encoding;
 use crate::page::Page;
 use crate::text::writer::Format;
 use bytes::Bytes;
-use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::io;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+type Work = Box<dyn FnOnce() + Send>;
 
 /// See the module's head.
 #[derive(Clone, Debug)]
-pub(crate) struct Scribe(Arc<Semaphore>);
+pub(crate) struct Scribe {
+    /// More at once would take more of the machine from those whom it works for, and no form is ready earlier: each page has them
+    /// all in turn.
+    turn: Arc<Semaphore>,
+    /// The way to the thread, which begins with the first work and ends with the last scribe. It is one and the same: of several
+    /// that took turns, each would keep the room that the longest page took in it.
+    desk: Arc<Mutex<Option<Sender<Work>>>>,
+}
 
 impl Default for Scribe {
     fn default() -> Self {
-        // More at once would take more of the machine from those whom it works for, and no form is ready earlier: each
-        // page has them all in turn.
-        Self(Arc::new(Semaphore::new(1)))
+        Self {
+            turn: Arc::new(Semaphore::new(1)),
+            desk: Arc::default(),
+        }
     }
 }
 
@@ -50,11 +63,11 @@ impl Scribe {
         if is_written(&page) {
             return Some(write(&page));
         }
-        let alone = Arc::clone(&self.0).acquire_owned().await.ok()?;
+        let alone = Arc::clone(&self.turn).acquire_owned().await.ok()?;
         if is_written(&page) {
             return Some(write(&page));
         }
-        Self::run_alone(alone, move || write(&page)).await
+        self.run_alone(alone, move || write(&page)).await
     }
 
     /// Does something else that takes long; `None` where it failed.
@@ -62,19 +75,47 @@ impl Scribe {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let alone = Arc::clone(&self.0).acquire_owned().await.ok()?;
-        Self::run_alone(alone, work).await
+        let alone = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+        self.run_alone(alone, work).await
     }
 
     async fn run_alone<T: Send + 'static>(
+        &self,
         alone: OwnedSemaphorePermit,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let done = tokio::task::spawn_blocking(move || {
+        let (tell, done) = oneshot::channel();
+        let work = Box::new(move || {
             // It goes on after whoever asked has hung up, and still nobody else begins.
             let _alone = alone;
-            work()
+            drop(tell.send(work()));
         });
+        if let Err(error) = self.hand_over(work) {
+            tracing::warn!(%error, "no thread can be started that writes pages; it is tried again at the next request");
+            return None;
+        }
         done.await.ok()
+    }
+
+    fn hand_over(&self, work: Work) -> io::Result<()> {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended in the middle of its work takes nothing any more.
+        let refused = match desk.as_ref() {
+            Some(desk) => match desk.send(work) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused.0,
+            },
+            None => work,
+        };
+        let (give, works) = mpsc::channel::<Work>();
+        Builder::new().name("scribe".to_owned()).spawn(move || {
+            for work in works {
+                work();
+            }
+        })?;
+        // Its receiver is there until it ends.
+        drop(give.send(refused));
+        *desk = Some(give);
+        Ok(())
     }
 }

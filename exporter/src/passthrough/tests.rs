@@ -540,8 +540,45 @@ fn two_daemons_do_not_count_into_one_folder() {
         1
     );
     drop(other);
+    // What was charged until then the other one has written.
     writer.write(&snapshot(package(), vec![vm(WEB, &[(2, 0)], false)]), at(2));
-    assert_eq!(scene.counters(WEB)[0], "2");
+    assert_eq!(scene.counters(WEB)[0], "0");
+    writer.write(&snapshot(package(), vec![vm(WEB, &[(5, 0)], false)]), at(3));
+    assert_eq!(scene.counters(WEB)[0], "3");
+}
+
+#[test]
+fn a_machine_that_was_away_when_a_folder_was_taken_again_is_not_charged_for_before() {
+    let scene = Scene::new();
+    let write = |writer: &mut Writer, ended, machines| {
+        let snapshot = Snapshot {
+            window: Section {
+                began: at(ended - 1),
+                ended: at(ended),
+            },
+            ..snapshot(zones(Provenance::Counted), machines)
+        };
+        writer.write(&snapshot, at(ended));
+    };
+    let row = |micro, began| GroupRow {
+        began: at(began),
+        ..vm(WEB, &[(micro, 0)], false)
+    };
+    let mut first = scene.writer(false);
+    write(&mut first, 1, vec![row(5_000, 0)]);
+    // Another folder was fed for a while; the row came back from where it was kept when this one had begun again.
+    let mut again = scene.writer(false).after(None);
+    drop(first);
+    write(&mut again, 10, vec![]);
+    write(&mut again, 11, vec![row(5_010, 0)]);
+    write(&mut again, 12, vec![row(5_013, 0)]);
+    assert_eq!(scene.counters(WEB)[0], "5003");
+    // One that began since then is paid whole.
+    let mut whole = scene.writer(false).after(None);
+    drop(again);
+    write(&mut whole, 20, vec![]);
+    write(&mut whole, 21, vec![row(7, 20)]);
+    assert_eq!(scene.counters(WEB)[0], "5010");
 }
 
 #[test]

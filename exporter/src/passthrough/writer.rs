@@ -58,7 +58,8 @@ pub struct Writer {
     fed: Option<BTreeMap<String, Fed>>,
     warned: Vec<(Reason, MonotonicNanos)>,
     health: Arc<Health>,
-    /// What machines had been charged when this writer began in the middle of a run: that is none of its counters' business.
+    /// What machines had been charged when this writer began in the middle of a run, or after another daemon's: that is none of
+    /// its counters' business.
     before: Before,
 }
 
@@ -69,7 +70,25 @@ enum Before {
     Nothing,
     /// What the next snapshot says.
     Unknown,
-    Known(HashMap<(String, Kind), Figure>),
+    Known {
+        /// When the window closed that said it. Whose row is older and not in it was away just then.
+        since: MonotonicNanos,
+        charged: HashMap<(String, Kind), Figure>,
+    },
+}
+
+impl Before {
+    /// How much of a row's total is none of this writer's business, and since when that row counted.
+    fn paid(&mut self, name: &str, figure: &Figure) -> (Microjoules, MonotonicNanos) {
+        match self {
+            Self::Known { since, charged } => match charged.remove(&(name.to_owned(), figure.kind)) {
+                Some(before) => (before.total, before.began),
+                None if figure.began < *since => (figure.total, figure.began),
+                None => (Microjoules::ZERO, figure.began),
+            },
+            Self::Nothing | Self::Unknown => (Microjoules::ZERO, figure.began),
+        }
+    }
 }
 
 impl Writer {
@@ -126,13 +145,20 @@ impl Writer {
             }
         }
         if matches!(self.before, Before::Unknown) {
-            self.before = Before::Known(charged(&plan));
+            self.before = Before::Known {
+                since: snapshot.window.ended,
+                charged: charged(&plan),
+            };
         }
         let share = match self.opened() {
             Ok(share) => share,
             Err(error) => {
                 let reason = match error.kind() {
-                    ErrorKind::WouldBlock => Reason::Busy,
+                    ErrorKind::WouldBlock => {
+                        // What is charged meanwhile the other one writes, and where its counters stand then is in the files.
+                        (self.before, self.fed) = (Before::Unknown, None);
+                        Reason::Busy
+                    }
                     _ => Reason::Io,
                 };
                 let path = self.dir.display().to_string();
@@ -252,12 +278,7 @@ impl Writer {
             Some(index) => index,
             None => {
                 let shown = self.begun(zone, figure.kind, now, name)?;
-                let before = match &mut self.before {
-                    Before::Known(before) => before.remove(&(name.to_owned(), figure.kind)),
-                    Before::Nothing | Before::Unknown => None,
-                };
-                let before = before.map(|before| (before.total, before.began));
-                let (paid, began) = before.unwrap_or((Microjoules::ZERO, figure.began));
+                let (paid, began) = self.before.paid(name, figure);
                 counters.push(Counter {
                     kind: figure.kind,
                     shown,

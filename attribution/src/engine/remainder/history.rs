@@ -46,9 +46,13 @@ impl History {
     }
 
     /// So much of it another zone has counted: nothing of the platform is taken out for it.
-    pub(crate) const fn skip(&mut self, counted: Microjoules) {
-        if let Some(taken) = &mut self.taken {
-            taken.total = taken.total.saturating_add(counted.as_micro());
+    pub(crate) fn skip(&mut self, counted: Microjoules) {
+        let Some(taken) = &mut self.taken else { return };
+        taken.total = taken.total.saturating_add(counted.as_micro());
+        if let Some((_, last)) = self.readings.back()
+            && taken.total >= last.total
+        {
+            taken.night = last.night;
         }
     }
 
@@ -147,6 +151,15 @@ mod tests {
             let stand = zone.stood_at(at(millis), at(4_000));
             assert_eq!(stand, Some(Stand { total, night }), "at {millis} ms");
         }
+    }
+
+    #[test]
+    fn a_night_is_skipped_with_what_was_counted_in_it() {
+        let mut zone = history(&[(1_000, 100)]);
+        zone.push(at(2_000), Microjoules::from_micro(1_100), Duration::from_secs(9));
+        zone.skip(Microjoules::from_micro(1_000));
+        let (total, night) = (1_100, 900);
+        assert_eq!(zone.take_out(Stand { total, night }), Stand { total, night });
     }
 
     #[test]

@@ -364,3 +364,25 @@ fn one_that_fails_while_another_component_is_still_handed_over_takes_nothing_fro
     }
     assert_eq!(rails(&last), RAIL * 9);
 }
+
+#[test]
+fn a_night_in_which_nobody_read_a_zone_is_not_in_what_it_is_paid_for_later() {
+    let reads = [(METER, Component::Package)];
+    let mut node = node(&reads);
+    adopt(&mut node, &[], None, Some(METER));
+    for _ in 0..3 {
+        window(&mut node, &[], true);
+    }
+    node.engine.on_sleep(Duration::from_secs(99));
+    adopt(&mut node, &reads, Some(METER), None);
+    let mut last = Snapshot::default();
+    for _ in 0..2 {
+        let says = [rail(&node, METER)];
+        last = window(&mut node, &says, true);
+    }
+    let zone = last.zones.first().expect("the package");
+    assert_eq!(
+        (zone.idle, zone.power),
+        (Microjoules::ZERO, Some(Microwatts::from_watts(RAIL)))
+    );
+}

@@ -22,13 +22,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const START: u64 = 1_000_000;
+/// A shorter one says nothing of memory.
+const SHORTEST: u64 = 600;
 /// Time for caches, the history's ring and the ended to fill: what is told begins after it, and after a third of the run.
 const WARM: Duration = Duration::from_secs(240);
 
 fn main() {
     let seconds = std::env::args().nth(1).map_or(3_600, |text| {
         text.parse()
-            .unwrap_or_else(|_| panic!("usage: soak [SECONDS], not {text:?}"))
+            .ok()
+            .filter(|seconds| *seconds >= SHORTEST)
+            .unwrap_or_else(|| panic!("usage: soak [SECONDS], {SHORTEST} at least, not {text:?}"))
     });
     let meter = Arc::new(Powercap::new(START));
     let daemon = daemon(&meter);
