@@ -16,7 +16,8 @@ use std::time::Duration;
 pub(crate) struct RowId(u32);
 
 /// Rows that a level shows at most, the ended ones among them: beyond it the oldest ended ones leave early. Living rows
-/// are bounded by the kernel's own cgroups. 16,384 rows of 8 zones are 5 MiB of ledgers.
+/// are no more than the newest usage report has, which the probe bounds, whatever cgroups a process goes through. 16,384
+/// rows of 8 zones are 5 MiB of ledgers.
 const MOST_ROWS: usize = 16_384;
 /// Rows remembered after they left, for keys that come back (a restarted container, an hourly unit): 1,024 of 8 zones
 /// are 300 KiB.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Turns what the kernel's hash and its seats hold into cumulative rows by task, and decides when a dead task may be
-//! forgotten.
+//! forgotten, and when the row of a cgroup that a living one has left.
 //!
 //! Pure: no system call, no clock. Entries of the kernel go away and come back; rows here never fall while they are
-//! listed. Memory is bounded by hash and seats: whatever is kept here has a place there, or had one and lives.
+//! listed. Memory is bounded by hash and seats: whatever is kept here has a place there, or had one and lives, or had one
+//! and left a few reports ago.
 
 use crate::abi::{COUNTERS, HardwareValue, TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
-use crate::counters::{self, Counter as Hardware, Tally};
+use crate::counters::{self, Counter as Hardware};
+use crate::listing::{Moment, Patience, Turn};
+use crate::rows::{Row, place_of, row_of};
 use crate::seats::Sitting;
 use crate::totals::{Rise, Total};
 use attribution::model::{
@@ -25,24 +28,20 @@ pub(crate) struct Accounts {
     refused: u64,
     /// Rows in the last report.
     rows: usize,
-}
-
-impl Default for Accounts {
-    fn default() -> Self {
-        Self {
-            tasks: HashMap::new(),
-            most_ns: u64::MAX,
-            refused: 0,
-            rows: 0,
-        }
-    }
+    /// How long rows of cgroups are listed that were left.
+    patience: Patience,
 }
 
 /// A thread group.
 #[derive(Debug)]
 struct Task {
-    /// By cgroup and package. Searched one by one: a task has few (it seldom changes its cgroup, and packages are few).
+    /// By cgroup and package, in this order. Most tasks have one; one that goes from cgroup to cgroup has many, and newer
+    /// cgroups have higher numbers.
     rows: Vec<Row>,
+    /// The cgroup in which it ran last: what it has there is listed as long as it lives, however long it sleeps.
+    home: u64,
+    /// [`Row::stamp_ns`] there.
+    home_stamp_ns: u64,
     comm: Comm,
     /// When the kernel read `comm`, in its monotonic nanoseconds.
     comm_stamp_ns: u64,
@@ -54,38 +53,18 @@ struct Task {
     ran: bool,
 }
 
-#[derive(Debug)]
-struct Row {
-    cgroup: u64,
-    package: u32,
-    total: CpuNanos,
-    events: EventCounts,
-    counter: Counter,
-    /// Entries that differ from `counter` in nothing but nanoseconds of the same clock tick: a pid that was used twice
-    /// within 10 ms. To everyone else it is one task.
-    twins: Vec<Counter>,
-}
-
-/// One entry of the kernel's hash, as last read; zeros while there is none.
-#[derive(Debug)]
-struct Counter {
-    started_ns: u64,
-    total: Total,
-    /// Only where there are hardware counters.
-    hardware: Option<Box<Tally>>,
-}
-
-impl Counter {
-    fn new(started_ns: u64) -> Self {
+impl Accounts {
+    /// No tasks yet. `patience` is for rows of cgroups that were left.
+    pub(crate) fn new(patience: Patience) -> Self {
         Self {
-            started_ns,
-            total: Total::default(),
-            hardware: None,
+            tasks: HashMap::new(),
+            most_ns: u64::MAX,
+            refused: 0,
+            rows: 0,
+            patience,
         }
     }
-}
 
-impl Accounts {
     /// Says how long one row can have run at most since it was last read: the time that passed, on every CPU.
     pub(crate) fn expect_at_most(&mut self, most: Duration) {
         self.most_ns = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
@@ -123,17 +102,29 @@ impl Accounts {
         }
     }
 
+    /// The entry of a row that left was deleted, and held `last` then; `None` when there was none.
+    pub(crate) fn entry_taken(&mut self, key: &TaskMapKey, last: Option<&TaskMapValue>) {
+        if let Some(last) = last {
+            self.record(key, last);
+        }
+        self.entry_deleted(key);
+    }
+
     /// Adds to a row what it rose by, with the news of its name and its end.
     fn add(&mut self, key: &TaskMapKey, value: &TaskMapValue, rise: impl FnOnce(&mut Row) -> Rise) {
-        let task = self.tasks.entry(key.task()).or_insert_with(|| Task::new(value));
+        let task = self
+            .tasks
+            .entry(key.task())
+            .or_insert_with(|| Task::new(key, value));
         task.hear(value);
-        let plausible = task.add(key, rise, self.most_ns);
+        let plausible = task.add(key, value.comm_stamp_ns, rise, self.most_ns);
         self.refused = self.refused.saturating_add(u64::from(!plausible));
     }
 
     fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
         let task = self.tasks.get_mut(&key.task())?;
-        task.rows.iter_mut().find(|row| row.is_of(key))
+        let at = place_of(&task.rows, key).ok()?;
+        task.rows.get_mut(at)
     }
 
     /// Takes in the hardware counts of one entry, after the entry itself. What came into being between the two readings
@@ -149,7 +140,23 @@ impl Accounts {
             return;
         };
         let rises = counter.hardware.get_or_insert_default().advance(value);
-        row.events.absorb(&counters::counts(open, rises));
+        row.count(&counters::counts(open, rises));
+    }
+
+    /// The entry of hardware counts of a row that left was deleted, and held `last` then; `None` when there was none.
+    pub(crate) fn hardware_taken(
+        &mut self,
+        key: &TaskMapKey,
+        last: Option<&HardwareValue>,
+        open: &[Option<Hardware>; COUNTERS],
+    ) {
+        if let Some(last) = last {
+            self.record_hardware(key, last, open);
+        }
+        let row = self.known_row(key);
+        if let Some(counter) = row.and_then(|row| row.counter(key.started_ns)) {
+            counter.hardware = None;
+        }
     }
 
     /// Takes tasks as dead that did not run since the last report and for which `alive` says no. For when the kernel's
@@ -163,30 +170,32 @@ impl Accounts {
         }
     }
 
-    /// Appends the report for `tick` to `rows`, and the keys of forgotten tasks to `forgotten`: these are to be deleted
-    /// from the kernel's hash. A task is forgotten when it is dead, everything it did was in a report up to `acked`,
-    /// and nothing came since.
+    /// Appends the rows of a report to `rows`, and what is to be deleted from the kernel's hashes: the keys of forgotten tasks to
+    /// `forgotten`, those of rows that leave to `left`. A task is forgotten when it is dead, everything it did was in a
+    /// report that is acknowledged, and nothing came since.
     pub(crate) fn report(
         &mut self,
-        tick: TickId,
-        acked: TickId,
+        now: &Moment,
         rows: &mut Vec<TaskUsage>,
         forgotten: &mut Vec<TaskMapKey>,
+        left: &mut Vec<TaskMapKey>,
     ) {
         let before = rows.len();
+        let keep = self.patience.with(self.rows);
         self.tasks.retain(|key, task| {
             if task.ended {
+                let news = task.ran || task.rows.iter().any(|row| row.listing.rose());
                 match task.settled {
-                    Some(settled) if !task.ran && settled <= acked => {
-                        forgotten.extend(task.map_keys(key.tgid));
+                    Some(settled) if !news && settled <= now.acked => {
+                        forgotten.extend(task.rows.iter().flat_map(|row| row.map_keys(key.tgid)));
                         return false;
                     }
-                    Some(_) if !task.ran => {}
-                    _ => task.settled = Some(tick),
+                    Some(_) if !news => {}
+                    _ => task.settled = Some(now.tick),
                 }
             }
             task.ran = false;
-            rows.extend(task.rows.iter().map(|row| task.usage(*key, row)));
+            task.list(*key, now, keep, rows, left);
             true
         });
         self.rows = rows.len() - before;
@@ -194,9 +203,11 @@ impl Accounts {
 }
 
 impl Task {
-    fn new(value: &TaskMapValue) -> Self {
+    fn new(key: &TaskMapKey, value: &TaskMapValue) -> Self {
         Self {
             rows: Vec::new(),
+            home: key.cgroup_id,
+            home_stamp_ns: 0,
             comm: Comm::from_bytes(&value.comm),
             comm_stamp_ns: value.comm_stamp_ns,
             kind: if value.flags & TASK_KTHREAD == 0 {
@@ -219,92 +230,73 @@ impl Task {
     }
 
     /// `false` when the rise is refused.
-    fn add(&mut self, key: &TaskMapKey, rise: impl FnOnce(&mut Row) -> Rise, most_ns: u64) -> bool {
+    fn add(
+        &mut self,
+        key: &TaskMapKey,
+        stamp_ns: u64,
+        rise: impl FnOnce(&mut Row) -> Rise,
+        most_ns: u64,
+    ) -> bool {
         let row = row_of(&mut self.rows, key);
+        row.stamp_ns = row.stamp_ns.max(stamp_ns);
         let rise = rise(row);
+        let ran_before = self.ran;
         self.ran |= rise.cpu_ns > 0;
         if rise.cpu_ns > most_ns {
             return false;
         }
-        row.total += CpuNanos::from_nanos(rise.cpu_ns);
-        row.events.absorb(&rise.events);
+        if rise.cpu_ns > 0 {
+            row.total += CpuNanos::from_nanos(rise.cpu_ns);
+            row.listing.rise();
+            if !ran_before || row.stamp_ns >= self.home_stamp_ns {
+                (self.home, self.home_stamp_ns) = (row.cgroup, row.stamp_ns);
+            }
+        }
+        row.count(&rise.events);
         true
     }
 
-    fn usage(&self, key: TaskKey, row: &Row) -> TaskUsage {
-        TaskUsage {
-            task: Some(key),
-            cgroup: CgroupId(row.cgroup),
-            package: package_id(row.package),
-            cpu: row.total,
-            events: row.events,
-            comm: self.comm,
-            kind: self.kind,
-            ended: self.ended,
-        }
+    /// Whether rows may leave: not while the one of its home is kept back, or a process that lives would be in no report.
+    /// What is dead leaves as a whole.
+    fn lets_go(&self) -> bool {
+        let is_home = |row: &Row| row.cgroup == self.home && !row.listing.is_away();
+        self.rows.len() > 1 && !self.ended && self.rows.iter().any(is_home)
     }
 
-    fn map_keys(&self, tgid: u32) -> impl Iterator<Item = TaskMapKey> {
-        self.rows.iter().flat_map(move |row| {
-            std::iter::once(&row.counter)
-                .chain(&row.twins)
-                .map(move |counter| TaskMapKey {
-                    started_ns: counter.started_ns,
-                    cgroup_id: row.cgroup,
-                    tgid,
-                    package: row.package,
-                })
-        })
-    }
-}
-
-/// The row of `key`, made where there is none.
-fn row_of<'a>(rows: &'a mut Vec<Row>, key: &TaskMapKey) -> &'a mut Row {
-    let at = match rows.iter().position(|row| row.is_of(key)) {
-        Some(at) => at,
-        None => {
-            rows.push(Row::new(key));
-            rows.len() - 1
-        }
-    };
-    #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
-    &mut rows[at]
-}
-
-impl Row {
-    fn new(key: &TaskMapKey) -> Self {
-        Self {
-            cgroup: key.cgroup_id,
-            package: key.package,
-            total: CpuNanos::ZERO,
-            events: EventCounts::ZERO,
-            counter: Counter::new(key.started_ns),
-            twins: Vec::new(),
-        }
-    }
-
-    const fn is_of(&self, key: &TaskMapKey) -> bool {
-        self.cgroup == key.cgroup_id && self.package == key.package
-    }
-
-    fn counter(&mut self, started_ns: u64) -> Option<&mut Counter> {
-        std::iter::once(&mut self.counter)
-            .chain(&mut self.twins)
-            .find(|counter| counter.started_ns == started_ns)
-    }
-
-    fn counter_or_new(&mut self, started_ns: u64) -> &mut Counter {
-        if self.counter.started_ns == started_ns {
-            return &mut self.counter;
-        }
-        let at = match self.twins.iter().position(|twin| twin.started_ns == started_ns) {
-            Some(at) => at,
-            None => {
-                self.twins.push(Counter::new(started_ns));
-                self.twins.len() - 1
+    /// Appends what is in a report to `out`, and the keys of rows that leave to `left`.
+    fn list(
+        &mut self,
+        key: TaskKey,
+        now: &Moment,
+        keep: Duration,
+        out: &mut Vec<TaskUsage>,
+        left: &mut Vec<TaskMapKey>,
+    ) {
+        let (home, ended, lets_go) = (self.home, self.ended, self.lets_go());
+        let mut over = false;
+        for row in &mut self.rows {
+            match row.listing.turn(now, keep, lets_go && row.cgroup != home) {
+                Turn::Listed => out.push(TaskUsage {
+                    task: Some(key),
+                    cgroup: CgroupId(row.cgroup),
+                    package: package_id(row.package),
+                    cpu: row.total,
+                    events: row.events,
+                    comm: self.comm,
+                    kind: self.kind,
+                    ended,
+                }),
+                Turn::Leaves => {
+                    (row.total, row.events) = (CpuNanos::ZERO, EventCounts::ZERO);
+                    left.extend(row.map_keys(key.tgid));
+                }
+                Turn::Away => {}
+                Turn::Over => over = true,
             }
-        };
-        self.twins.get_mut(at).unwrap_or(&mut self.counter)
+        }
+        if over {
+            self.rows.retain(|row| !row.listing.is_over(now));
+        }
     }
 }
 

@@ -15,12 +15,14 @@ mod cpus;
 mod error;
 #[cfg(test)]
 mod layout;
+mod listing;
 mod object;
 mod packages;
 mod parts;
 mod perf;
 pub mod preflight;
 mod probe;
+mod rows;
 mod scheduler;
 mod seats;
 mod settings;

@@ -13,6 +13,7 @@ use crate::cost::ProgramCost;
 use crate::counters::{Open, Tally};
 use crate::cpus::{Cpus, Lost};
 use crate::error::ProbeError;
+use crate::listing::Moment;
 use crate::object::{Object, SWITCH, kernel_types};
 use crate::packages::Packages;
 use crate::parts::{self, Part, counted, in_words, load};
@@ -63,6 +64,8 @@ pub struct Probe {
     hardware_entries: u32,
     /// Who left the report and is still in the kernel's maps.
     forgotten: Vec<TaskMapKey>,
+    /// Rows of living processes that left the report and are still in the kernel's maps.
+    left_rows: Vec<TaskMapKey>,
     /// Entries of the hash whose task has a seat. Reused from drain to drain.
     seated: Vec<TaskMapKey>,
 }
@@ -114,7 +117,7 @@ impl Probe {
             counted: counted(&softirqs, &page_cache, &counters, !settings.siblings.is_empty()),
             seats: Seats::new(object.seat_count()),
             object,
-            accounts: Accounts::default(),
+            accounts: Accounts::new(settings.patience()),
             cpus: Cpus::default(),
             online,
             packages: Packages::new(settings.packages_of_cpu.clone(), settings.cpus.clone()),
@@ -138,6 +141,7 @@ impl Probe {
             drain: 0,
             hardware_entries: 0,
             forgotten: Vec::new(),
+            left_rows: Vec::new(),
             seated: Vec::new(),
         };
         // Says when each CPU's first slice began, also where nothing switches. This one must work: without it a task
@@ -154,7 +158,8 @@ impl Probe {
     ///
     /// `acked` is the newest tick whose window has closed with this probe's report in it: a dead task leaves the report
     /// once the last one that had news of it is acknowledged. What runs after that (a thread that was stuck in its exit)
-    /// is a new row that begins at zero.
+    /// is a new row that begins at zero. So does the row of a cgroup that its process has left, a while later
+    /// ([`Settings::keep_resting`]).
     ///
     /// # Errors
     /// When a map cannot be read. Nothing is lost: totals go on in the kernel.
@@ -172,6 +177,8 @@ impl Probe {
         let most = monotonic().since(self.read_at) + SLACK;
         let cpus = u32::try_from(self.online.len()).unwrap_or(u32::MAX).max(1);
         self.accounts.expect_at_most(most.saturating_mul(cpus));
+        // Also of a drain that failed: before a row may be forgotten its entries must be gone, or they would be paid twice.
+        self.take_left_rows()?;
         self.drain += 1;
         self.read_seats();
         self.read_tasks()?;
@@ -184,8 +191,12 @@ impl Probe {
             ..Usage::default()
         };
         self.read_unnamed()?;
-        self.unnamed
-            .report(tick, acked, began, &mut tasks, &mut self.left);
+        let now = Moment {
+            tick,
+            acked,
+            at: began,
+        };
+        self.unnamed.report(&now, &mut tasks, &mut self.left);
         self.read_cpus(&mut usage, &mut tasks, most)?;
         let section = Section {
             began,
@@ -193,12 +204,14 @@ impl Probe {
         };
         self.read_at = began;
 
-        self.accounts.report(tick, acked, &mut tasks, &mut self.forgotten);
+        self.accounts
+            .report(&now, &mut tasks, &mut self.forgotten, &mut self.left_rows);
         // A task that is forgotten did nothing for a whole tick after its last thread began to exit, so nobody adds to
         // its entries now, and the kernel may give them to another task at once. A thread that wakes up out of a
         // blocked exit in this very millisecond would lose one slice.
         self.delete_forgotten()?;
         self.delete_seated()?;
+        self.take_left_rows()?;
         self.take_left()?;
         usage.tasks = tasks;
         Ok((section, usage))

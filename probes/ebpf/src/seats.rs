@@ -157,6 +157,16 @@ impl Seats {
         }
     }
 
+    /// A row of a living process leaves the report. What was added until its key was gone is shown in the next drain, and
+    /// then the seat is free.
+    pub(crate) fn leave(&mut self, words: &[AtomicU64], key: &TaskMapKey) {
+        let Some(seat) = self.seat_of(key) else { return };
+        if let Some(sitter) = self.sitter(seat).filter(|sitter| sitter.key == *key) {
+            sitter.stay = Stay::Leaving;
+            unlock(words, seat);
+        }
+    }
+
     fn take(&mut self, words: &[AtomicU64], seat: u32, key: &TaskMapKey, since: u64) {
         if !lock(words, seat, key) {
             return;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rows for time that has a cgroup and no process, and when they leave.
+//! Rows for time that has a cgroup and no process.
 //!
 //! Pure: no system call, no clock. Nobody says that such a row has ended: its processes are not known, and a cgroup that
-//! was removed says nothing either. So a row leaves when nothing has come for a while and all that did is paid, and its
-//! entry of the kernel's map is to be deleted then, which makes room for another cgroup's. What comes after that is a new
-//! row that begins at zero. Whoever books rows takes one for new only when a report has been without it: until such a
-//! report is acknowledged, what comes is kept back.
+//! was removed says nothing either. So it leaves when it has rested for a while ([`Listing`]), and its entry of the
+//! kernel's map with it, which makes room for another cgroup's.
 
 use crate::accounts::package_id;
-use attribution::model::{
-    CgroupId, Comm, CpuNanos, EventCounts, MonotonicNanos, PackageId, TaskKind, TaskUsage, TickId,
-};
+use crate::listing::{Listing, Moment, Turn};
+use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKind, TaskUsage};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -41,17 +38,21 @@ pub(crate) struct Unnamed {
     gone: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Row {
     cpu_ns: u64,
     events: EventCounts,
-    /// Whether anything came since the last report.
-    rose: bool,
-    /// When, and with which report, something came last.
-    rose_at: MonotonicNanos,
-    settled: TickId,
-    /// The first report that it is not in, once it has left.
-    gone: Option<TickId>,
+    listing: Listing,
+}
+
+impl Row {
+    const fn new() -> Self {
+        Self {
+            cpu_ns: 0,
+            events: EventCounts::ZERO,
+            listing: Listing::new(),
+        }
+    }
 }
 
 impl Unnamed {
@@ -68,10 +69,7 @@ impl Unnamed {
 
     /// There is an entry in the kernel's map, whatever it holds: it has a row, with which it leaves.
     pub(crate) fn see(&mut self, place: Place) {
-        self.rows.entry(place).or_insert_with(|| Row {
-            rose: true,
-            ..Row::default()
-        });
+        self.rows.entry(place).or_insert_with(Row::new);
     }
 
     /// Adds what came.
@@ -81,52 +79,38 @@ impl Unnamed {
         }
         let known = self.rows.contains_key(&place) || self.rows.len() - self.gone < self.room;
         let cgroup = if known { place.cgroup } else { CgroupId::ROOT.0 };
-        let row = self.rows.entry(Place { cgroup, ..place }).or_default();
+        let row = self
+            .rows
+            .entry(Place { cgroup, ..place })
+            .or_insert_with(Row::new);
         row.cpu_ns = row.cpu_ns.saturating_add(cpu_ns);
         row.events.absorb(events);
-        row.rose = true;
+        row.listing.rise();
     }
 
-    /// Appends the report for `tick` to `rows`, and who leaves with it to `left`: their entries are to be deleted from the
-    /// kernel's map. `acked` is the newest tick whose window has closed with such a report in it.
-    pub(crate) fn report(
-        &mut self,
-        tick: TickId,
-        acked: TickId,
-        now: MonotonicNanos,
-        rows: &mut Vec<TaskUsage>,
-        left: &mut Vec<Place>,
-    ) {
+    /// Appends the rows of a report to `rows`, and who leaves with it to `left`: their entries are to be deleted from the
+    /// kernel's map.
+    pub(crate) fn report(&mut self, now: &Moment, rows: &mut Vec<TaskUsage>, left: &mut Vec<Place>) {
         let (keep, gone) = (self.keep, &mut self.gone);
         self.rows.retain(|place, row| {
-            if let Some(since) = row.gone {
-                if since > acked {
-                    return true;
+            let was_away = row.listing.is_away();
+            let turn = row.listing.turn(now, keep, place.may_leave());
+            match turn {
+                Turn::Listed => rows.push(usage(
+                    CgroupId(place.cgroup),
+                    package_id(place.package),
+                    row.cpu_ns,
+                    row.events,
+                )),
+                Turn::Leaves => {
+                    (row.cpu_ns, row.events) = (0, EventCounts::ZERO);
+                    left.push(*place);
                 }
-                *gone = gone.saturating_sub(1);
-                if !row.rose {
-                    return false;
-                }
-                row.gone = None;
+                Turn::Away | Turn::Over => {}
             }
-            if row.rose {
-                (row.rose, row.rose_at, row.settled) = (false, now, tick);
-            } else if place.may_leave() && row.settled <= acked && now.since(row.rose_at) >= keep {
-                *row = Row {
-                    gone: Some(tick),
-                    ..Row::default()
-                };
-                *gone += 1;
-                left.push(*place);
-                return true;
-            }
-            rows.push(usage(
-                CgroupId(place.cgroup),
-                package_id(place.package),
-                row.cpu_ns,
-                row.events,
-            ));
-            true
+            let is_away = matches!(turn, Turn::Leaves | Turn::Away);
+            *gone = (*gone + usize::from(is_away)).saturating_sub(usize::from(was_away));
+            turn != Turn::Over
         });
     }
 }

@@ -27,9 +27,15 @@ mod collect;
 #[path = "../../src/counters.rs"]
 #[rustfmt::skip]
 mod counters;
+#[path = "../../src/listing.rs"]
+#[rustfmt::skip]
+mod listing;
 #[path = "../../src/perf.rs"]
 #[rustfmt::skip]
 mod perf;
+#[path = "../../src/rows.rs"]
+#[rustfmt::skip]
+mod rows;
 mod scheduler;
 #[path = "../../src/seats.rs"]
 #[rustfmt::skip]
@@ -45,6 +51,7 @@ use abi::{Events, Seat, TaskMapKey, TaskMapValue};
 use accounts::Accounts;
 use attribution::model::{MonotonicNanos, TaskUsage, TickId};
 use collect::{Case, collected_by_callgrind, run};
+use listing::{Moment, Patience};
 use scheduler::abi::{DeadRowKey, ThreadRecord};
 use scheduler::processes::Processes;
 use scheduler::threads::Threads;
@@ -60,6 +67,10 @@ const TASKS: u32 = 1_000;
 const SEATS: u32 = 8_192;
 const SECOND_NS: u64 = 1_000_000_000;
 const PID: u32 = 5_000;
+const PATIENCE: Patience = Patience {
+    keep: Duration::from_secs(60),
+    most: 12_288,
+};
 
 const CASES: [Case; 4] = [
     ("drain: 1,000 processes in seats, all ran", || seated(1)),
@@ -122,7 +133,7 @@ fn run_in_seats(words: &[AtomicU64], drain: u64, idleness: u32) {
 fn seated(idleness: u32) {
     let words = usize::try_from(SEATS).unwrap_or(0) * SEAT_WORDS;
     let words: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
-    let (mut seats, mut accounts) = (Seats::new(SEATS), Accounts::default());
+    let (mut seats, mut accounts) = (Seats::new(SEATS), Accounts::new(PATIENCE));
     for index in 0..TASKS {
         accounts.record(&key(index), &value(index, 0));
         seats.seat(&words, &key(index), 1);
@@ -141,7 +152,7 @@ fn seated(idleness: u32) {
 
 /// Nobody found a seat.
 fn hashed() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let (mut rows, mut forgotten) = (Vec::new(), Vec::new());
     let mut drain = |number: u64| {
         for index in 0..TASKS {
@@ -156,7 +167,7 @@ fn hashed() {
 
 fn report(accounts: &mut Accounts, tick: u64, rows: &mut Vec<TaskUsage>, forgotten: &mut Vec<TaskMapKey>) {
     rows.clear();
-    accounts.report(TickId(tick), TickId(tick - 1), rows, forgotten);
+    accounts.report(&moment(tick), rows, forgotten, &mut Vec::new());
 }
 
 /// Every process has one thread, which runs.
@@ -168,23 +179,25 @@ fn scheduled() {
         let sightings = (0..TASKS).map(|index| thread(index, number));
         threads.record(began_ns, sightings, &mut Vec::new(), &mut processes);
         rows.clear();
-        processes.report(TickId(number), TickId(number - 1), &mut rows, &mut forgotten);
-        let now = MonotonicNanos::from_nanos(began_ns);
-        processes.unnamed.report(
-            TickId(number),
-            TickId(number - 1),
-            now,
-            &mut rows,
-            &mut Vec::new(),
-        );
+        let now = moment(number);
+        processes.report(&now, &mut rows, &mut forgotten, &mut Vec::new());
+        processes.unnamed.report(&now, &mut rows, &mut Vec::new());
     };
     drain(1);
     collected_by_callgrind(&mut || drain(2));
     said(&rows);
 }
 
+fn moment(tick: u64) -> Moment {
+    Moment {
+        tick: TickId(tick),
+        acked: TickId(tick - 1),
+        at: MonotonicNanos::from_nanos(tick * SECOND_NS),
+    }
+}
+
 fn nobody() -> Processes {
-    Processes::new(Unnamed::new(4_096, Duration::from_secs(60)))
+    Processes::new(Unnamed::new(4_096, PATIENCE.keep), PATIENCE)
 }
 
 fn thread(index: u32, drain: u64) -> ThreadRecord {

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tables are drawn as: what the hash holds at each tick -> what the report says.
 
+mod left;
+
 use super::*;
 use crate::abi::Events;
+use attribution::model::MonotonicNanos;
 use proptest::prelude::*;
+
+const PATIENCE: Patience = Patience {
+    keep: Duration::from_secs(60),
+    most: 100,
+};
 
 const NS_PER_TICK: u64 = 10_000_000;
 
@@ -33,6 +41,8 @@ fn named(cpu_ns: u64, flags: u64, comm_stamp_ns: u64, name: &[u8]) -> TaskMapVal
 struct Report {
     rows: Vec<TaskUsage>,
     forgotten: Vec<TaskMapKey>,
+    /// Of rows that left.
+    left: Vec<TaskMapKey>,
 }
 
 impl Report {
@@ -41,19 +51,29 @@ impl Report {
     }
 }
 
+/// Reports at second `tick` as the report of that number.
 fn drain(accounts: &mut Accounts, tick: u64, acked: u64, entries: &[(TaskMapKey, TaskMapValue)]) -> Report {
     for (key, value) in entries {
         accounts.record(key, value);
     }
-    let (mut rows, mut forgotten) = (Vec::new(), Vec::new());
-    accounts.report(TickId(tick), TickId(acked), &mut rows, &mut forgotten);
+    let (mut rows, mut forgotten, mut left) = (Vec::new(), Vec::new(), Vec::new());
+    let now = Moment {
+        tick: TickId(tick),
+        acked: TickId(acked),
+        at: MonotonicNanos::from_nanos(tick * 1_000_000_000),
+    };
+    accounts.report(&now, &mut rows, &mut forgotten, &mut left);
     rows.sort_by_key(|row| (row.task, row.cgroup, row.package));
-    Report { rows, forgotten }
+    Report {
+        rows,
+        forgotten,
+        left,
+    }
 }
 
 #[test]
 fn a_row_is_the_kernels_total_and_stays_listed_when_it_rests() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let task = key(7, 5, 40);
     assert_eq!(
         drain(&mut accounts, 1, 0, &[(task, value(100, 0))]).nanos(),
@@ -80,7 +100,7 @@ fn a_row_is_the_kernels_total_and_stays_listed_when_it_rests() {
 fn an_entry_that_was_deleted_adds_from_zero_when_it_comes_back() {
     // hash:   900   deleted   30   950
     // report: 900    900     930  1850
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let task = key(7, 5, 40);
     assert_eq!(
         drain(&mut accounts, 1, 0, &[(task, value(900, 0))]).nanos(),
@@ -99,7 +119,7 @@ fn an_entry_that_was_deleted_adds_from_zero_when_it_comes_back() {
 fn what_a_flush_charged_too_much_is_paid_by_the_next_slices() {
     // hash:   900   880 (taken back)   890   910
     // report: 900   900                900   910
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let task = key(7, 5, 40);
     let reports: Vec<_> = (1_u64..)
         .zip([900, 880, 890, 910])
@@ -110,7 +130,7 @@ fn what_a_flush_charged_too_much_is_paid_by_the_next_slices() {
 
 #[test]
 fn what_a_seat_rose_by_is_added_to_the_row_of_the_hash() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let task = key(7, 5, 40);
     drain(&mut accounts, 1, 0, &[(task, value(900, 0))]);
     let seat = named(50, TASK_ENDED, 9, b"renamed");
@@ -133,7 +153,7 @@ fn the_dead_stay_until_the_window_with_their_last_news_has_closed() {
     // hash   100   150 E   150 E   160 E   160 E    160 E
     // acked   0     1       1       2       3        4
     // report 100   150 E   150 E   160 E   160 E     -      (tick 4 had the last news)
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let task = key(7, 5, 40);
     assert!(!drain(&mut accounts, 1, 0, &[(task, value(100, 0))]).rows[0].ended);
     for (tick, acked, total) in [(2, 1, 150), (3, 1, 150), (4, 2, 160), (5, 3, 160)] {
@@ -154,7 +174,7 @@ fn the_dead_stay_until_the_window_with_their_last_news_has_closed() {
 
 #[test]
 fn time_that_came_in_the_very_drain_that_would_forget_is_reported() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let task = key(7, 5, 40);
     drain(&mut accounts, 1, 0, &[(task, value(100, TASK_ENDED))]);
     let report = drain(&mut accounts, 2, 1, &[(task, value(101, TASK_ENDED))]);
@@ -164,7 +184,7 @@ fn time_that_came_in_the_very_drain_that_would_forget_is_reported() {
 
 #[test]
 fn one_dead_row_marks_and_forgets_all_rows_of_the_task() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let entries = [
         (key(7, 5, 40), value(10, 0)),
         (key(7, 5, 41), value(20, TASK_ENDED)),
@@ -194,7 +214,7 @@ fn one_dead_row_marks_and_forgets_all_rows_of_the_task() {
 
 #[test]
 fn a_pid_used_twice_within_one_clock_tick_is_one_task_with_the_sum() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let (first, second) = (key(7, 3 * NS_PER_TICK, 40), key(7, 3 * NS_PER_TICK + 9, 40));
     let later = key(7, 4 * NS_PER_TICK, 40);
     let entries = [
@@ -216,7 +236,7 @@ fn a_pid_used_twice_within_one_clock_tick_is_one_task_with_the_sum() {
 
 #[test]
 fn the_newest_name_is_on_all_rows() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let (here, there) = (key(7, 5, 40), key(7, 5, 41));
     let names =
         |report: &Report| -> Vec<String> { report.rows.iter().map(|row| row.comm.to_text()).collect() };
@@ -241,14 +261,14 @@ fn the_newest_name_is_on_all_rows() {
 
 #[test]
 fn a_kernel_thread_is_called_one() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let report = drain(&mut accounts, 1, 0, &[(key(2, 5, 1), value(1, TASK_KTHREAD))]);
     assert_eq!(report.rows[0].kind, TaskKind::Kernel);
 }
 
 #[test]
 fn a_silent_task_that_nobody_knows_is_dead_and_one_that_ran_is_not() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     let entries = |ran| [(key(7, 5, 40), value(10, 0)), (key(8, 5, 40), value(ran, 0))];
     drain(&mut accounts, 1, 0, &entries(10));
     for (key, value) in entries(11) {
@@ -264,7 +284,7 @@ fn a_silent_task_that_nobody_knows_is_dead_and_one_that_ran_is_not() {
 
 #[test]
 fn a_rise_longer_than_the_time_that_passed_is_refused_once_and_counted() {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts::new(PATIENCE);
     accounts.expect_at_most(Duration::from_nanos(100));
     let task = key(7, 5, 40);
     let ran = |cpu_ns| TaskMapValue {
@@ -307,7 +327,7 @@ proptest! {
     fn rises_of_rows_add_up_to_what_ran(
         steps in prop::collection::vec((prop::collection::vec((0..4_u64, event()), 0..8), 0..3_u64), 1..60)
     ) {
-        let mut accounts = Accounts::default();
+        let mut accounts = Accounts::new(PATIENCE);
         let mut hash: HashMap<TaskMapKey, TaskMapValue> = HashMap::new();
         let mut seen: HashMap<(Option<TaskKey>, CgroupId), u64> = HashMap::new();
         let (mut ran, mut charged) = (0_u64, 0_u64);

@@ -122,6 +122,26 @@ impl Probe {
         Ok(())
     }
 
+    /// Deletes the entries of rows of living processes that left, from both hashes and from their seats. The process may
+    /// come back at any time: what an entry holds by then is kept back for the row. The seat goes last: until its key is
+    /// gone nobody makes a new entry.
+    pub(super) fn take_left_rows(&mut self) -> Result<(), ProbeError> {
+        while let Some(key) = self.left_rows.last().copied() {
+            let last = self.object.tasks.take(&key);
+            let last = last.map_err(in_batch("prune", "tasks"))?;
+            self.accounts.entry_taken(&key, last.as_ref());
+            if self.counters.mask() != 0 {
+                let last = self.object.hardware.take(&key);
+                let last = last.map_err(in_batch("prune", "hardware"))?;
+                self.accounts
+                    .hardware_taken(&key, last.as_ref(), &self.counters.counters);
+            }
+            self.seats.leave(self.object.seats.words(), &key);
+            self.left_rows.pop();
+        }
+        Ok(())
+    }
+
     /// Opens the hardware counters anew on CPUs whose events stand still or cannot be read: those that were offline
     /// between two drains, as all but the first are while a machine sleeps. Returns how many readings failed in all.
     fn mend_counters(&mut self) -> Result<u64, ProbeError> {

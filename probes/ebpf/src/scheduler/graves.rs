@@ -85,6 +85,15 @@ impl Graves {
         }
     }
 
+    /// The entry of `key` in `dead_rows` was deleted, and held `last` then; `None` when there was none. The next one begins
+    /// at zero.
+    pub(crate) fn take_row(&mut self, key: &DeadRowKey, last: Option<&DeadRow>, processes: &mut Processes) {
+        if let Some(last) = last {
+            self.record_row(key, last, processes);
+        }
+        self.rows.remove(key);
+    }
+
     /// Takes in one entry of `dead_cgroups`.
     pub(crate) fn record_cgroup(
         &mut self,
@@ -101,7 +110,7 @@ impl Graves {
         }
     }
 
-    /// The entry of `key` was deleted, and held `last` then; `None` when there was none. The next one begins at zero.
+    /// As [`Graves::take_row`], of `dead_cgroups`.
     pub(crate) fn take_cgroup(
         &mut self,
         key: &DeadCgroupKey,

@@ -20,6 +20,7 @@ pub use choice::{Accountant, Choice, Machine, cheaper};
 use crate::clock::monotonic;
 use crate::cost::ProgramCost;
 use crate::error::{ProbeError, in_batch};
+use crate::listing::Moment;
 use crate::packages::Packages;
 use crate::preflight;
 use crate::settings::Settings;
@@ -64,6 +65,8 @@ pub struct SchedulerProbe {
     forgotten: Vec<DeadRowKey>,
     /// Rows without a process that left the report and are still in the kernel's map.
     left: Vec<Place>,
+    /// Entries of rows of living processes that left the report.
+    left_rows: Vec<DeadRowKey>,
 }
 
 impl SchedulerProbe {
@@ -104,7 +107,7 @@ impl SchedulerProbe {
             object,
             threads: Threads::new(opened),
             graves: Graves::default(),
-            processes: Processes::new(settings.unnamed()),
+            processes: Processes::new(settings.unnamed(), settings.patience()),
             capacity: Capacity::new(packages, opened),
             online: settings.packages_of_cpu.iter().map(|(cpu, _)| *cpu).collect(),
             blind: blindness(preflight::inspect(Path::new("/")).host_pids),
@@ -117,6 +120,7 @@ impl SchedulerProbe {
             deaths: Vec::new(),
             forgotten: Vec::new(),
             left: Vec::new(),
+            left_rows: Vec::new(),
         };
         // What the living did before is not ours.
         probe.read()?;
@@ -147,11 +151,14 @@ impl SchedulerProbe {
             began,
             ended: monotonic(),
         };
+        let now = Moment {
+            tick,
+            acked,
+            at: began,
+        };
         self.processes
-            .report(tick, acked, &mut tasks, &mut self.forgotten);
-        self.processes
-            .unnamed
-            .report(tick, acked, began, &mut tasks, &mut self.left);
+            .report(&now, &mut tasks, &mut self.forgotten, &mut self.left_rows);
+        self.processes.unnamed.report(&now, &mut tasks, &mut self.left);
         // All threads of a forgotten process are freed, so nobody adds to its rows now. A row that could not be deleted
         // stays known, and is tried again.
         self.object
@@ -264,16 +271,22 @@ impl SchedulerProbe {
         Ok(())
     }
 
-    /// Deletes the entries of rows without a process that left. A thread may be added to one at any time: what the entry
-    /// holds by then is charged.
+    /// Deletes the entries of rows that left. A thread may be added to one at any time: what the entry holds by then is
+    /// charged.
     fn take_left(&mut self, began: MonotonicNanos) -> Result<(), ProbeError> {
-        if self.left.is_empty() {
+        if self.left.is_empty() && self.left_rows.is_empty() {
             return Ok(());
         }
         let cpus = u64::try_from(self.online.len()).unwrap_or(u64::MAX).max(1);
         let passed = monotonic().as_nanos().saturating_sub(began.as_nanos());
         self.graves
             .begin(passed.saturating_mul(cpus).saturating_add(ROUNDING_NS));
+        while let Some(key) = self.left_rows.last().copied() {
+            let last = self.object.dead_rows.take(&key);
+            let last = last.map_err(in_batch("prune", "dead_rows"))?;
+            self.graves.take_row(&key, last.as_ref(), &mut self.processes);
+            self.left_rows.pop();
+        }
         while let Some(place) = self.left.last() {
             let key = DeadCgroupKey {
                 cgroup_id: place.cgroup,

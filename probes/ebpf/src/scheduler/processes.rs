@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Cumulative rows by process, cgroup and package, and when a dead process may be forgotten.
+//! Cumulative rows by process, cgroup and package, when a dead process may be forgotten, and when the row of a cgroup that a
+//! living one has left.
 //!
 //! Pure: no system call, no clock. Takes in rises and never a total, so a row cannot fall. Memory is bounded by what
-//! lives, what the kernel's maps of the dead hold, and the room for rows without a process.
+//! lives and where it was lately, what the kernel's maps of the dead hold, and the room for rows without a process.
 
 use super::abi::DeadRowKey;
 use crate::accounts::package_id;
+use crate::listing::{Listing, Moment, Patience, Turn};
 use crate::unnamed::{Place, Unnamed};
 use attribution::model::{
     CgroupId, Comm, CpuNanos, Event, EventCounts, TaskKey, TaskKind, TaskUsage, TickId,
 };
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// The address of no thread.
 const NOWHERE: u64 = 0;
@@ -44,12 +47,21 @@ pub(crate) struct Processes {
     busy_ns: BTreeMap<u32, u64>,
     /// Passes over the living that came to their end.
     passes: u64,
+    /// How long rows of cgroups are listed that were left.
+    patience: Patience,
+    /// Rows of processes in the last report.
+    listed: usize,
 }
 
 #[derive(Debug)]
 struct Process {
-    /// Searched one by one: a process has few (it seldom changes its cgroup, and packages are few).
-    rows: Vec<(Place, Counts)>,
+    /// By place, in this order. Most processes have one; one that goes from cgroup to cgroup has many, and newer cgroups
+    /// have higher numbers.
+    rows: Vec<Row>,
+    /// The cgroup in which it ran last: what it has there is listed as long as it lives, however long it sleeps.
+    home: u64,
+    /// When it was looked at there.
+    home_at_ns: u64,
     comm: Comm,
     comm_at_ns: u64,
     kind: TaskKind,
@@ -66,6 +78,13 @@ struct Process {
     settled: Option<TickId>,
     /// Whether it was charged since the last report.
     charged: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    place: Place,
+    total: Counts,
+    listing: Listing,
 }
 
 impl Counts {
@@ -92,13 +111,15 @@ impl Counts {
 }
 
 impl Processes {
-    /// Nothing is charged yet.
-    pub(crate) fn new(unnamed: Unnamed) -> Self {
+    /// Nothing is charged yet. `patience` is for rows of cgroups that were left.
+    pub(crate) fn new(unnamed: Unnamed, patience: Patience) -> Self {
         Self {
             tasks: HashMap::new(),
             unnamed,
             busy_ns: BTreeMap::new(),
             passes: 0,
+            patience,
+            listed: 0,
         }
     }
 
@@ -158,12 +179,7 @@ impl Processes {
             return;
         }
         self.busy(place.package, rise);
-        let process = self.process(task, look);
-        process.charged = true;
-        match process.rows.iter_mut().find(|row| row.0 == place) {
-            Some((_, total)) => total.add(rise),
-            None => process.rows.push((place, rise)),
-        }
+        self.process(task, look).charge(place, rise, look.at_ns);
     }
 
     /// Charges `rise` to a cgroup and no process.
@@ -185,35 +201,41 @@ impl Processes {
         &self.busy_ns
     }
 
-    /// Appends the rows of processes for the report of `tick` to `rows`, and what is to be deleted from the kernel's map `dead_rows` to
-    /// `forgotten`. A process is forgotten when it is dead, everything it did was in a report up to `acked`, and nothing
-    /// came since.
+    /// Appends the rows of processes in a report to `rows`, and what is to be deleted from the kernel's map `dead_rows`: the entries
+    /// of forgotten processes to `forgotten`, those of rows that leave to `left`. A process is forgotten when it is dead,
+    /// everything it did was in a report that is acknowledged, and nothing came since.
     pub(crate) fn report(
         &mut self,
-        tick: TickId,
-        acked: TickId,
+        now: &Moment,
         rows: &mut Vec<TaskUsage>,
         forgotten: &mut Vec<DeadRowKey>,
+        left: &mut Vec<DeadRowKey>,
     ) {
         let passes = self.passes;
+        let before = rows.len();
+        let keep = self.patience.with(self.listed);
         self.tasks.retain(|key, process| {
             let ended = process.ended(passes);
             if ended {
+                let news = process.rows.iter().any(|row| row.listing.rose());
                 match process.settled {
-                    Some(settled) if !process.charged && settled <= acked => {
+                    Some(settled) if !news && settled <= now.acked => {
                         forgotten.append(&mut process.dead_rows);
                         return false;
                     }
-                    Some(_) if !process.charged => {}
-                    _ => process.settled = Some(tick),
+                    Some(_) if !news => {}
+                    _ => process.settled = Some(now.tick),
                 }
             } else {
                 process.settled = None;
             }
             process.charged = false;
-            rows.extend(process.rows.iter().map(|row| process.usage(*key, row, ended)));
+            if process.list(*key, ended, now, keep, rows) {
+                process.part_with_entries(left);
+            }
             true
         });
+        self.listed = rows.len() - before;
     }
 
     fn process(&mut self, task: TaskKey, look: Look) -> &mut Process {
@@ -232,6 +254,8 @@ impl Process {
     const fn new(look: Look) -> Self {
         Self {
             rows: Vec::new(),
+            home: CgroupId::ROOT.0,
+            home_at_ns: 0,
             comm: Comm(look.comm),
             comm_at_ns: look.at_ns,
             kind: look.kind,
@@ -258,16 +282,104 @@ impl Process {
         self.threads == 0 && (self.leader_gone || passes > self.heard.saturating_add(1))
     }
 
-    fn usage(&self, key: TaskKey, (place, total): &(Place, Counts), ended: bool) -> TaskUsage {
-        TaskUsage {
-            task: Some(key),
-            cgroup: CgroupId(place.cgroup),
-            package: package_id(place.package),
-            cpu: CpuNanos::from_nanos(total.cpu_ns),
-            events: total.events(),
-            comm: self.comm,
-            kind: self.kind,
-            ended,
+    /// Where the row of `place` is, or belongs.
+    fn find(&self, place: Place) -> Result<usize, usize> {
+        self.rows.binary_search_by_key(&place, |row| row.place)
+    }
+
+    /// `at_ns`: when it was looked at.
+    fn charge(&mut self, place: Place, rise: Counts, at_ns: u64) {
+        if !self.charged || at_ns >= self.home_at_ns {
+            (self.home, self.home_at_ns) = (place.cgroup, at_ns);
+        }
+        self.charged = true;
+        let at = self.find(place).unwrap_or_else(|at| {
+            self.rows.insert(at, Row::new(place));
+            at
+        });
+        if let Some(row) = self.rows.get_mut(at) {
+            row.total.add(rise);
+            row.listing.rise();
+        }
+    }
+
+    /// Whether rows may leave: not while the one of its home is kept back, or a process that lives would be in no report.
+    /// What is dead leaves as a whole.
+    fn lets_go(&self, ended: bool) -> bool {
+        let is_home = |row: &Row| row.place.cgroup == self.home && !row.listing.is_away();
+        self.rows.len() > 1 && !ended && self.rows.iter().any(is_home)
+    }
+
+    /// Appends what is in a report to `out`. Whether rows leave with it.
+    fn list(
+        &mut self,
+        key: TaskKey,
+        ended: bool,
+        now: &Moment,
+        keep: Duration,
+        out: &mut Vec<TaskUsage>,
+    ) -> bool {
+        let (home, lets_go) = (self.home, self.lets_go(ended));
+        let (mut leaves, mut over) = (false, false);
+        for row in &mut self.rows {
+            match row.listing.turn(now, keep, lets_go && row.place.cgroup != home) {
+                Turn::Listed => out.push(TaskUsage {
+                    task: Some(key),
+                    cgroup: CgroupId(row.place.cgroup),
+                    package: package_id(row.place.package),
+                    cpu: CpuNanos::from_nanos(row.total.cpu_ns),
+                    events: row.total.events(),
+                    comm: self.comm,
+                    kind: self.kind,
+                    ended,
+                }),
+                Turn::Leaves => {
+                    row.total = Counts::default();
+                    leaves = true;
+                }
+                Turn::Away => {}
+                Turn::Over => over = true,
+            }
+        }
+        if over {
+            self.rows.retain(|row| !row.listing.is_over(now));
+        }
+        leaves
+    }
+
+    /// Appends its entries in `dead_rows` whose row is not listed to `left`.
+    fn part_with_entries(&mut self, left: &mut Vec<DeadRowKey>) {
+        let mut keys = std::mem::take(&mut self.dead_rows);
+        keys.retain(|key| {
+            let row = self.find(Place::of(key)).ok().and_then(|at| self.rows.get(at));
+            let is_listed = row.is_some_and(|row| !row.listing.is_away());
+            if !is_listed {
+                left.push(*key);
+            }
+            is_listed
+        });
+        self.dead_rows = keys;
+    }
+}
+
+impl Row {
+    const fn new(place: Place) -> Self {
+        Self {
+            place,
+            total: Counts {
+                cpu_ns: 0,
+                switches: 0,
+            },
+            listing: Listing::new(),
+        }
+    }
+}
+
+impl Place {
+    const fn of(key: &DeadRowKey) -> Self {
+        Self {
+            cgroup: key.cgroup_id,
+            package: key.package,
         }
     }
 }

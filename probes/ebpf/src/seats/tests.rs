@@ -254,6 +254,26 @@ fn nobody_loses_a_seat_while_the_entry_in_the_hash_is_about_to_go() {
 }
 
 #[test]
+fn who_leaves_is_charged_what_came_until_its_key_was_gone_and_the_seat_is_free() {
+    let mut kernel = Kernel::new();
+    kernel.run((1, 0), 10);
+    kernel.drain();
+    kernel.drain();
+    kernel.run((1, 0), 5);
+    kernel.seats.leave(&kernel.words, &key((5, 0)));
+    assert!(kernel.seat_with((1, 0)).is_some(), "somebody else's");
+    kernel.seats.leave(&kernel.words, &key((1, 0)));
+    assert_eq!(kernel.seat_with((1, 0)), None);
+    kernel.run((1, 0), 7);
+    assert_eq!(kernel.hash.get(&(1, 0)), Some(&7), "a row of its own");
+    kernel.hash.clear();
+    kernel.run((5, 0), 3);
+    kernel.drain();
+    assert_eq!(kernel.charged((1, 0)), 15);
+    assert!(kernel.seat_with((5, 0)).is_some());
+}
+
+#[test]
 fn what_a_flush_charged_too_much_is_taken_back_from_the_seat_and_the_next_slices_count() {
     let mut kernel = Kernel::new();
     kernel.run((1, 0), 110);

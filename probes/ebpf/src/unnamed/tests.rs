@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use attribution::model::Event;
+use attribution::model::{Event, MonotonicNanos, TickId};
 
 const KEEP: Duration = Duration::from_secs(60);
 const HOME: Place = Place {
@@ -9,11 +9,18 @@ const HOME: Place = Place {
     package: 0,
 };
 
+fn moment(tick: u64, acked: u64) -> Moment {
+    Moment {
+        tick: TickId(tick),
+        acked: TickId(acked),
+        at: MonotonicNanos::from_nanos(tick * 1_000_000_000),
+    }
+}
+
 /// Reports at second `tick` as the report of that number. Rows as (cgroup, CPU time), and the cgroups that left.
 fn report(unnamed: &mut Unnamed, tick: u64, acked: u64) -> (Vec<(u64, u64)>, Vec<u64>) {
     let (mut rows, mut left) = (Vec::new(), Vec::new());
-    let now = MonotonicNanos::from_nanos(tick * 1_000_000_000);
-    unnamed.report(TickId(tick), TickId(acked), now, &mut rows, &mut left);
+    unnamed.report(&moment(tick, acked), &mut rows, &mut left);
     assert!(rows.iter().all(|row| row.task.is_none() && !row.ended));
     (
         rows.iter()
@@ -128,8 +135,7 @@ fn packages_leave_each_for_itself() {
     unnamed.add(other, 2, &EventCounts::ZERO);
     report(&mut unnamed, 2, 1);
     let (mut rows, mut left) = (Vec::new(), Vec::new());
-    let now = MonotonicNanos::from_nanos(61 * 1_000_000_000);
-    unnamed.report(TickId(61), TickId(60), now, &mut rows, &mut left);
+    unnamed.report(&moment(61, 60), &mut rows, &mut left);
     assert_eq!(left, [HOME]);
     assert_eq!((rows.len(), rows[0].package), (1, PackageId(1)));
 }

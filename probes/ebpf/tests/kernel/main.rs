@@ -9,6 +9,8 @@ mod events;
 #[cfg(test)]
 mod figures;
 #[cfg(test)]
+mod left;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod objects;

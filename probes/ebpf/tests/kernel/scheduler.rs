@@ -43,7 +43,7 @@ fn weather(consumer: &mut Consumer<SchedulerProbe>, cgroup: &Cgroup, count: u32,
 }
 
 /// CPU time of this process, up to now. Asking brings the scheduler's own figures up to date, so ask after a drain.
-fn own_cpu() -> u64 {
+pub(crate) fn own_cpu() -> u64 {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap()
 }

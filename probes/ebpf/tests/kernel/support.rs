@@ -370,7 +370,7 @@ pub(crate) fn cgroups() -> u32 {
     count
 }
 
-fn unified_mount() -> PathBuf {
+pub(crate) fn unified_mount() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
     PathBuf::from(line.split(' ').nth(4).unwrap())

@@ -16,7 +16,7 @@ use std::time::Duration;
 fn cramped(max_unnamed: u32) -> Settings {
     Settings {
         max_unnamed,
-        keep_unnamed: Duration::ZERO,
+        keep_resting: Duration::ZERO,
         // The hash of hardware counts has as many of these rows.
         counters: vec![Counter {
             event: Event::CpuCycles,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
+use crate::listing::Moment;
 use crate::settings::Settings;
 use attribution::model::{MonotonicNanos, TickId};
 
@@ -23,11 +24,13 @@ fn row(cpu_ns: u64, flags: u32) -> DeadRow {
 /// CPU time and switches of each row, and whether it says `ended`; without a process first.
 fn drawn(processes: &mut Processes) -> Vec<(u64, u64, bool)> {
     let mut rows = Vec::new();
-    processes.report(TickId(1), TickId(0), &mut rows, &mut Vec::new());
-    let now = MonotonicNanos::ZERO;
-    processes
-        .unnamed
-        .report(TickId(1), TickId(0), now, &mut rows, &mut Vec::new());
+    let now = Moment {
+        tick: TickId(1),
+        acked: TickId(0),
+        at: MonotonicNanos::ZERO,
+    };
+    processes.report(&now, &mut rows, &mut Vec::new(), &mut Vec::new());
+    processes.unnamed.report(&now, &mut rows, &mut Vec::new());
     rows.sort_by_key(|row| (row.task, row.cgroup, row.package));
     rows.iter()
         .map(|row| {
@@ -41,7 +44,8 @@ fn drawn(processes: &mut Processes) -> Vec<(u64, u64, bool)> {
 }
 
 fn nobody() -> Processes {
-    Processes::new(Settings::default().unnamed())
+    let settings = Settings::default();
+    Processes::new(settings.unnamed(), settings.patience())
 }
 
 fn graves() -> Graves {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
+mod left;
+
 use super::*;
 use attribution::model::MonotonicNanos;
-use std::time::Duration;
 
 /// Of rows without a process.
 const ROOM: usize = 50;
 const KEEP: Duration = Duration::from_secs(60);
+const PATIENCE: Patience = Patience {
+    keep: KEEP,
+    most: 100,
+};
 
 const HOME: Place = Place {
     cgroup: 40,
@@ -26,16 +31,25 @@ fn look(comm: &[u8], at_ns: u64) -> Look {
 }
 
 fn nobody() -> Processes {
-    Processes::new(Unnamed::new(ROOM, KEEP))
+    Processes::new(Unnamed::new(ROOM, KEEP), PATIENCE)
 }
 
 fn counts(cpu_ns: u64) -> Counts {
     Counts { cpu_ns, switches: 1 }
 }
 
+fn moment(tick: u64, acked: u64, second: u64) -> Moment {
+    Moment {
+        tick: TickId(tick),
+        acked: TickId(acked),
+        at: MonotonicNanos::from_nanos(second * 1_000_000_000),
+    }
+}
+
 fn report(processes: &mut Processes, tick: u64, acked: u64) -> (Vec<TaskUsage>, Vec<DeadRowKey>) {
     let (mut rows, mut forgotten) = (Vec::new(), Vec::new());
-    processes.report(TickId(tick), TickId(acked), &mut rows, &mut forgotten);
+    let now = moment(tick, acked, tick);
+    processes.report(&now, &mut rows, &mut forgotten, &mut Vec::new());
     rows.sort_by_key(|row| (row.task, row.cgroup, row.package));
     (rows, forgotten)
 }
@@ -170,10 +184,8 @@ fn time_without_a_process_has_rows_by_cgroup_and_beyond_the_room_one_for_all() {
     let (mut rows, mut left) = (Vec::new(), Vec::new());
     let mut report = |processes: &mut Processes, tick, second: u64| {
         rows.clear();
-        let now = MonotonicNanos::from_nanos(second * 1_000_000_000);
-        processes
-            .unnamed
-            .report(TickId(tick), TickId(tick - 1), now, &mut rows, &mut left);
+        let now = moment(tick, tick - 1, second);
+        processes.unnamed.report(&now, &mut rows, &mut left);
         let of = |row: &TaskUsage| (row.cgroup.0, row.cpu.as_nanos(), row.events.get(Event::Switches));
         rows.iter().map(of).collect::<Vec<_>>()
     };

@@ -4,10 +4,19 @@
 mod machine;
 
 use super::*;
+use crate::listing::Moment;
 use crate::settings::Settings;
 use attribution::model::{Event, MonotonicNanos, TickId};
 
 const OPENED: u64 = 100 * SECOND_NS;
+
+fn moment(tick: u64, began_ns: u64) -> Moment {
+    Moment {
+        tick: TickId(tick),
+        acked: TickId(tick - 1),
+        at: MonotonicNanos::from_nanos(began_ns),
+    }
+}
 
 /// A process's leader that began when the probe was opened; tid and tgid are 7.
 fn leader(cpu_ns: u64, at_ns: u64) -> ThreadRecord {
@@ -47,7 +56,7 @@ impl Fixture {
     fn new() -> Self {
         Self {
             threads: Threads::new(OPENED),
-            processes: Processes::new(Settings::default().unnamed()),
+            processes: Processes::new(Settings::default().unnamed(), Settings::default().patience()),
             passes: 0,
         }
     }
@@ -73,12 +82,10 @@ impl Fixture {
         );
         assert!(deaths.is_empty());
         let mut rows = Vec::new();
+        let now = moment(1, began_ns);
         self.processes
-            .report(TickId(1), TickId(0), &mut rows, &mut Vec::new());
-        let now = MonotonicNanos::from_nanos(began_ns);
-        self.processes
-            .unnamed
-            .report(TickId(1), TickId(0), now, &mut rows, &mut Vec::new());
+            .report(&now, &mut rows, &mut Vec::new(), &mut Vec::new());
+        self.processes.unnamed.report(&now, &mut rows, &mut Vec::new());
         rows.sort_by_key(|row| (row.task, row.cgroup, row.package));
         assert!(
             rows.iter()
@@ -361,7 +368,7 @@ fn a_kernel_thread_is_one_of_the_kernel() {
     let mut rows = Vec::new();
     machine
         .processes
-        .report(TickId(2), TickId(1), &mut rows, &mut Vec::new());
+        .report(&moment(2, OPENED), &mut rows, &mut Vec::new(), &mut Vec::new());
     assert_eq!(rows[0].kind, TaskKind::Kernel);
     assert_eq!(rows[0].comm.to_text(), "task");
 }

@@ -8,6 +8,7 @@ mod programs;
 use super::super::super::abi::{Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, ROW_LEADER_GONE};
 use super::super::super::graves::{self, Graves, Stir};
 use super::*;
+use crate::listing::Patience;
 use crate::unnamed::Unnamed;
 use attribution::model::TaskUsage;
 use proptest::prelude::*;
@@ -17,8 +18,12 @@ use std::time::Duration;
 /// Every step takes as long, so that a whole run is shorter than [`MOURNING_NS`].
 const STEP_NS: u64 = SECOND_NS / 2;
 
-/// How long rows without a process are listed after their last rise: shorter than most runs.
-const KEEP: Duration = Duration::from_nanos(4 * STEP_NS);
+/// How long rows are listed after their last rise that have no process, or are of a cgroup that it has left: shorter than
+/// most runs.
+const PATIENCE: Patience = Patience {
+    keep: Duration::from_nanos(4 * STEP_NS),
+    most: 1_000,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -124,7 +129,7 @@ impl Machine {
             pass: None,
             threads: Threads::new(OPENED),
             graves: Graves::default(),
-            rows: Processes::new(Unnamed::new(1_000, KEEP)),
+            rows: Processes::new(Unnamed::new(1_000, PATIENCE.keep), PATIENCE),
             reported: Stir::default(),
             added: Stir::default(),
             tick: 0,

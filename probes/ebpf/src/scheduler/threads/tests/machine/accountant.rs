@@ -2,7 +2,12 @@
 //! What user space makes of it: a drain, and a consumer that charges what it reports.
 
 use super::*;
-use attribution::model::MonotonicNanos;
+
+/// What a thread does that is born and freed between the reading of a map and the deletion of an entry.
+const PASSING: Counts = Counts {
+    cpu_ns: 5,
+    switches: 1,
+};
 
 impl Machine {
     /// What `SchedulerProbe::drain` does.
@@ -29,28 +34,29 @@ impl Machine {
                 .record_unplaced(&graves::sum(&[self.burials]), 0, &mut self.rows);
         }
         self.tick += 1;
-        let (mut rows, mut forgotten) = (Vec::new(), Vec::new());
-        self.rows.report(
-            TickId(self.tick),
-            TickId(self.tick - 1),
-            &mut rows,
-            &mut forgotten,
-        );
+        let (mut rows, mut forgotten, mut left_rows) = (Vec::new(), Vec::new(), Vec::new());
+        let now = moment(self.tick, began_ns);
+        self.rows.report(&now, &mut rows, &mut forgotten, &mut left_rows);
         for key in &forgotten {
             self.dead_rows.remove(&(key.started_ns, key.tgid, key.cgroup_id));
         }
         self.graves.forget(&forgotten);
         let mut left = Vec::new();
-        let now = MonotonicNanos::from_nanos(began_ns);
-        self.rows.unnamed.report(
-            TickId(self.tick),
-            TickId(self.tick - 1),
-            now,
-            &mut rows,
-            &mut left,
-        );
+        self.rows.unnamed.report(&now, &mut rows, &mut left);
         self.consume(&rows);
         self.graves.begin(u64::MAX);
+        for key in left_rows {
+            let at = (key.started_ns, key.tgid, key.cgroup_id);
+            if let Some((_, row)) = self.dead_rows.get_mut(&at).filter(|_| !self.ends) {
+                // Another thread of it is born and freed, as below.
+                self.ran.add(PASSING);
+                self.burials.added += 1;
+                row.cpu_ns += PASSING.cpu_ns;
+                row.switches += PASSING.switches;
+            }
+            let last = self.dead_rows.remove(&at).map(|(_, row)| row);
+            self.graves.take_row(&key, last.as_ref(), &mut self.rows);
+        }
         for place in left {
             if !self.ends {
                 self.come_and_go(place.cgroup);
@@ -66,15 +72,11 @@ impl Machine {
 
     /// A thread that has no room in `dead_rows` is born and freed between the reading of a map and the deletion of an entry.
     fn come_and_go(&mut self, cgroup: u64) {
-        let did = Counts {
-            cpu_ns: 5,
-            switches: 1,
-        };
-        self.ran.add(did);
+        self.ran.add(PASSING);
         self.burials.added += 1;
         let cgroup = self.dead_cgroups.entry(cgroup).or_default();
-        cgroup.cpu_ns += did.cpu_ns;
-        cgroup.switches += did.switches;
+        cgroup.cpu_ns += PASSING.cpu_ns;
+        cgroup.switches += PASSING.switches;
     }
 
     /// Charges the rises, as the attribution engine would.
