@@ -20,8 +20,14 @@ fn check(bytes: &[u8]) {
     let Some(entries) = read(bytes) else { return };
     let Some(written) = write(&entries) else { return };
     let again = read(&written).unwrap_or_default();
-    assert_eq!(again.len(), entries.len());
+    assert_eq!(lasting(&again), lasting(&entries));
     assert_eq!(write(&again), Some(written));
+}
+
+/// Entries but for those that are left out where they say again what was said.
+fn lasting(entries: &[Entry]) -> usize {
+    let is_lasting = |entry: &&Entry| !matches!(entry, Entry::Tallies(_) | Entry::Describe { .. });
+    entries.iter().filter(is_lasting).count()
 }
 
 fn read(bytes: &[u8]) -> Option<Vec<Entry>> {
