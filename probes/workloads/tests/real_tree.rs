@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_whose_name_is_no_text_hides_nobody_in_it() {
+    fn a_cgroup_whose_name_is_no_text_hides_nobody_in_it_and_costs_no_walk() {
         let Some(mut place) = Place::new("no-text") else {
             return;
         };
@@ -223,7 +223,7 @@ mod tests {
         let inside = CgroupId(fs::metadata(odd.join(HEX)).unwrap().ino());
         let walks = place.resolver.counters().walks;
         assert_eq!(place.resolve(&[inside]), [Some(HEX.to_owned())]);
-        assert_eq!(place.resolver.counters().walks, walks + 1);
+        assert_eq!(place.resolver.counters().walks, walks);
         // What comes and goes in it has the number of its end.
         fs::create_dir(odd.join(HEX).join("x")).unwrap();
         let gone = CgroupId(fs::metadata(odd.join(HEX).join("x")).unwrap().ino());

@@ -4,7 +4,7 @@
 use super::mounts::CgroupMount;
 use crate::files::vanished;
 use attribution::model::CgroupId;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -18,7 +18,7 @@ pub const WALK_DIRECTORIES: u64 = 65_536;
 /// Levels below the mount. Kubernetes in kind with systemd in the containers has about twelve; each nesting adds six.
 pub const WALK_DEPTH: usize = 32;
 
-/// What a walk met.
+/// What a walk came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalkOutcome {
     /// Folders looked at.
@@ -29,25 +29,80 @@ pub struct WalkOutcome {
     pub truncated: bool,
 }
 
+/// What a walk met.
+pub(super) enum Met<'a> {
+    /// A cgroup, after the one that it is in.
+    Cgroup {
+        id: CgroupId,
+        /// None for the mount point.
+        parent: Option<CgroupId>,
+        name: &'a OsStr,
+        /// Its path below the mount point; that one's own is empty.
+        below: &'a str,
+    },
+    /// Not all that is in this cgroup could be looked at; none: not even the mount point.
+    Unseen(Option<CgroupId>),
+}
+
+/// Whoever is shown what a walk met, until they break it off.
+type Visit<'a> = &'a mut dyn FnMut(Met<'_>) -> ControlFlow<()>;
+
+/// Appends the folders in a folder, so many of them at most; whether there are more. [`folders_in`], or one of a test that
+/// fails as the kernel may.
+pub(super) type List = fn(&Path, u64, &mut Vec<OsString>) -> io::Result<bool>;
+
 /// Shows `visit` every cgroup below `mount` with its path, parents before children, until it breaks off. Symbolic links
 /// are not followed (a hierarchy has none).
 pub fn walk(mount: &CgroupMount, visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>) -> WalkOutcome {
-    walk_bounded(mount, WALK_DIRECTORIES, &mut |id, below| {
-        visit(id, &mount.path_of(if below.is_empty() { "/" } else { below }))
+    walk_below(mount, folders_in, &mut |met| match met {
+        Met::Cgroup { id, below, .. } => {
+            visit(id, &mount.path_of(if below.is_empty() { "/" } else { below }))
+        }
+        Met::Unseen(_) => ControlFlow::Continue(()),
     })
 }
 
-/// As [`walk`], with paths below the mount point; the mount point's own is empty.
-pub(super) fn walk_below(
-    mount: &CgroupMount,
-    visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
-) -> WalkOutcome {
-    walk_bounded(mount, WALK_DIRECTORIES, visit)
+/// As [`walk`], for who also wants to know what is in what, and what was not seen.
+pub(super) fn walk_below(mount: &CgroupMount, list: List, visit: Visit<'_>) -> WalkOutcome {
+    walk_bounded(mount, WALK_DIRECTORIES, list, visit)
+}
+
+fn walk_bounded(mount: &CgroupMount, bound: u64, list: List, visit: Visit<'_>) -> WalkOutcome {
+    let mut walk = Walk {
+        bound,
+        list,
+        visit,
+        outcome: WalkOutcome::default(),
+        levels: Vec::new(),
+        waiting: 0,
+    };
+    let mut next = Some(Folder {
+        at: mount.point.clone(),
+        below: String::new(),
+        parent: None,
+        name: OsString::new(),
+    });
+    while let Some(folder) = next {
+        if walk.look(folder).is_break() {
+            break;
+        }
+        next = walk.next();
+    }
+    walk.outcome
+}
+
+/// A folder that is to be looked at.
+struct Folder {
+    at: PathBuf,
+    below: String,
+    parent: Option<CgroupId>,
+    name: OsString,
 }
 
 /// A folder whose children are being looked at. They share its path: a tenant may nest names until each of the
 /// [`WALK_DIRECTORIES`] paths has 4 KiB.
 struct Level {
+    id: CgroupId,
     at: PathBuf,
     /// Path below the mount, without a slash at its end.
     below: String,
@@ -55,102 +110,109 @@ struct Level {
     names: Vec<OsString>,
 }
 
-fn walk_bounded(
-    mount: &CgroupMount,
+struct Walk<'a> {
     bound: u64,
-    visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
-) -> WalkOutcome {
-    let mut outcome = WalkOutcome::default();
-    let mut levels: Vec<Level> = Vec::new();
-    // Names in all levels.
-    let mut waiting = 0_u64;
-    let (mut at, mut below) = (mount.point.clone(), String::new());
-    loop {
-        let found = outcome.look(&at, &below, visit);
-        if found.is_break() {
-            break;
-        }
-        if found == ControlFlow::Continue(true) {
-            let room = bound.saturating_sub(outcome.directories).saturating_sub(waiting);
-            if levels.len() >= WALK_DEPTH {
-                outcome.truncated = true;
-            } else {
-                let names = outcome.list(&at, room);
-                waiting += count(&names);
-                levels.push(Level { at, below, names });
-            }
-        }
-        (at, below) = loop {
-            let Some(level) = levels.last_mut() else {
-                return outcome;
-            };
-            if let Some(name) = level.names.pop() {
-                waiting = waiting.saturating_sub(1);
-                let below = format!("{}/{}", level.below, name.to_string_lossy());
-                break (level.at.join(name), below);
-            }
-            levels.pop();
+    list: List,
+    visit: Visit<'a>,
+    outcome: WalkOutcome,
+    levels: Vec<Level>,
+    /// Names in all levels.
+    waiting: u64,
+}
+
+impl Walk<'_> {
+    /// Shows a folder, and notes what is in it.
+    fn look(&mut self, folder: Folder) -> ControlFlow<()> {
+        let metadata = match fs::symlink_metadata(&folder.at) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.missed(&error, folder.parent),
         };
+        self.outcome.directories += 1;
+        let id = CgroupId(metadata.ino());
+        (self.visit)(Met::Cgroup {
+            id,
+            parent: folder.parent,
+            name: &folder.name,
+            below: &folder.below,
+        })?;
+        // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
+        // instead of some fifty entries. File systems that count otherwise (in fixtures) never say 2 with children.
+        if metadata.nlink() == 2 {
+            return ControlFlow::Continue(());
+        }
+        if self.levels.len() >= WALK_DEPTH {
+            self.outcome.truncated = true;
+            return (self.visit)(Met::Unseen(Some(id)));
+        }
+        let taken = self.outcome.directories.saturating_add(self.waiting);
+        let mut names = Vec::new();
+        let listed = (self.list)(&folder.at, self.bound.saturating_sub(taken), &mut names);
+        self.waiting += count(&names);
+        self.levels.push(Level {
+            id,
+            at: folder.at,
+            below: folder.below,
+            names,
+        });
+        match listed {
+            Ok(false) => ControlFlow::Continue(()),
+            Ok(true) => {
+                self.outcome.truncated = true;
+                (self.visit)(Met::Unseen(Some(id)))
+            }
+            Err(error) => self.missed(&error, Some(id)),
+        }
     }
-    outcome
+
+    /// Something in a cgroup could not be looked at. If it vanished, there was nothing to see.
+    fn missed(&mut self, error: &io::Error, within: Option<CgroupId>) -> ControlFlow<()> {
+        const ENAMETOOLONG: i32 = rustix::io::Errno::NAMETOOLONG.raw_os_error();
+        if vanished(error) {
+            return ControlFlow::Continue(());
+        }
+        if error.raw_os_error() == Some(ENAMETOOLONG) {
+            // A bound, too: another try makes no path shorter.
+            self.outcome.truncated = true;
+        } else {
+            self.outcome.unreadable += 1;
+        }
+        (self.visit)(Met::Unseen(within))
+    }
+
+    fn next(&mut self) -> Option<Folder> {
+        loop {
+            let level = self.levels.last_mut()?;
+            if let Some(name) = level.names.pop() {
+                self.waiting = self.waiting.saturating_sub(1);
+                return Some(Folder {
+                    at: level.at.join(&name),
+                    below: format!("{}/{}", level.below, name.to_string_lossy()),
+                    parent: Some(level.id),
+                    name,
+                });
+            }
+            self.levels.pop();
+        }
+    }
 }
 
 fn count(names: &[OsString]) -> u64 {
     u64::try_from(names.len()).unwrap_or(u64::MAX)
 }
 
-impl WalkOutcome {
-    fn failed(&mut self, error: &io::Error) {
-        if !vanished(error) {
-            self.unreadable += 1;
+/// See [`List`].
+pub(super) fn folders_in(at: &Path, room: u64, names: &mut Vec<OsString>) -> io::Result<bool> {
+    for entry in fs::read_dir(at)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
         }
-    }
-
-    /// Shows a folder; whether it has children.
-    fn look(
-        &mut self,
-        at: &Path,
-        below: &str,
-        visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>,
-    ) -> ControlFlow<(), bool> {
-        match fs::symlink_metadata(at) {
-            Ok(metadata) => {
-                self.directories += 1;
-                visit(CgroupId(metadata.ino()), below)?;
-                // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
-                // instead of some fifty entries. File systems that count otherwise (in fixtures) never say 2 with children.
-                ControlFlow::Continue(metadata.nlink() != 2)
-            }
-            Err(error) => {
-                self.failed(&error);
-                ControlFlow::Continue(false)
-            }
+        if count(names) >= room {
+            return Ok(true);
         }
+        names.push(entry.file_name());
     }
-
-    /// The folders in a folder, `room` of them at most.
-    fn list(&mut self, at: &Path, room: u64) -> Vec<OsString> {
-        let mut names = Vec::new();
-        if let Err(error) = self.list_into(&mut names, at, room) {
-            self.failed(&error);
-        }
-        names
-    }
-
-    fn list_into(&mut self, names: &mut Vec<OsString>, at: &Path, room: u64) -> io::Result<()> {
-        for entry in fs::read_dir(at)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                continue;
-            }
-            if count(names) >= room {
-                self.truncated = true;
-                break;
-            }
-            names.push(entry.file_name());
-        }
-        Ok(())
-    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -166,7 +228,10 @@ mod tests {
 
     fn paths(point: &Path, bound: u64) -> (Vec<String>, WalkOutcome) {
         let mut paths = Vec::new();
-        let outcome = walk_bounded(&mount(point), bound, &mut |id, path| {
+        let outcome = walk_bounded(&mount(point), bound, folders_in, &mut |met| {
+            let Met::Cgroup { id, below: path, .. } = met else {
+                return ControlFlow::Continue(());
+            };
             let ino = fs::metadata(point.join(path.trim_start_matches('/')))
                 .unwrap()
                 .ino();
@@ -226,9 +291,82 @@ mod tests {
             assert_eq!((outcome.directories, outcome.truncated), (bound, true));
         }
         assert!(!paths(dir.path(), 8).1.truncated);
-        let mut outcome = WalkOutcome::default();
-        assert_eq!(outcome.list(dir.path(), 2).len(), 2);
-        assert!(outcome.truncated);
+        let mut names = Vec::new();
+        assert!(folders_in(dir.path(), 2, &mut names).unwrap());
+        assert_eq!(names.len(), 2);
+    }
+
+    /// Folders that a walk showed and those in which it did not see all, by name.
+    fn seen_and_unseen(point: &Path, bound: u64, list: List) -> (Vec<String>, Vec<String>, WalkOutcome) {
+        let (mut seen, mut unseen, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let outcome = walk_bounded(&mount(point), bound, list, &mut |met| {
+            match met {
+                Met::Cgroup { id, name, .. } => {
+                    seen.push(name.to_str().unwrap().to_owned());
+                    names.push((Some(id), name.to_str().unwrap().to_owned()));
+                }
+                Met::Unseen(within) => {
+                    let name = names.iter().find(|(id, _)| *id == within);
+                    unseen.push(
+                        name.map_or("not even the mount point", |(_, name)| name)
+                            .to_owned(),
+                    );
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        seen.sort();
+        (seen, unseen, outcome)
+    }
+
+    #[test]
+    fn what_was_not_seen_is_said_whatever_the_reason_but_that_it_vanished() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/x")).unwrap();
+        fs::create_dir_all(dir.path().join("b/y")).unwrap();
+        // Half a folder, then no descriptor, no folder, or too long a path.
+        let no_descriptor: List = |at, room, names| {
+            folders_in(at, room, names)?;
+            if at.ends_with("a") {
+                Err(io::Error::from_raw_os_error(24))
+            } else {
+                Ok(false)
+            }
+        };
+        let (seen, unseen, outcome) = seen_and_unseen(dir.path(), 100, no_descriptor);
+        assert_eq!((seen.len(), unseen), (5, vec!["a".to_owned()]));
+        assert_eq!((outcome.unreadable, outcome.truncated), (1, false));
+        let vanished: List = |at, room, names| {
+            if at.ends_with("a") {
+                Err(io::Error::from_raw_os_error(2))
+            } else {
+                folders_in(at, room, names)
+            }
+        };
+        let (seen, unseen, outcome) = seen_and_unseen(dir.path(), 100, vanished);
+        assert_eq!((seen.len(), unseen.len(), outcome.unreadable), (4, 0, 0));
+        let too_long: List = |at, room, names| {
+            if at.ends_with("a") {
+                Err(io::Error::from_raw_os_error(36))
+            } else {
+                folders_in(at, room, names)
+            }
+        };
+        let (_, unseen, outcome) = seen_and_unseen(dir.path(), 100, too_long);
+        assert_eq!(
+            (unseen, outcome.unreadable, outcome.truncated),
+            (vec!["a".to_owned()], 0, true)
+        );
+
+        let (_, unseen, _) = seen_and_unseen(dir.path(), 2, folders_in);
+        assert!(unseen.contains(&String::new()), "a bound: {unseen:?}");
+        let deep = tempfile::tempdir().unwrap();
+        fs::create_dir_all(deep.path().join(["d"; WALK_DEPTH + 1].join("/"))).unwrap();
+        let (_, unseen, _) = seen_and_unseen(deep.path(), 100, folders_in);
+        assert_eq!(unseen, ["d"]);
+        fs::write(dir.path().join("file"), "").unwrap();
+        let (_, unseen, _) = seen_and_unseen(&dir.path().join("file/no-folder"), 100, folders_in);
+        assert_eq!(unseen, ["not even the mount point"]);
     }
 
     #[test]

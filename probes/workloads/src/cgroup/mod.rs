@@ -10,6 +10,7 @@ mod owner_scan;
 mod owner_shapes;
 #[cfg(test)]
 mod owner_tests;
+mod paths;
 mod tree;
 mod watch;
 

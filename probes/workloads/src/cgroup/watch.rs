@@ -13,8 +13,10 @@
 use attribution::model::CgroupId;
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 /// Flags of fanotify_init(2) that make events carry names and file handles instead of descriptors, from
@@ -49,7 +51,7 @@ pub(super) struct Change {
     /// The cgroup that it is in.
     pub(super) parent: CgroupId,
     /// Its name there.
-    pub(super) name: String,
+    pub(super) name: OsString,
     /// Its own number. The kernel knows it when a cgroup goes; when one comes it does not say.
     pub(super) id: Option<CgroupId>,
     /// Whether it came; else it went. The kernel may tell both in one event, which becomes two changes.
@@ -168,7 +170,7 @@ fn parse_event(event: &[u8], changes: &mut Vec<Change>, heard: &mut Heard) -> Op
             RECORD_OBJECT => object = Some(handle(record)?.0),
             RECORD_FOLDER_AND_NAME => {
                 let (parent, name) = handle(record)?;
-                place = Some((parent, text(name)?));
+                place = Some((parent, name_in(name)?));
             }
             _ => {}
         }
@@ -200,15 +202,15 @@ fn handle(record: &[u8]) -> Option<(CgroupId, &[u8])> {
     Some((CgroupId(u64::from_ne_bytes(*number)), rest))
 }
 
-/// A name up to its zero byte, as the walk would spell it.
-fn text(bytes: &[u8]) -> Option<String> {
+/// A name up to its zero byte. Of any bytes: who makes a cgroup may call it so.
+fn name_in(bytes: &[u8]) -> Option<OsString> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let name = bytes.get(..end)?;
     // The kernel makes no such name, and a path is made of it.
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') {
         return None;
     }
-    Some(String::from_utf8_lossy(name).into_owned())
+    Some(OsString::from_vec(name.to_vec()))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -258,7 +260,7 @@ mod tests {
     fn change(parent: u64, name: &str, id: Option<u64>) -> Change {
         Change {
             parent: CgroupId(parent),
-            name: name.to_owned(),
+            name: name.into(),
             id: id.map(CgroupId),
             came: id.is_none(),
         }
@@ -331,7 +333,7 @@ mod tests {
                 }
             }
             for change in heard(&bent).0 {
-                prop_assert!(!change.name.contains('/') && change.name != "..");
+                prop_assert!(!change.name.as_encoded_bytes().contains(&b'/') && change.name != "..");
             }
         }
     }

@@ -9,6 +9,7 @@ use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A cgroup that the newest report speaks of.
 struct CgroupState {
@@ -65,16 +66,17 @@ impl CgroupBook {
         (self.known.len(), hierarchy)
     }
 
-    /// Owners for all that `rows` name, and for nothing else.
+    /// Owners for all that `rows` name, and for nothing else. `now` is of any clock that does not go back.
     pub(super) fn update(
         &mut self,
         rows: &[TaskUsage],
+        now: Duration,
         identity: &mut Arc<Identity>,
         counters: &mut ResolverCounters,
     ) {
         self.round += 1;
         self.note(rows, identity);
-        self.catch_up(counters);
+        self.catch_up(now, counters);
         if self.wanted.is_empty() {
             return;
         }
@@ -137,11 +139,11 @@ impl CgroupBook {
     }
 
     /// Takes in what the kernel told. The queue is emptied at each call, so that it does not overflow.
-    fn catch_up(&mut self, counters: &mut ResolverCounters) {
+    fn catch_up(&mut self, now: Duration, counters: &mut ResolverCounters) {
         let Paths::Told(tree) = &mut self.paths else {
             return;
         };
-        match tree.catch_up() {
+        match tree.catch_up(now) {
             Ok(caught) => {
                 count_caught(caught, counters);
                 // A process may be in a cgroup a moment before the kernel has told of it.

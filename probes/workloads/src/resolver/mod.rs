@@ -102,7 +102,7 @@ impl Resolver {
         let now = boot_ticks(now);
         self.round += 1;
         self.cgroups
-            .update(&usage.tasks, &mut self.identity, &mut self.counters);
+            .update(&usage.tasks, since_boot, &mut self.identity, &mut self.counters);
         self.note_tasks(&usage.tasks, now);
         for finding in self.tasks.read_due(&mut self.proc, now, &mut self.counters) {
             self.apply(finding);
