@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything that the daemon should do at once. Generous, because test machines are busy; no test
@@ -110,6 +111,7 @@ pub struct Daemon {
     pub address: SocketAddr,
     lines: Receiver<String>,
     log: Arc<Mutex<Vec<String>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Daemon {
@@ -141,7 +143,7 @@ impl Daemon {
         let (sender, lines) = channel();
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 kept.lock().expect("no panic while held").push(line.clone());
                 drop(sender.send(line));
@@ -152,6 +154,7 @@ impl Daemon {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             lines,
             log,
+            reader,
         };
         let line = daemon.wait_for_log("listening");
         daemon.address = line["address"]
@@ -266,7 +269,10 @@ impl Daemon {
     pub fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + patience();
         loop {
-            if let Some(status) = self.child.try_wait().expect("our own child") {
+            // With its last words: they are read on another thread.
+            if let Some(status) = self.child.try_wait().expect("our own child")
+                && self.reader.is_finished()
+            {
                 return status;
             }
             assert!(Instant::now() < end, "still running");

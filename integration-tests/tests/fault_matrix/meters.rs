@@ -190,10 +190,13 @@ fn a_bmc_that_hangs() {
     joules(&trial, stands + 300.0);
     let platform = [("source", "redfish"), ("component", "platform")];
     trial.wait_for_value("kepler_source_up", &platform, |up| up == 1.0);
-    trial.wait_for_value("kepler_windows_late_total", &[("reporter", "redfish")], |late| {
-        late == 0.0
-    });
+    // One that was waited for would have made every window of that minute late; a machine that is busy makes one.
+    let windows = trial.wait_for_value("kepler_windows_total", &[], |_| true);
+    let late = [("reporter", "redfish")];
+    let late = trial.wait_for_value("kepler_windows_late_total", &late, |late| late < windows / 100.0);
     assert_eq!(bmc.most_in_flight(), 1);
-    trial.saw("platform joules go on, 0 windows late for it, 1 request in flight at most");
+    trial.saw(format!(
+        "platform joules go on, {late} of {windows} windows late for it, 1 request in flight at most"
+    ));
     trial.end();
 }
