@@ -206,7 +206,7 @@ impl ZoneState {
         if let Some((start, _)) = self.paid {
             self.skips_from.get_or_insert(start.total);
         }
-        self.skip_what_another_counted();
+        self.begin_with_the_newest();
         self.paid = Some((self.latest, busy));
         if self.debt.is_none() {
             self.carry = Carry::default();
@@ -216,7 +216,7 @@ impl ZoneState {
 
     /// It begins with its newest reading: what it has counted since it waits is taken out of the platform as another one's, and of a
     /// night until then nothing is in what is paid later.
-    pub(super) fn skip_what_another_counted(&mut self) {
+    pub(super) fn begin_with_the_newest(&mut self) {
         self.night.pay();
         if let Some(from) = self.skips_from.take() {
             self.history.skip(self.latest.total.saturating_sub(from));

@@ -188,7 +188,7 @@ impl ZoneState {
         let (paid, busy_then) = match self.paid.replace((self.latest, busy)) {
             Some((paid, busy_then)) if paid.at < self.latest.at => (paid, busy_then),
             _ => {
-                self.skip_what_another_counted();
+                self.begin_with_the_newest();
                 self.device.iter_mut().for_each(Device::forgive);
                 return None;
             }

@@ -23,7 +23,14 @@ pub(crate) struct Scribe {
     turn: Arc<Semaphore>,
     /// The way to the thread, which begins with the first work and ends with the last scribe. It is one and the same: of several
     /// that took turns, each would keep the room that the longest page took in it.
-    desk: Arc<Mutex<Option<Sender<Work>>>>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    way: Option<Sender<Work>>,
+    /// Whether the last thread could not be started, which is told once, until one can.
+    is_refused: bool,
 }
 
 impl Default for Scribe {
@@ -90,32 +97,48 @@ impl Scribe {
             let _alone = alone;
             drop(tell.send(work()));
         });
-        if let Err(error) = self.hand_over(work) {
-            tracing::warn!(%error, "no thread can be started that writes pages; it is tried again at the next request");
-            return None;
-        }
+        self.desk
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(work);
         done.await.ok()
     }
+}
 
-    fn hand_over(&self, work: Work) -> io::Result<()> {
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+impl Desk {
+    /// Hands work to the thread. Where none can be started it is dropped, and with it the word that it is done.
+    fn take(&mut self, work: Work) {
         // One that has ended in the middle of its work takes nothing any more.
-        let refused = match desk.as_ref() {
-            Some(desk) => match desk.send(work) {
-                Ok(()) => return Ok(()),
+        let work = match &self.way {
+            Some(way) => match way.send(work) {
+                Ok(()) => return,
                 Err(refused) => refused.0,
             },
             None => work,
         };
-        let (give, works) = mpsc::channel::<Work>();
-        Builder::new().name("scribe".to_owned()).spawn(move || {
-            for work in works {
-                work();
+        match start() {
+            Ok(way) => {
+                // Its receiver is there until it ends.
+                drop(way.send(work));
+                (self.way, self.is_refused) = (Some(way), false);
             }
-        })?;
-        // Its receiver is there until it ends.
-        drop(give.send(refused));
-        *desk = Some(give);
-        Ok(())
+            Err(error) if self.is_refused => {
+                tracing::debug!(%error, "still no thread can be started that writes pages")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no thread can be started that writes pages; it is tried again at each request");
+                self.is_refused = true;
+            }
+        }
     }
+}
+
+fn start() -> io::Result<Sender<Work>> {
+    let (way, works) = mpsc::channel::<Work>();
+    Builder::new().name("scribe".to_owned()).spawn(move || {
+        for work in works {
+            work();
+        }
+    })?;
+    Ok(way)
 }

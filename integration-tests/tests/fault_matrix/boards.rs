@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rows of graphics cards, a laptop's battery, and registers.
 
-use super::gear::{Watts, breaks, fill};
+use super::gear::{CPUINFO, Watts, breaks, fill};
 use integration_tests::trial::{Plan, Trial};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, symlink};
@@ -144,8 +144,7 @@ fn registers_that_cannot_be_read_and_a_driver_that_is_unloaded() {
         &cpus.join("cpu0/topology"),
         &[("physical_package_id", "0"), ("die_id", "0")],
     );
-    let cpuinfo = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\n";
-    fill(top.path(), &[("cpuinfo", cpuinfo)]);
+    fill(top.path(), &[("cpuinfo", CPUINFO)]);
     let registers = root.join("0/msr");
     // Memory of this model counts in 2^-16 J, whatever the unit's register says.
     let counts = |joules: u64| {

@@ -36,6 +36,10 @@ fn a_gpu_that_is_lost() {
     trial.end();
 }
 
+/// A server's processor, whose model has RAPL's memory zone in units of its own.
+pub(super) const CPUINFO: &str =
+    "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\n";
+
 /// Makes a folder with these files.
 pub(super) fn fill(folder: &Path, files: &[(&str, &str)]) {
     fs::create_dir_all(folder).expect("a folder");

@@ -9,7 +9,8 @@
 use crate::abi::{COUNTERS, HardwareValue, TASK_ENDED, TASK_KTHREAD, TaskMapKey, TaskMapValue};
 use crate::counters::{self, Counter as Hardware};
 use crate::listing::{Moment, Patience, Turn};
-use crate::rows::{Row, place_of, row_of};
+use crate::places::{ByPlace, Place, Placed};
+use crate::rows::Row;
 use crate::seats::Sitting;
 use crate::totals::{Rise, Total};
 use attribution::model::{
@@ -35,13 +36,8 @@ pub(crate) struct Accounts {
 /// A thread group.
 #[derive(Debug)]
 struct Task {
-    /// By cgroup and package, in this order. Most tasks have one; one that goes from cgroup to cgroup has many, and newer
-    /// cgroups have higher numbers.
-    rows: Vec<Row>,
-    /// The cgroup in which it ran last: what it has there is listed as long as it lives, however long it sleeps.
-    home: u64,
-    /// [`Row::stamp_ns`] there.
-    home_stamp_ns: u64,
+    /// It ran last where [`Row::stamp_ns`] is highest.
+    rows: ByPlace<Row>,
     comm: Comm,
     /// When the kernel read `comm`, in its monotonic nanoseconds.
     comm_stamp_ns: u64,
@@ -97,7 +93,7 @@ impl Accounts {
     /// The entry of a living task was deleted from the hash, after it had been recorded. If it comes back, it begins at 0.
     pub(crate) fn entry_deleted(&mut self, key: &TaskMapKey) {
         let row = self.known_row(key);
-        if let Some(counter) = row.and_then(|row| row.counter(key.started_ns)) {
+        if let Some(counter) = row.and_then(|row| row.held.counter(key.started_ns)) {
             counter.total = Total::default();
         }
     }
@@ -121,10 +117,9 @@ impl Accounts {
         self.refused = self.refused.saturating_add(u64::from(!plausible));
     }
 
-    fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Row> {
+    fn known_row(&mut self, key: &TaskMapKey) -> Option<&mut Placed<Row>> {
         let task = self.tasks.get_mut(&key.task())?;
-        let at = place_of(&task.rows, key).ok()?;
-        task.rows.get_mut(at)
+        task.rows.get_mut(place_of(key))
     }
 
     /// Takes in the hardware counts of one entry, after the entry itself. What came into being between the two readings
@@ -136,7 +131,7 @@ impl Accounts {
         open: &[Option<Hardware>; COUNTERS],
     ) {
         let Some(row) = self.known_row(key) else { return };
-        let Some(counter) = row.counter(key.started_ns) else {
+        let Some(counter) = row.held.counter(key.started_ns) else {
             return;
         };
         let rises = counter.hardware.get_or_insert_default().advance(value);
@@ -154,7 +149,7 @@ impl Accounts {
             self.record_hardware(key, last, open);
         }
         let row = self.known_row(key);
-        if let Some(counter) = row.and_then(|row| row.counter(key.started_ns)) {
+        if let Some(counter) = row.and_then(|row| row.held.counter(key.started_ns)) {
             counter.hardware = None;
         }
     }
@@ -184,7 +179,7 @@ impl Accounts {
         let keep = self.patience.with(self.rows);
         self.tasks.retain(|key, task| {
             if task.ended {
-                let news = task.ran || task.rows.iter().any(|row| row.listing.rose());
+                let news = task.ran || task.rows.rose();
                 match task.settled {
                     Some(settled) if !news && settled <= now.acked => {
                         forgotten.extend(task.rows.iter().flat_map(|row| row.map_keys(key.tgid)));
@@ -205,9 +200,7 @@ impl Accounts {
 impl Task {
     fn new(key: &TaskMapKey, value: &TaskMapValue) -> Self {
         Self {
-            rows: Vec::new(),
-            home: key.cgroup_id,
-            home_stamp_ns: 0,
+            rows: ByPlace::new(key.cgroup_id),
             comm: Comm::from_bytes(&value.comm),
             comm_stamp_ns: value.comm_stamp_ns,
             kind: if value.flags & TASK_KTHREAD == 0 {
@@ -237,30 +230,23 @@ impl Task {
         rise: impl FnOnce(&mut Row) -> Rise,
         most_ns: u64,
     ) -> bool {
-        let row = row_of(&mut self.rows, key);
-        row.stamp_ns = row.stamp_ns.max(stamp_ns);
-        let rise = rise(row);
-        let ran_before = self.ran;
+        let row = self.rows.of(place_of(key), || Row::new(key));
+        let held = &mut row.held;
+        held.stamp_ns = held.stamp_ns.max(stamp_ns);
+        let stamp_ns = held.stamp_ns;
+        let rise = rise(held);
+        let first = !self.ran;
         self.ran |= rise.cpu_ns > 0;
         if rise.cpu_ns > most_ns {
             return false;
         }
-        if rise.cpu_ns > 0 {
-            row.total += CpuNanos::from_nanos(rise.cpu_ns);
-            row.listing.rise();
-            if !ran_before || row.stamp_ns >= self.home_stamp_ns {
-                (self.home, self.home_stamp_ns) = (row.cgroup, row.stamp_ns);
-            }
-        }
         row.count(&rise.events);
+        if rise.cpu_ns > 0 {
+            row.held.total += CpuNanos::from_nanos(rise.cpu_ns);
+            row.listing.rise();
+            self.rows.ran_in(key.cgroup_id, stamp_ns, first);
+        }
         true
-    }
-
-    /// Whether rows may leave: not while the one of its home is kept back, or a process that lives would be in no report.
-    /// What is dead leaves as a whole.
-    fn lets_go(&self) -> bool {
-        let is_home = |row: &Row| row.cgroup == self.home && !row.listing.is_away();
-        self.rows.len() > 1 && !self.ended && self.rows.iter().any(is_home)
     }
 
     /// Appends what is in a report to `out`, and the keys of rows that leave to `left`.
@@ -272,31 +258,31 @@ impl Task {
         out: &mut Vec<TaskUsage>,
         left: &mut Vec<TaskMapKey>,
     ) {
-        let (home, ended, lets_go) = (self.home, self.ended, self.lets_go());
-        let mut over = false;
-        for row in &mut self.rows {
-            match row.listing.turn(now, keep, lets_go && row.cgroup != home) {
-                Turn::Listed => out.push(TaskUsage {
-                    task: Some(key),
-                    cgroup: CgroupId(row.cgroup),
-                    package: package_id(row.package),
-                    cpu: row.total,
-                    events: row.events,
-                    comm: self.comm,
-                    kind: self.kind,
-                    ended,
-                }),
-                Turn::Leaves => {
-                    (row.total, row.events) = (CpuNanos::ZERO, EventCounts::ZERO);
-                    left.extend(row.map_keys(key.tgid));
-                }
-                Turn::Away => {}
-                Turn::Over => over = true,
+        let (comm, kind, ended) = (self.comm, self.kind, self.ended);
+        self.rows.list(now, keep, ended, |row, turn| match turn {
+            Turn::Listed => out.push(TaskUsage {
+                task: Some(key),
+                cgroup: CgroupId(row.place.cgroup),
+                package: package_id(row.place.package),
+                cpu: row.held.total,
+                events: row.held.events,
+                comm,
+                kind,
+                ended,
+            }),
+            Turn::Leaves => {
+                (row.held.total, row.held.events) = (CpuNanos::ZERO, EventCounts::ZERO);
+                left.extend(row.map_keys(key.tgid));
             }
-        }
-        if over {
-            self.rows.retain(|row| !row.listing.is_over(now));
-        }
+            Turn::Away | Turn::Over => {}
+        });
+    }
+}
+
+const fn place_of(key: &TaskMapKey) -> Place {
+    Place {
+        cgroup: key.cgroup_id,
+        package: key.package,
     }
 }
 

@@ -20,6 +20,7 @@ mod object;
 mod packages;
 mod parts;
 mod perf;
+mod places;
 pub mod preflight;
 mod probe;
 mod rows;

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rows of one task, by cgroup and package, and the entries of the kernel that each adds up. Pure.
+//! What one task did in one place, and the entries of the kernel that this adds up. Pure.
 
 use crate::abi::TaskMapKey;
 use crate::counters::Tally;
-use crate::listing::Listing;
+use crate::places::Placed;
 use crate::totals::Total;
 use attribution::model::{CpuNanos, EventCounts};
 
 /// What one task did in one cgroup on one package.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) cgroup: u64,
-    pub(crate) package: u32,
     /// When the kernel read its newest name, which it does when it makes an entry: of the rows that rose between two
     /// reports the one that was made last has the newest.
     pub(crate) stamp_ns: u64,
     pub(crate) total: CpuNanos,
     pub(crate) events: EventCounts,
-    pub(crate) listing: Listing,
     pub(crate) counter: Counter,
     /// Entries that differ from `counter` in nothing but nanoseconds of the same clock tick: a pid that was used twice
     /// within 10 ms. To everyone else it is one task.
@@ -43,52 +40,16 @@ impl Counter {
     }
 }
 
-/// Where the row of `key` is, or belongs.
-pub(crate) fn place_of(rows: &[Row], key: &TaskMapKey) -> Result<usize, usize> {
-    rows.binary_search_by_key(&(key.cgroup_id, key.package), |row| (row.cgroup, row.package))
-}
-
-/// The row of `key`, made where there is none.
-pub(crate) fn row_of<'a>(rows: &'a mut Vec<Row>, key: &TaskMapKey) -> &'a mut Row {
-    let at = place_of(rows, key).unwrap_or_else(|at| {
-        rows.insert(at, Row::new(key));
-        at
-    });
-    #[expect(clippy::indexing_slicing, reason = "found or inserted just now")]
-    &mut rows[at]
-}
-
 impl Row {
-    fn new(key: &TaskMapKey) -> Self {
+    /// Nothing yet, in the entry of `key`.
+    pub(crate) fn new(key: &TaskMapKey) -> Self {
         Self {
-            cgroup: key.cgroup_id,
-            package: key.package,
             stamp_ns: 0,
             total: CpuNanos::ZERO,
             events: EventCounts::ZERO,
-            listing: Listing::new(),
             counter: Counter::new(key.started_ns),
             twins: Vec::new(),
         }
-    }
-
-    /// Adds events, which are news as time is.
-    pub(crate) fn count(&mut self, events: &EventCounts) {
-        if *events != EventCounts::ZERO {
-            self.events.absorb(events);
-            self.listing.rise();
-        }
-    }
-
-    pub(crate) fn map_keys(&self, tgid: u32) -> impl Iterator<Item = TaskMapKey> {
-        std::iter::once(&self.counter)
-            .chain(&self.twins)
-            .map(move |counter| TaskMapKey {
-                started_ns: counter.started_ns,
-                cgroup_id: self.cgroup,
-                tgid,
-                package: self.package,
-            })
     }
 
     pub(crate) fn counter(&mut self, started_ns: u64) -> Option<&mut Counter> {
@@ -109,5 +70,28 @@ impl Row {
             }
         };
         self.twins.get_mut(at).unwrap_or(&mut self.counter)
+    }
+}
+
+impl Placed<Row> {
+    /// Adds events, which are news as time is.
+    pub(crate) fn count(&mut self, events: &EventCounts) {
+        if *events != EventCounts::ZERO {
+            self.held.events.absorb(events);
+            self.listing.rise();
+        }
+    }
+
+    /// The keys of its entries, in the row of `tgid`.
+    pub(crate) fn map_keys(&self, tgid: u32) -> impl Iterator<Item = TaskMapKey> {
+        let place = self.place;
+        std::iter::once(&self.held.counter)
+            .chain(&self.held.twins)
+            .map(move |counter| TaskMapKey {
+                started_ns: counter.started_ns,
+                cgroup_id: place.cgroup,
+                tgid,
+                package: place.package,
+            })
     }
 }

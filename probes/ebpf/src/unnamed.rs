@@ -7,25 +7,10 @@
 
 use crate::accounts::package_id;
 use crate::listing::{Listing, Moment, Turn};
+use crate::places::Place;
 use attribution::model::{CgroupId, Comm, CpuNanos, EventCounts, PackageId, TaskKind, TaskUsage};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// Where time belongs, beside the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    /// Cgroup in the unified hierarchy.
-    pub(crate) cgroup: u64,
-    /// Package of the CPU.
-    pub(crate) package: u32,
-}
-
-impl Place {
-    /// The root cgroup is there as long as the machine, and its row holds what fitted nowhere, too: it never leaves.
-    const fn may_leave(self) -> bool {
-        self.cgroup != CgroupId::ROOT.0
-    }
-}
 
 /// All rows without a process. Listed are as many as there is room for, and one for each entry of the kernel's map; gone and
 /// not yet forgotten no more than that: without acknowledgements no other can leave.

@@ -110,10 +110,7 @@ fn daemon(meter: &Powercap) -> Daemon {
 
 /// Prints what became of a series; whether it stands still: less than `most` more an hour, by its slope.
 fn row(name: &str, series: &Series, settled: Duration, most: f64) -> bool {
-    let Some(told) = series.told(settled) else {
-        println!("{name}: the run was too short to say.");
-        return true;
-    };
+    let told = series.told(settled).expect("a reading each second");
     println!(
         "- {name}: {} at the beginning of what is told, {} at its end, {} at most; slope {:+.2} an hour",
         told.first, told.last, told.most, told.slope_per_hour

@@ -4,7 +4,7 @@
 
 use super::cpus::Cpu1;
 use super::may_change_the_machine;
-use crate::gear::fill;
+use crate::gear::{CPUINFO, fill};
 use integration_tests::trial::{Plan, Trial};
 use tempfile::TempDir;
 
@@ -16,10 +16,7 @@ const PMU: &[(&str, &str)] = &[
     ("events/energy-ram", "event=0x00"),
     ("events/energy-ram.scale", "1e-8"),
     ("events/energy-ram.unit", "Joules"),
-    (
-        "cpuinfo",
-        "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\n",
-    ),
+    ("cpuinfo", CPUINFO),
 ];
 
 #[test]

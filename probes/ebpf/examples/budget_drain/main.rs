@@ -33,6 +33,9 @@ mod listing;
 #[path = "../../src/perf.rs"]
 #[rustfmt::skip]
 mod perf;
+#[path = "../../src/places.rs"]
+#[rustfmt::skip]
+mod places;
 #[path = "../../src/rows.rs"]
 #[rustfmt::skip]
 mod rows;

@@ -5,7 +5,7 @@
 
 use super::abi::{Burials, DeadCgroup, DeadCgroupKey, DeadRow, DeadRowKey, ROW_KTHREAD, ROW_LEADER_GONE};
 use super::processes::{Counts, Look, Processes};
-use crate::unnamed::Place;
+use crate::places::Place;
 use attribution::model::{CgroupId, TaskKey, TaskKind};
 use std::collections::HashMap;
 

@@ -22,9 +22,9 @@ use crate::cost::ProgramCost;
 use crate::error::{ProbeError, in_batch};
 use crate::listing::Moment;
 use crate::packages::Packages;
+use crate::places::Place;
 use crate::preflight;
 use crate::settings::Settings;
-use crate::unnamed::Place;
 use abi::{Burials, DeadCgroupKey, DeadRowKey, ThreadRecord};
 use attribution::model::{
     Event, EventSet, LostEvents, MonotonicNanos, ProbeState, Section, TaskUsage, TickId, Usage,

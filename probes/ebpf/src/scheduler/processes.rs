@@ -7,8 +7,9 @@
 
 use super::abi::DeadRowKey;
 use crate::accounts::package_id;
-use crate::listing::{Listing, Moment, Patience, Turn};
-use crate::unnamed::{Place, Unnamed};
+use crate::listing::{Moment, Patience, Turn};
+use crate::places::{ByPlace, Place};
+use crate::unnamed::Unnamed;
 use attribution::model::{
     CgroupId, Comm, CpuNanos, Event, EventCounts, TaskKey, TaskKind, TaskUsage, TickId,
 };
@@ -55,13 +56,8 @@ pub(crate) struct Processes {
 
 #[derive(Debug)]
 struct Process {
-    /// By place, in this order. Most processes have one; one that goes from cgroup to cgroup has many, and newer cgroups
-    /// have higher numbers.
-    rows: Vec<Row>,
-    /// The cgroup in which it ran last: what it has there is listed as long as it lives, however long it sleeps.
-    home: u64,
-    /// When it was looked at there.
-    home_at_ns: u64,
+    /// It ran last where it was looked at last.
+    rows: ByPlace<Counts>,
     comm: Comm,
     comm_at_ns: u64,
     kind: TaskKind,
@@ -78,13 +74,6 @@ struct Process {
     settled: Option<TickId>,
     /// Whether it was charged since the last report.
     charged: bool,
-}
-
-#[derive(Debug)]
-struct Row {
-    place: Place,
-    total: Counts,
-    listing: Listing,
 }
 
 impl Counts {
@@ -217,7 +206,7 @@ impl Processes {
         self.tasks.retain(|key, process| {
             let ended = process.ended(passes);
             if ended {
-                let news = process.rows.iter().any(|row| row.listing.rose());
+                let news = process.rows.rose();
                 match process.settled {
                     Some(settled) if !news && settled <= now.acked => {
                         forgotten.append(&mut process.dead_rows);
@@ -253,9 +242,7 @@ impl Processes {
 impl Process {
     const fn new(look: Look) -> Self {
         Self {
-            rows: Vec::new(),
-            home: CgroupId::ROOT.0,
-            home_at_ns: 0,
+            rows: ByPlace::new(CgroupId::ROOT.0),
             comm: Comm(look.comm),
             comm_at_ns: look.at_ns,
             kind: look.kind,
@@ -282,32 +269,13 @@ impl Process {
         self.threads == 0 && (self.leader_gone || passes > self.heard.saturating_add(1))
     }
 
-    /// Where the row of `place` is, or belongs.
-    fn find(&self, place: Place) -> Result<usize, usize> {
-        self.rows.binary_search_by_key(&place, |row| row.place)
-    }
-
     /// `at_ns`: when it was looked at.
     fn charge(&mut self, place: Place, rise: Counts, at_ns: u64) {
-        if !self.charged || at_ns >= self.home_at_ns {
-            (self.home, self.home_at_ns) = (place.cgroup, at_ns);
-        }
+        self.rows.ran_in(place.cgroup, at_ns, !self.charged);
         self.charged = true;
-        let at = self.find(place).unwrap_or_else(|at| {
-            self.rows.insert(at, Row::new(place));
-            at
-        });
-        if let Some(row) = self.rows.get_mut(at) {
-            row.total.add(rise);
-            row.listing.rise();
-        }
-    }
-
-    /// Whether rows may leave: not while the one of its home is kept back, or a process that lives would be in no report.
-    /// What is dead leaves as a whole.
-    fn lets_go(&self, ended: bool) -> bool {
-        let is_home = |row: &Row| row.place.cgroup == self.home && !row.listing.is_away();
-        self.rows.len() > 1 && !ended && self.rows.iter().any(is_home)
+        let row = self.rows.of(place, Counts::default);
+        row.held.add(rise);
+        row.listing.rise();
     }
 
     /// Appends what is in a report to `out`. Whether rows leave with it.
@@ -319,31 +287,25 @@ impl Process {
         keep: Duration,
         out: &mut Vec<TaskUsage>,
     ) -> bool {
-        let (home, lets_go) = (self.home, self.lets_go(ended));
-        let (mut leaves, mut over) = (false, false);
-        for row in &mut self.rows {
-            match row.listing.turn(now, keep, lets_go && row.place.cgroup != home) {
-                Turn::Listed => out.push(TaskUsage {
-                    task: Some(key),
-                    cgroup: CgroupId(row.place.cgroup),
-                    package: package_id(row.place.package),
-                    cpu: CpuNanos::from_nanos(row.total.cpu_ns),
-                    events: row.total.events(),
-                    comm: self.comm,
-                    kind: self.kind,
-                    ended,
-                }),
-                Turn::Leaves => {
-                    row.total = Counts::default();
-                    leaves = true;
-                }
-                Turn::Away => {}
-                Turn::Over => over = true,
+        let (comm, kind) = (self.comm, self.kind);
+        let mut leaves = false;
+        self.rows.list(now, keep, ended, |row, turn| match turn {
+            Turn::Listed => out.push(TaskUsage {
+                task: Some(key),
+                cgroup: CgroupId(row.place.cgroup),
+                package: package_id(row.place.package),
+                cpu: CpuNanos::from_nanos(row.held.cpu_ns),
+                events: row.held.events(),
+                comm,
+                kind,
+                ended,
+            }),
+            Turn::Leaves => {
+                row.held = Counts::default();
+                leaves = true;
             }
-        }
-        if over {
-            self.rows.retain(|row| !row.listing.is_over(now));
-        }
+            Turn::Away | Turn::Over => {}
+        });
         leaves
     }
 
@@ -351,7 +313,7 @@ impl Process {
     fn part_with_entries(&mut self, left: &mut Vec<DeadRowKey>) {
         let mut keys = std::mem::take(&mut self.dead_rows);
         keys.retain(|key| {
-            let row = self.find(Place::of(key)).ok().and_then(|at| self.rows.get(at));
+            let row = self.rows.get(Place::of(key));
             let is_listed = row.is_some_and(|row| !row.listing.is_away());
             if !is_listed {
                 left.push(*key);
@@ -359,19 +321,6 @@ impl Process {
             is_listed
         });
         self.dead_rows = keys;
-    }
-}
-
-impl Row {
-    const fn new(place: Place) -> Self {
-        Self {
-            place,
-            total: Counts {
-                cpu_ns: 0,
-                switches: 0,
-            },
-            listing: Listing::new(),
-        }
     }
 }
 

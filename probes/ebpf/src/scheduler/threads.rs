@@ -11,7 +11,7 @@
 
 use super::abi::{THREAD_KTHREAD, THREAD_NAMELESS, ThreadRecord};
 use super::processes::{Counts, Look, Processes};
-use crate::unnamed::Place;
+use crate::places::Place;
 use attribution::model::{TaskKey, TaskKind};
 use std::collections::HashMap;
 

@@ -37,8 +37,8 @@ pub(super) enum Met<'a> {
         /// None for the mount point.
         parent: Option<CgroupId>,
         name: &'a OsStr,
-        /// Its path below the mount point; that one's own is empty.
-        below: &'a str,
+        /// Where it is mounted.
+        at: &'a Path,
     },
     /// Not all that is in this cgroup could be looked at; none: not even the mount point.
     Unseen(Option<CgroupId>),
@@ -55,11 +55,15 @@ pub(super) type List = fn(&Path, u64, &mut Vec<OsString>) -> io::Result<bool>;
 /// are not followed (a hierarchy has none).
 pub fn walk(mount: &CgroupMount, visit: &mut dyn FnMut(CgroupId, &str) -> ControlFlow<()>) -> WalkOutcome {
     walk_below(mount, folders_in, &mut |met| match met {
-        Met::Cgroup { id, below, .. } => {
-            visit(id, &mount.path_of(if below.is_empty() { "/" } else { below }))
-        }
+        Met::Cgroup { id, at, .. } => visit(id, &mount.path_of(&below(mount, at))),
         Met::Unseen(_) => ControlFlow::Continue(()),
     })
+}
+
+/// The path of what is mounted `at`, below the mount point; that one's own is `/`.
+fn below(mount: &CgroupMount, at: &Path) -> String {
+    let below = at.strip_prefix(&mount.point).unwrap_or(at);
+    format!("/{}", below.to_string_lossy())
 }
 
 /// As [`walk`], for who also wants to know what is in what, and what was not seen.
@@ -78,7 +82,6 @@ fn walk_bounded(mount: &CgroupMount, bound: u64, list: List, visit: Visit<'_>) -
     };
     let mut next = Some(Folder {
         at: mount.point.clone(),
-        below: String::new(),
         parent: None,
         name: OsString::new(),
     });
@@ -94,7 +97,6 @@ fn walk_bounded(mount: &CgroupMount, bound: u64, list: List, visit: Visit<'_>) -
 /// A folder that is to be looked at.
 struct Folder {
     at: PathBuf,
-    below: String,
     parent: Option<CgroupId>,
     name: OsString,
 }
@@ -104,8 +106,6 @@ struct Folder {
 struct Level {
     id: CgroupId,
     at: PathBuf,
-    /// Path below the mount, without a slash at its end.
-    below: String,
     /// Children that are still to be looked at.
     names: Vec<OsString>,
 }
@@ -133,7 +133,7 @@ impl Walk<'_> {
             id,
             parent: folder.parent,
             name: &folder.name,
-            below: &folder.below,
+            at: &folder.at,
         })?;
         // kernfs counts two links and one for each child, so most cgroups need not be listed: that costs one stat
         // instead of some fifty entries. File systems that count otherwise (in fixtures) never say 2 with children.
@@ -151,7 +151,6 @@ impl Walk<'_> {
         self.levels.push(Level {
             id,
             at: folder.at,
-            below: folder.below,
             names,
         });
         match listed {
@@ -186,7 +185,6 @@ impl Walk<'_> {
                 self.waiting = self.waiting.saturating_sub(1);
                 return Some(Folder {
                     at: level.at.join(&name),
-                    below: format!("{}/{}", level.below, name.to_string_lossy()),
                     parent: Some(level.id),
                     name,
                 });
@@ -229,14 +227,12 @@ mod tests {
     fn paths(point: &Path, bound: u64) -> (Vec<String>, WalkOutcome) {
         let mut paths = Vec::new();
         let outcome = walk_bounded(&mount(point), bound, folders_in, &mut |met| {
-            let Met::Cgroup { id, below: path, .. } = met else {
+            let Met::Cgroup { id, at, .. } = met else {
                 return ControlFlow::Continue(());
             };
-            let ino = fs::metadata(point.join(path.trim_start_matches('/')))
-                .unwrap()
-                .ino();
-            assert_eq!(id, CgroupId(ino), "{path}");
-            paths.push(if path.is_empty() { "/" } else { path }.to_owned());
+            let ino = fs::metadata(at).unwrap().ino();
+            assert_eq!(id, CgroupId(ino), "{}", at.display());
+            paths.push(below(&mount(point), at));
             ControlFlow::Continue(())
         });
         paths.sort();

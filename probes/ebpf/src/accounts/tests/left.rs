@@ -81,7 +81,7 @@ fn a_task_that_goes_from_cgroup_to_cgroup_keeps_few_rows_and_all_its_time() {
     assert_eq!(books.charged, (1..=500).map(|tick| 1_000 + tick).sum::<u64>());
     assert_eq!(books.hash.len(), 1, "the others' entries are deleted");
     let task = books.accounts.tasks.values().next().unwrap();
-    assert_eq!(task.rows.len(), 1, "and their rows forgotten");
+    assert_eq!(task.rows.iter().len(), 1, "and their rows forgotten");
     // However long.
     assert_eq!(books.booked(9_000), [(500, 1_500)]);
 }

@@ -65,7 +65,7 @@ fn a_process_that_goes_from_cgroup_to_cgroup_keeps_few_rows_and_all_its_time() {
     assert_eq!(books.report(562, 561), [(500, 1_500)], "where it sleeps");
     assert_eq!(books.charged, (1..=500).map(|tick| 1_000 + tick).sum::<u64>());
     assert_eq!(
-        books.processes.tasks[&TASK].rows.len(),
+        books.processes.tasks[&TASK].rows.iter().len(),
         1,
         "the others are forgotten"
     );
