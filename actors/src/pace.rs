@@ -65,7 +65,8 @@ fn coarse(before: &Snapshot, after: Arc<Snapshot>) -> Snapshot {
             .zones
             .iter()
             .find(|earlier| (&earlier.zone, earlier.source) == (&account.zone, account.source));
-        account.power = earlier.and_then(|earlier| {
+        // A meter that is gone has no power, and none that it had.
+        account.power = earlier.filter(|_| account.up).and_then(|earlier| {
             let elapsed = read(account, ended).since(read(earlier, before.window.ended));
             // A meter that has not been read since then has told no other power.
             if elapsed.is_zero() {
@@ -182,6 +183,26 @@ mod tests {
         assert!(pace.admit(at(5_000, vec![])).is_none());
         let again = pace.admit(at(7_000, vec![stuck])).unwrap();
         assert_eq!(again.zones[0].power, watts(7));
+    }
+
+    #[test]
+    fn a_meter_that_is_gone_has_no_power_however_often_it_is_looked_at() {
+        let zone = |joules, age| zone(Component::Package, joules, 9, Duration::from_secs(age));
+        let gone = |joules, age| ZoneAccount {
+            up: false,
+            power: None,
+            ..zone(joules, age)
+        };
+        let mut pace = Pace::new(Duration::from_secs(2));
+        assert!(pace.admit(at(1_000, vec![zone(10, 0)])).is_some());
+        for (second, age) in [(2, 0), (3, 1), (4, 2), (5, 3)] {
+            let shown = pace.admit(at(second * 1_000, vec![gone(19, age)]));
+            assert_eq!(shown.is_some(), second % 2 == 1, "{second}");
+            assert!(
+                shown.is_none_or(|shown| shown.zones[0].power.is_none()),
+                "{second}"
+            );
+        }
     }
 
     proptest! {

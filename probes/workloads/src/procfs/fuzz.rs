@@ -2,7 +2,7 @@
 //! What holds for every file of `/proc`, for `integration-tests/fuzz`. In no build of the daemon.
 
 use super::load::{switches, threads};
-use super::{CgroupLine, CpuTimes, PidStat};
+use super::{CgroupLine, CpuTimes, PidStat, status};
 
 /// `/proc/PID/stat`: the name is what stands between the first and the last bracket, and moves no field.
 pub fn stat(bytes: &[u8]) {
@@ -20,6 +20,14 @@ pub fn stat(bytes: &[u8]) {
         });
         assert_eq!(renamed, Some(stat), "{other:?}");
     }
+}
+
+/// `/proc/PID/status`: no name says whose process it is.
+pub fn status(bytes: &[u8]) {
+    let user = status::real_user(bytes);
+    let name: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\n').collect();
+    let named = [b"Name:\t", name.as_slice(), b"\n", bytes].concat();
+    assert_eq!(status::real_user(&named), user);
 }
 
 /// The `cpuN` lines of `/proc/stat`, its `ctxt`, and `/proc/loadavg`.

@@ -10,6 +10,7 @@ pub mod fuzz;
 mod load;
 mod reader;
 mod stat;
+mod status;
 mod system;
 
 pub use cgroup_file::CgroupLine;

@@ -2,7 +2,7 @@
 //! Reads processes below a proc mount. Keeps its path and its buffer between reads, so that a scan of thousands of
 //! processes allocates nothing.
 
-use super::{CgroupLine, CpuTimes, PidStat};
+use super::{CgroupLine, CpuTimes, PidStat, status};
 use crate::error::WorkloadError;
 use crate::files::{read_into, vanished};
 use attribution::model::Comm;
@@ -60,6 +60,20 @@ impl ProcFs {
         match PidStat::parse(&self.buffer) {
             Some(stat) => Ok(Some(stat)),
             None => Err(WorkloadError::malformed(&self.path, "process status line")),
+        }
+    }
+
+    /// Whose process it is by `/proc/PID/status`, as real user id; `None` when there is no such process any more.
+    ///
+    /// # Errors
+    /// When the file may not be read or does not say.
+    pub fn user(&mut self, pid: u32) -> Result<Option<u32>, WorkloadError> {
+        if !self.read(pid, "status")? {
+            return Ok(None);
+        }
+        match status::real_user(&self.buffer) {
+            Some(user) => Ok(Some(user)),
+            None => Err(WorkloadError::malformed(&self.path, "user id")),
         }
     }
 

@@ -19,8 +19,8 @@ const LIMIT: u64 = 256 * 1_024;
 /// What a look found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// A virtual machine.
-    Machine(Command),
+    /// A virtual machine, and the real user whose process it is, where that can be known.
+    Machine(Command, Option<u32>),
     /// Something else.
     Other,
     /// Nothing: the process is gone, a zombie, or another one of the same pid.
@@ -81,8 +81,9 @@ impl Looker {
             arguments.pop();
         }
         let command = program.parse(arguments.get(1..).unwrap_or_default());
+        let user = self.proc.user(task.tgid).ok().flatten();
         match (command, self.proc.stat(task.tgid)) {
-            (Some(command), Ok(Some(stat))) if stat.key() == task => Seen::Machine(command),
+            (Some(command), Ok(Some(stat))) if stat.key() == task => Seen::Machine(command, user),
             (Some(_), _) => Seen::Gone,
             (None, _) => Seen::Other,
         }

@@ -7,7 +7,7 @@ use super::scope::{Scope, scope_of};
 use attribution::model::{
     CgroupOwner, ContainerId, Identity, PodUid, Reservation, TaskKey, Tenant, VmFacts, VmId,
 };
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ const WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) command: Command,
+    /// The real user, where that can be known.
+    user: Option<u32>,
+    /// Whether the host itself says that it is this machine, and not only its own command line.
+    pub(super) vouched: bool,
     /// By libvirt, where it speaks of the same machine.
     domain: Domain,
     /// Root of its own cgroup, and how that is called.
@@ -28,8 +32,14 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Puts together what the process `task` says, its cgroups' paths, and libvirt's state.
-    pub(super) fn new(command: Command, cgroups: &[String], task: TaskKey, libvirt: &State) -> Self {
+    /// Puts together what the process `task` of `user` says, its cgroups' paths, and libvirt's state.
+    pub(super) fn new(
+        command: Command,
+        user: Option<u32>,
+        cgroups: &[String],
+        task: TaskKey,
+        libvirt: &State,
+    ) -> Self {
         let scope = cgroups.iter().find_map(|path| scope_of(path));
         let scope_name = scope.as_ref().map(|scope| scope.name.clone()).unwrap_or_default();
         let called = command.name.as_deref().unwrap_or(&scope_name);
@@ -41,6 +51,8 @@ impl Told {
             })
             .unwrap_or_default();
         Self {
+            user,
+            vouched: domain.pid == Some(task.tgid) || scope.as_ref().is_some_and(Scope::is_the_hosts),
             scope: scope.map(|scope| (scope.root.to_owned(), scope.machine)),
             scope_name,
             command,
@@ -48,15 +60,21 @@ impl Told {
         }
     }
 
+    /// The id that it would have if nobody else had it.
+    pub(super) fn best_id(&self) -> Option<VmId> {
+        self.known_ids().next().map(VmId::new)
+    }
+
+    fn known_ids(&self) -> impl Iterator<Item = &str> {
+        let scope = self.scope.as_ref().map(|(_, machine)| machine.as_str());
+        let ids = [self.command.id.as_deref(), self.domain.uuid.as_deref(), scope];
+        ids.into_iter().flatten()
+    }
+
     /// Ids from the best on, and the last resort, which nobody shares.
     fn ids(&self, task: TaskKey) -> (Vec<VmId>, VmId) {
-        let ids = [
-            self.command.id.as_deref(),
-            self.domain.uuid.as_deref(),
-            self.scope.as_ref().map(|(_, machine)| machine.as_str()),
-        ];
         let last = VmId::new(&format!("{}-{}", task.tgid, task.start_ticks));
-        (ids.into_iter().flatten().map(VmId::new).collect(), last)
+        (self.known_ids().map(VmId::new).collect(), last)
     }
 
     /// What people call it. In KubeVirt the domain is called `NAMESPACE_NAME` and the machine `NAME`; neither part can
@@ -87,9 +105,13 @@ struct Machine {
     /// Processes that are it, and those of them that live.
     members: u32,
     living: u32,
-    /// What tells it from another one that was given the same id: its own name, and its container.
+    /// What tells it from another one that was given the same id: its own name, its container, and its user, whom nobody else
+    /// can be.
     name: Option<String>,
     container: Option<ContainerId>,
+    user: Option<u32>,
+    /// As one of its processes.
+    vouched: bool,
     facts: Arc<VmFacts>,
     reserved: Option<Reservation>,
     /// Root of its own cgroup.
@@ -124,8 +146,13 @@ impl Machines {
     /// forks to become a daemon) is the same machine. Two machines with one id exist: KubeVirt made the UUID from the
     /// name alone, so two of one name in two namespaces had the same.
     pub(super) fn join(&mut self, task: TaskKey, told: &Told, base: &CgroupOwner, lives: bool) -> VmId {
-        let same = |machine: &Machine| {
-            machine.living == 0 || (machine.name == told.command.name && machine.container == base.container)
+        let same = |machine: &Machine| match machine.living {
+            0 => told.vouched || !machine.vouched,
+            _ => {
+                (&machine.name, &machine.container) == (&told.command.name, &base.container)
+                    && machine.user.is_some()
+                    && machine.user == told.user
+            }
         };
         let (ids, last) = told.ids(task);
         let is_taken = |id: &&VmId| self.all.get(*id).is_some_and(|machine| !same(machine));
@@ -135,6 +162,8 @@ impl Machines {
             living: 0,
             name: None,
             container: None,
+            user: None,
+            vouched: false,
             facts: Arc::default(),
             reserved: None,
             scope: None,
@@ -143,6 +172,8 @@ impl Machines {
         machine.living += u32::from(lives);
         machine.name.clone_from(&told.command.name);
         machine.container.clone_from(&base.container);
+        machine.user = told.user;
+        machine.vouched |= told.vouched;
         let root = scope_of(&base.path).map(|scope| scope.root.to_owned());
         machine.scope = root.or_else(|| told.scope.as_ref().map(|(root, _)| root.clone()));
         id
@@ -180,6 +211,7 @@ impl Machines {
         if let Some(scope) = scope_of(&base.path) {
             machine.scope = Some(scope.root.to_owned());
         }
+        machine.vouched |= told.vouched;
         let size = told.domain.size().or(told.command.size);
         let reserved = size.reserved(told.command.hypervisor);
         if machine.reserved != reserved {
@@ -190,6 +222,12 @@ impl Machines {
             machine.facts = Arc::new(facts);
             self.told.push(id.clone());
         }
+    }
+
+    /// Whether a living machine has this id by nothing but its own words.
+    pub(super) fn is_only_claimed(&self, id: &VmId) -> bool {
+        let holder = self.all.get(id);
+        holder.is_some_and(|machine| machine.living > 0 && !machine.vouched)
     }
 
     /// Begins a look at all cgroups.
@@ -221,17 +259,18 @@ impl Machines {
             self.waits = true;
             return None;
         }
-        let domain = libvirt.domain(scope.hypervisor, &scope.name).unwrap_or_default();
-        // Whoever may make cgroups may call one like another's: it is not that machine for it.
+        // Whoever may make cgroups may call one like another's: it is not that machine for it, not even before that one starts.
+        let is_ours = scope.is_the_hosts();
+        let domain = is_ours.then(|| libvirt.domain(scope.hypervisor, &scope.name));
+        let domain = domain.flatten().unwrap_or_default();
         let is_elsewhere = |id: &VmId| {
             let root = self.all.get(id).and_then(|machine| machine.scope.as_deref());
             root.is_some_and(|root| root != scope.root)
         };
         let ids = [domain.uuid.as_deref(), Some(scope.machine.as_str())];
         let mut ids = ids.into_iter().flatten().map(VmId::new);
-        let id = ids
-            .find(|id| !is_elsewhere(id))
-            .unwrap_or_else(|| VmId::new(scope.root));
+        let id = ids.find(|id| is_ours && !is_elsewhere(id));
+        let id = id.unwrap_or_else(|| VmId::new(scope.root));
         let size = domain.size();
         claim.vm = Some(id.clone());
         let called = domain
@@ -246,6 +285,8 @@ impl Machines {
                 living: 0,
                 name: None,
                 container: None,
+                user: None,
+                vouched: is_ours,
                 facts: Arc::new(VmFacts {
                     name: called.unwrap_or_default(),
                     hypervisor: scope.hypervisor,
@@ -261,8 +302,10 @@ impl Machines {
     pub(super) fn forget_cgroups(&mut self) {
         let (all, claims, ended) = (&mut self.all, &mut self.claims, &mut self.ended);
         claims.retain(|_, claim| claim.seen);
+        // Whoever may make cgroups may make thousands of machines.
+        let claimed: HashSet<&VmId> = claims.values().filter_map(|claim| claim.vm.as_ref()).collect();
         all.retain(|id, machine| {
-            let kept = machine.members > 0 || claims.values().any(|claim| claim.vm.as_ref() == Some(id));
+            let kept = machine.members > 0 || claimed.contains(id);
             if !kept {
                 ended.push(id.clone());
             }

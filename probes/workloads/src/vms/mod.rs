@@ -4,7 +4,8 @@
 //! A machine is a hypervisor's process with all of its threads, the kernel's that work for it, and whatever else is in its own cgroup where it has one. In
 //! a container (`KubeVirt`) it is the container's and its pod's as well. Its id is, in this order: what its command line
 //! says (`-uuid`, `-id`, `--id`, `--startvm`), libvirt's UUID, its own cgroup's name, its pid and start time; an id that
-//! another living machine has is passed over. Asks no daemon and opens no socket.
+//! another living machine has is passed over. Anybody may start a process that says it is a machine with any id, so one that
+//! the host itself vouches for takes its id from whoever has it by nothing but words. Asks no daemon and opens no socket.
 
 mod book;
 mod command;
@@ -14,6 +15,7 @@ pub mod fuzz;
 mod libvirt;
 mod look;
 mod machines;
+mod precedence;
 mod qemu;
 mod scope;
 mod size;
@@ -126,8 +128,8 @@ impl VmNames {
         for (task, comm) in due {
             self.counters.looks += 1;
             match self.looker.look(task, comm) {
-                Seen::Machine(command) => {
-                    let told = Told::new(command, &self.looker.cgroups(task), task, &self.libvirt);
+                Seen::Machine(command, user) => {
+                    let told = Told::new(command, user, &self.looker.cgroups(task), task, &self.libvirt);
                     self.meet(task, told);
                     self.book.mark(task, true);
                 }
@@ -224,14 +226,18 @@ impl VmNames {
         }
     }
 
-    /// Gives all members of machines their owners. Those that began first choose their ids first, whatever the order of
-    /// the rows.
+    /// Gives all members of machines their owners. Those that the host vouches for choose their ids first, and then those that
+    /// began first, whatever the order of the rows.
     fn own(&mut self, rows: &[TaskUsage], identity: &mut Arc<Identity>) {
         let of_members = self.rows.iter().filter_map(|at| rows.get(*at));
         let cgroups = best_cgroups(of_members, identity);
-        let mut tasks: Vec<TaskKey> = self.members.keys().copied().collect();
-        tasks.sort_unstable_by_key(|task| (task.start_ticks, task.tgid));
-        for task in tasks {
+        self.make_way();
+        let members = self.members.iter();
+        let mut tasks: Vec<(bool, TaskKey)> = members
+            .map(|(task, member)| (!member.told.vouched, *task))
+            .collect();
+        tasks.sort_unstable_by_key(|(is_claim, task)| (*is_claim, task.start_ticks, task.tgid));
+        for (_, task) in tasks {
             let Some(member) = self.members.get_mut(&task) else {
                 continue;
             };

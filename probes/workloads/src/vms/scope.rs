@@ -17,6 +17,21 @@ pub(super) struct Scope<'a> {
     pub(super) hypervisor: &'static str,
 }
 
+impl Scope<'_> {
+    /// Whether it is where systemd, libvirt and Proxmox make the host's own: below slices and partitions at the top of the tree
+    /// and nothing else. Further down anybody may make a cgroup of that name to whom a part of the tree was given.
+    pub(super) fn is_the_hosts(&self) -> bool {
+        let mut parts = self.root.split('/').skip(1);
+        let top = parts.next().unwrap_or_default();
+        let is_between = |part: &str| part.ends_with(".slice") || part.ends_with(".partition");
+        let mut below: Vec<&str> = parts.collect();
+        let own = below.pop();
+        matches!(top, "machine.slice" | "machine" | "qemu.slice")
+            && own.is_some()
+            && below.into_iter().all(is_between)
+    }
+}
+
 /// The machine that the cgroup at `path` belongs to.
 pub(super) fn scope_of(path: &str) -> Option<Scope<'_>> {
     let mut end = 0;

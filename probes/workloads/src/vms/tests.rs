@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Command lines and cgroups as they were seen, and the whole thing over fixture trees behind the resolver.
 
+mod claims;
 mod sizes;
 
 use super::command::{Command, Program, arguments, base_name};
 use super::libvirt::{Domain, parse as domain_of};
 use super::*;
 use crate::{Resolver, Roots};
-use attribution::model::{ContainerId, CpuNanos, EventCounts, PackageId, PodUid};
+use attribution::model::{ContainerId, CpuNanos, EventCounts, PackageId, PodUid, Tenant};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -380,6 +381,11 @@ impl Node {
         CgroupId(fs::metadata(folder).unwrap().ino())
     }
 
+    fn runs_as(&self, pid: u32, user: u32) {
+        let status = format!("Name:\tsh\nUid:\t{user}\t{user}\t{user}\t{user}\n");
+        fs::write(self.path("proc").join(pid.to_string()).join("status"), status).unwrap();
+    }
+
     /// Born at 100 s, in the cgroup at `path`.
     fn process(&self, pid: u32, line: &str, path: &str) -> TaskUsage {
         let folder = self.path("proc").join(pid.to_string());
@@ -388,6 +394,7 @@ impl Node {
         let stat = format!("{pid} (sh) S 1 1 1 0 -1 0 0 0 0 0 7 3 0 0 20 0 1 0 10000 {zeros}0 0\n");
         fs::write(folder.join("stat"), stat).unwrap();
         fs::write(folder.join("cgroup"), format!("0::{path}\n")).unwrap();
+        self.runs_as(pid, 64_055);
         fs::write(folder.join("cmdline"), cmdline(line)).unwrap();
         let name = base_name(line.split(' ').next().unwrap().as_bytes());
         TaskUsage {
@@ -768,7 +775,7 @@ fn a_cgroup_that_is_called_like_another_machines_is_not_that_machine() {
     let identity = resolver.resolve(&usage(&all), SECOND * 230);
     let vms = all.map(|row| vm_of(&identity, &row).unwrap());
     assert_eq!(vms[..2], [UUID.to_owned(), "qemu-2-own".to_owned()]);
-    assert_eq!(vms[2], "qemu-1-web", "the name is free, the UUID is not");
+    assert_eq!(vms[2], inside("/machine/qemu-1-web.libvirt-qemu"));
     assert_eq!(vms[3], inside("/machine/qemu-2-own.libvirt-qemu"));
 }
 
