@@ -15,6 +15,7 @@ use integration_tests::promtext::{of, parse};
 use integration_tests::tree::Powercap;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
@@ -300,9 +301,16 @@ fn a_process_that_sleeps_while_the_accountant_is_exchanged_goes_on_where_it_stop
     let scene = Scene::new("exporter.ended.keep = \"1s\"");
     let mut sleeper = Sleeper::start();
     sleeper.wake();
+    // Whoever runs pays, and has a row for that.
+    let spent = Cell::new(START);
+    let spend = || {
+        spent.set(spent.get() + 100_000);
+        scene.tree.set("intel-rapl:0", spent.get());
+    };
     let mut rose = (0, 0);
     // It sleeps once five windows say the same.
     let before = scene.daemon.wait_until("its row", |snapshot| {
+        spend();
         let (tick, cpu) = (
             integer(snapshot, "tick"),
             integer(sleeper.row(snapshot)?, "cpu_ns"),
@@ -320,6 +328,7 @@ fn a_process_that_sleeps_while_the_accountant_is_exchanged_goes_on_where_it_stop
     });
     sleeper.wake();
     let after = scene.daemon.wait_until("its row again", |snapshot| {
+        spend();
         conserves(snapshot);
         Some(integer(sleeper.row(snapshot)?, "cpu_ns"))
     });
