@@ -207,7 +207,8 @@ impl Preparation<'_> {
         open: impl FnOnce() -> anyhow::Result<UsageChoice>,
     ) -> anyhow::Result<Option<UsageChoice>> {
         let is_asked_for = self.plan.renews(Part::Usage);
-        if !is_asked_for && !(self.plan.renews(Part::Ticker) && self.is_another_cheaper(probes, root)?) {
+        let may_be_cheaper = !is_asked_for && self.plan.renews(Part::Ticker);
+        if !(is_asked_for || may_be_cheaper && self.is_another_cheaper(probes, root)?) {
             return Ok(None);
         }
         let usage = open()?;
