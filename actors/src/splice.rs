@@ -118,7 +118,7 @@ fn together(before: &[SourceError], mut now: Vec<SourceError>) -> Vec<SourceErro
 }
 
 /// What a usage report says beside its rows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Beside {
     packages: Vec<PackageTime>,
     cpus: Vec<CpuTime>,
@@ -127,7 +127,7 @@ struct Beside {
 }
 
 impl Beside {
-    fn clone_from(&mut self, usage: &Usage) {
+    fn write_down(&mut self, usage: &Usage) {
         self.packages.clone_from(&usage.packages);
         self.cpus.clone_from(&usage.cpus);
         self.softirqs.clone_from(&usage.softirqs);
@@ -163,16 +163,17 @@ impl UsageSplice {
         if let Some(base) = &self.base {
             said.base = Arc::clone(base);
         }
-        self.told.clone_from(&said);
+        self.told.write_down(&said);
         said
     }
 
-    /// Another reader speaks from now on; `base` is what it has counted so far.
+    /// Another reader speaks from now on; `base` is what it has counted so far. It goes on from what was told last, also where
+    /// nothing was told since the exchange before.
     pub fn turn(&mut self, base: Usage) {
         self.era = self.era.wrapping_add(1);
         let mut said = Beside::default();
-        said.clone_from(&base);
-        self.joint = Some((std::mem::take(&mut self.told), said));
+        said.write_down(&base);
+        self.joint = Some((self.told.clone(), said));
         self.base = Some(Arc::from(base.tasks));
     }
 }
@@ -418,6 +419,17 @@ mod tests {
             (at(last.packages[0].busy), last.lost[0].count, last.era),
             (126, 5, 2)
         );
+    }
+
+    #[test]
+    fn a_reader_that_is_exchanged_before_it_says_anything_takes_nothing_away() {
+        let mut splice = UsageSplice::default();
+        splice.tell(usage(100, 3));
+        splice.turn(usage(400, 1));
+        splice.turn(usage(7, 0));
+        let next = splice.tell(usage(9, 0));
+        assert_eq!((next.packages[0].busy.as_nanos(), next.lost[0].count), (102, 3));
+        assert_eq!((next.softirqs[0].count, next.era), (102, 2));
     }
 
     #[test]

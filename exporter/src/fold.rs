@@ -103,6 +103,7 @@ struct Member {
     denied: bool,
     /// What of it is in the sums.
     seen: Ledger,
+    began: MonotonicNanos,
     turn: u64,
 }
 
@@ -168,30 +169,35 @@ impl Fold {
                 continue;
             };
             let first = processes.partition_point(|row| row.task.tgid < task.tgid);
-            let of_pid = processes
+            let mut of_pid = processes
                 .iter()
                 .skip(first)
                 .take_while(|row| row.task.tgid == task.tgid);
-            for row in of_pid {
-                let id = Id::Process(row.task);
-                let known = self.members.get(&id);
+            let heir = of_pid.find(|row| {
+                let known = self.members.get(&Id::Process(row.task));
                 // A new row that counts for as long as the old one has gone on with it, also if it has another name by now.
                 let goes_on = known.is_none() && row.began <= kin.began;
                 let had = known.map_or(CpuNanos::ZERO, |heir| heir.seen.cpu);
                 // Nobody has got it who has not that much more.
-                if !(goes_on || kin.is_of(row)) || row.ledger.cpu < had + old.seen.cpu {
-                    continue;
-                }
-                let heir = self.members.entry(id).or_insert_with(|| Member {
+                (goes_on || kin.is_of(row)) && row.ledger.cpu >= had + old.seen.cpu
+            });
+            let Some(heir) = heir else {
+                // It may come back and go on where it stopped: what of it is in the sums is in them already.
+                self.members.insert(Id::Process(task), old);
+                continue;
+            };
+            let heir = self
+                .members
+                .entry(Id::Process(heir.task))
+                .or_insert_with(|| Member {
                     slot: old.slot,
                     face: Arc::clone(&old.face),
                     denied: old.denied,
                     seen: Ledger::default(),
+                    began: heir.began,
                     turn: self.turn,
                 });
-                advance(&mut heir.seen, &Ledger::default(), &old.seen);
-                break;
-            }
+            advance(&mut heir.seen, &Ledger::default(), &old.seen);
         }
         let kin = |row: &ProcessRow| Kin {
             comm: row.comm,
@@ -218,8 +224,14 @@ impl Fold {
                 face: Arc::clone(&row.face),
                 denied: row.denied,
                 seen: Ledger::default(),
+                began: row.began,
                 turn: 0,
             });
+            // A process that was away may have begun anew.
+            if row.began > member.began {
+                member.seen = Ledger::default();
+            }
+            member.began = row.began;
             if !Arc::ptr_eq(&member.face, &row.face) {
                 member.face = Arc::clone(&row.face);
             }

@@ -15,9 +15,12 @@ use integration_tests::promtext::{of, parse};
 use integration_tests::tree::Powercap;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -260,6 +263,76 @@ fn twenty_reloads_under_load_lose_no_microjoule_and_no_series() {
         );
     }
     assert!(scene.is_in_force() && witness.looks == 40);
+    assert_eq!(scene.daemon.stop(), Some(0));
+}
+
+/// A process that runs for a while whenever it is woken, and sleeps in between.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        let script = "while read x; do i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped());
+        Self(command.spawn().expect("a shell"))
+    }
+
+    fn wake(&mut self) {
+        let stdin = self.0.stdin.as_mut().expect("it is piped");
+        stdin.write_all(b"\n").expect("it reads");
+    }
+
+    fn row<'a>(&self, snapshot: &'a Value) -> Option<&'a Value> {
+        let mut processes = rows(snapshot, "processes").iter();
+        processes.find(|row| row["pid"] == self.0.id())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_process_that_sleeps_while_the_accountant_is_exchanged_goes_on_where_it_stopped() {
+    let scene = Scene::new("exporter.ended.keep = \"1s\"");
+    let mut sleeper = Sleeper::start();
+    sleeper.wake();
+    // Whoever runs pays, and has a row for that.
+    let spent = Cell::new(START);
+    let spend = || {
+        spent.set(spent.get() + 100_000);
+        scene.tree.set("intel-rapl:0", spent.get());
+    };
+    let mut rose = (0, 0);
+    // It sleeps once five windows say the same.
+    let before = scene.daemon.wait_until("its row", |snapshot| {
+        spend();
+        let (tick, cpu) = (
+            integer(snapshot, "tick"),
+            integer(sleeper.row(snapshot)?, "cpu_ns"),
+        );
+        if cpu > rose.1 {
+            rose = (tick, cpu);
+        }
+        (cpu > 50_000_000 && tick > rose.0 + 5).then_some(cpu)
+    });
+    scene.write("exporter.ended.keep = \"1s\"\nprobes.hw_counters = \"off\"");
+    assert_eq!(scene.post(&[]).status, 200);
+    scene.daemon.wait_until("its row's end", |snapshot| {
+        conserves(snapshot);
+        sleeper.row(snapshot).is_none().then_some(())
+    });
+    sleeper.wake();
+    let after = scene.daemon.wait_until("its row again", |snapshot| {
+        spend();
+        conserves(snapshot);
+        Some(integer(sleeper.row(snapshot)?, "cpu_ns"))
+    });
+    assert!(after > before, "it fell from {before} to {after}");
     assert_eq!(scene.daemon.stop(), Some(0));
 }
 

@@ -4,7 +4,7 @@
 
 use super::files::Files;
 use super::plan::{Part, Plan};
-use crate::accountants;
+use crate::accountants::{self, UsageChoice};
 use crate::choice::{self, Chosen};
 use crate::node::{self, CgroupResolver};
 use crate::pipeline::Changes;
@@ -161,10 +161,8 @@ impl Preparation<'_> {
             held = self.take_meters(chosen, &mut facts, &mut changes)?;
         }
         let probes: Probes = loaded.section("probes")?;
-        if plan.renews(Part::Usage)
-            || (plan.renews(Part::Ticker) && self.is_another_cheaper(&probes, &root)?)
-        {
-            let usage = accountants::usage(&probes, root.tick.0, &now.machine, &roots()?)?.tried()?;
+        let open = || accountants::usage(&probes, root.tick.0, &now.machine, &roots()?);
+        if let Some(usage) = self.accountant(&probes, &root, open)? {
             changes.usage = Some(usage.reader);
             (facts.probes, facts.accounting) = (usage.probes, usage.accounting);
         }
@@ -198,6 +196,27 @@ impl Preparation<'_> {
             .transpose()?;
         changes.facts = Arc::new(facts);
         Ok((changes, log, held))
+    }
+
+    /// Who accounts CPU time from now on, where that is another one. With another tick alone it is one that is the cheaper: where that one
+    /// cannot be had, one of the same kind, or the last resort, would only cost what runs between the two.
+    fn accountant(
+        &self,
+        probes: &Probes,
+        root: &Root,
+        open: impl FnOnce() -> anyhow::Result<UsageChoice>,
+    ) -> anyhow::Result<Option<UsageChoice>> {
+        let is_asked_for = self.plan.renews(Part::Usage);
+        let may_be_cheaper = !is_asked_for && self.plan.renews(Part::Ticker);
+        if !(is_asked_for || may_be_cheaper && self.is_another_cheaper(probes, root)?) {
+            return Ok(None);
+        }
+        let usage = open()?;
+        let in_force = self.now.facts.accounting.chosen;
+        if !is_asked_for && [in_force, "proc"].contains(&usage.accounting.chosen) {
+            return Ok(None);
+        }
+        usage.tried().map(Some)
     }
 
     /// Whether the accountant that was chosen is not the one that would be with this tick.
@@ -343,6 +362,8 @@ impl PowerSource for Stand {
 mod tests {
     use super::*;
     use crate::cli;
+    use crate::shells::UsageReader;
+    use attribution::model::{Accounting, Section, TaskUsage, TickId, Usage};
     use config::{Flag, Layers};
     use serde_json::{Value, json};
     use std::fs;
@@ -357,6 +378,74 @@ mod tests {
             flags: flags.iter().map(flag).collect(),
             ..Layers::default()
         })
+    }
+
+    fn in_force(flags: &[(&str, Value)], facts: NodeFacts) -> InForce {
+        let loaded = load(flags).expect("valid");
+        let machine = Machine::default();
+        InForce {
+            files: Files::of(&loaded),
+            render: Arc::new(run::render(&loaded, &machine).expect("settings")),
+            machine: Arc::new(machine),
+            facts: Arc::new(facts),
+            meters: Vec::new(),
+            loaded,
+        }
+    }
+
+    struct Idler;
+
+    impl UsageReader for Idler {
+        fn drain(&mut self, _: TickId, _: TickId, _: Vec<TaskUsage>) -> anyhow::Result<(Section, Usage)> {
+            let (began, ended) = (MonotonicNanos::ZERO, MonotonicNanos::ZERO);
+            Ok((Section { began, ended }, Usage::default()))
+        }
+    }
+
+    fn accounting(chosen: &'static str) -> Accounting {
+        let reason = String::new();
+        Accounting { chosen, reason }
+    }
+
+    #[test]
+    fn another_tick_alone_brings_no_accountant_of_the_kind_that_counts_already() {
+        // With a tick of 100 ms `switch` is the one that is wanted.
+        let cases = [
+            ("proc", "proc", false, true),
+            ("proc", "scheduler", true, true),
+            ("scheduler", "scheduler", false, true),
+            ("scheduler", "proc", false, true),
+            ("scheduler", "switch", true, true),
+        ];
+        for (before, opened, by_tick, by_probes) in cases {
+            let facts = NodeFacts {
+                accounting: accounting(before),
+                ..NodeFacts::default()
+            };
+            let now = in_force(&[("tick", json!("100ms"))], facts);
+            let taken = |changed: &str| {
+                let changed = [changed.to_owned()];
+                let preparation = Preparation {
+                    now: &now,
+                    loaded: &now.loaded,
+                    changed: &changed,
+                    plan: &Plan::of(&changed, false).expect("no restart"),
+                };
+                let (probes, root) = (now.loaded.section("probes"), now.loaded.section(""));
+                let open = || {
+                    Ok(UsageChoice {
+                        reader: Box::new(Idler),
+                        probes: Vec::new(),
+                        accounting: accounting(opened),
+                    })
+                };
+                let taken = preparation.accountant(&probes.expect("valid"), &root.expect("valid"), open);
+                taken.expect("it can be read").is_some()
+            };
+            let [tick, probes, neither] = ["tick", "probes.hw_counters", "log.level"].map(taken);
+            assert_eq!((tick, probes), (by_tick, by_probes), "{before} to {opened}");
+            assert!(!neither);
+        }
     }
 
     #[test]
@@ -392,16 +481,7 @@ mod tests {
                 ("state.machine", json!("test")),
             ]
         };
-        let loaded = load(&flags(&[])).expect("valid");
-        let machine = Machine::default();
-        let now = InForce {
-            files: Files::of(&loaded),
-            render: Arc::new(run::render(&loaded, &machine).expect("settings")),
-            machine: Arc::new(machine),
-            facts: Arc::default(),
-            meters: Vec::new(),
-            loaded,
-        };
+        let now = in_force(&flags(&[]), NodeFacts::default());
         let prepared = prepare(&now, &|| load(&flags(&["rapl"]))).expect("it can be taken over");
         assert!(matches!(prepared.changes.keeper, Some(Some(_))));
         assert_eq!(prepared.next.meters.len(), 1);

@@ -183,8 +183,8 @@ impl Accounts {
         charged
     }
 
-    /// Has another probe go on, unless it is the same one: of its totals only what goes beyond `base` is new. Who has ended and is
-    /// in `base` was paid, and is entered so that it is not paid again.
+    /// Has another probe go on, unless it is the same one: of its totals only what goes beyond `base` is new. Who is in `base` and not
+    /// known was paid by a row of the probe before that is another one, or is dead and paid: it is entered so that it is not paid again.
     pub(crate) fn enter_era(&mut self, era: u32, base: &[TaskUsage]) {
         if std::mem::replace(&mut self.era, era) == era {
             return;
@@ -195,17 +195,14 @@ impl Accounts {
         }
         for row in base {
             let key = (row.task, row.cgroup, row.package);
-            let known = self.by_key.get(&key).copied();
-            let Some(id) = known.or_else(|| row.ended.then(|| self.open(row, None))) else {
-                continue;
-            };
+            let id = self.by_key.get(&key).copied().unwrap_or_else(|| {
+                // As if the report before had listed it: where the next one does not, it is gone.
+                self.listed += 1;
+                self.open(row, None)
+            });
             if let Some(account) = self.get_mut(id) {
                 account.booked = row.cpu;
                 account.booked_events = row.events;
-                if known.is_none() {
-                    // No report has listed it.
-                    account.seen = 0;
-                }
             }
         }
     }
@@ -449,6 +446,16 @@ mod tests {
         book(&mut accounts, &[(1, 1), (2, 1), (3, 1), (4, 1)]);
         accounts.by_key.clear();
         assert_eq!(book(&mut accounts, &[(1, 1), (2, 1), (3, 1), (4, 1)]), []);
+    }
+
+    #[test]
+    fn who_is_only_in_the_base_of_another_probe_is_gone_with_its_first_report() {
+        let mut accounts = Accounts::default();
+        book(&mut accounts, &[(1, 10)]);
+        accounts.enter_era(1, &[row(1, 5), row(2, 50), row(3, 60)]);
+        assert_eq!(book(&mut accounts, &[(1, 6), (2, 51)]), [(1, 1), (2, 1)]);
+        assert_eq!(left(&accounts), [3]);
+        assert_eq!(book(&mut accounts, &[(1, 6), (2, 51), (3, 7)]), [(3, 7)]);
     }
 
     #[test]

@@ -337,7 +337,7 @@ impl Engine {
             account_slots: self.accounts.slots(),
             processes: self.processes.len(),
             groups: groups.iter().map(|(rows, _)| rows).sum(),
-            shelved: groups.iter().map(|(_, shelved)| shelved).sum(),
+            shelved: groups.iter().map(|(_, shelved)| shelved).sum::<usize>() + self.processes.shelved(),
         }
     }
 

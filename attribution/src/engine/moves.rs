@@ -224,12 +224,19 @@ impl ZoneState {
     }
 
     /// Before it is paid: what it counted until the last reading of the one before was paid there. A meter that is asked rarely may
-    /// have been read long before that.
+    /// have been read long before that. Where the machine slept in between, nobody knows whether that was before that reading or after
+    /// it: it begins with its newest one then, and nothing is paid twice.
     pub(super) fn start_where_the_other_ended(&mut self) {
         let Some((start, busy)) = self.paid else { return };
         let Some(end) = self.starts_at.filter(|end| *end > start.at) else {
             return;
         };
+        if self.night.is_unpaid() {
+            self.skips_from.get_or_insert(start.total);
+            self.paid = Some((self.latest, busy));
+            self.carry = Carry::default();
+            return;
+        }
         let at = end.min(self.latest.at);
         let by_then = |from: Microjoules, to: Microjoules| {
             let (from, to) = ((start.at, from.as_micro()), (self.latest.at, to.as_micro()));

@@ -46,6 +46,11 @@ impl Night {
         self.read
     }
 
+    /// Whether the machine slept between the reading that was paid last and the newest.
+    pub(super) fn is_unpaid(&self) -> bool {
+        self.read > self.paid
+    }
+
     /// The newest reading is paid: how much of the time until it the machine slept.
     pub(super) fn pay(&mut self) -> Duration {
         self.read

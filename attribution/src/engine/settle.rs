@@ -203,8 +203,10 @@ impl Engine {
                     .iter()
                     .any(|(_, other)| other.task == Some(task) && other.lives())
             };
-            if ended || !lives() {
+            if ended {
                 self.processes.end(task, now);
+            } else if !lives() {
+                self.processes.miss(task, now);
             }
         }
         let (zones, levels) = (&self.zones, &mut self.levels);

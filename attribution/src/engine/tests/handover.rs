@@ -322,6 +322,53 @@ fn one_that_has_nothing_newer_is_waited_for_and_then_the_next_ones_first_reading
 }
 
 #[test]
+fn a_night_before_the_last_reading_of_one_is_not_paid_again_by_one_that_is_asked_rarely() {
+    const NIGHT: u64 = 14_000;
+    let mut node = node(&PACKAGE_AND_WALL);
+    adopt(&mut node, &NEXT_AND_WALL, Some(NEXT), Some(METER));
+    let awake = |(source, mut zones): Says| -> Says {
+        zones[0].total += Microjoules::from_micro(NIGHT * 1_000_000);
+        (source, zones)
+    };
+    let first = (NEXT, vec![at(NEXT, Component::Package, 6)]);
+    let evening = [first.clone(), wall(&node, BMC)];
+    window(&mut node, &evening, true);
+    node.engine.on_sleep(Duration::from_secs(99));
+    let morning = [awake(rail(&node, METER)), first.clone(), awake(wall(&node, BMC))];
+    window(&mut node, &morning, true);
+    assert!(!node.engine.hands_over());
+    let mut last = Snapshot::default();
+    while node.tick < 20 {
+        // Somebody who ran only in the interval that nobody is paid for.
+        if node.tick == 8 {
+            node.run(2, 11, 0, 400_000_000);
+        }
+        let next = if node.tick < 11 {
+            first.clone()
+        } else {
+            awake(rail(&node, NEXT))
+        };
+        let says = [next, awake(wall(&node, BMC))];
+        last = window(&mut node, &says, true);
+    }
+    // The one before until the seventh second, and the next one from the twelfth on.
+    assert_eq!(rails(&last), RAIL * (6 + 8) + NIGHT);
+    let rest = joules(&last, BMC, Component::Other);
+    assert_eq!(
+        rails(&last) + rest,
+        WALL * 19 + NIGHT,
+        "what is in neither is in the rest"
+    );
+    let next = last
+        .zones
+        .iter()
+        .position(|zone| zone.source == NEXT)
+        .expect("a zone");
+    let paid = dynamic(container(&last, "b"));
+    assert_eq!(paid.get(next).copied().unwrap_or(0), 0);
+}
+
+#[test]
 fn what_one_has_counted_is_paid_also_where_it_is_read_again_before_usage_is_told() {
     for late in [1, 2] {
         let mut node = node(&PACKAGE_AND_WALL[..1]);

@@ -200,6 +200,87 @@ fn another_probe_goes_on_where_the_one_before_it_stopped() {
 }
 
 #[test]
+fn rows_that_only_the_next_probe_has_are_paid_from_its_first_report_on() {
+    let one = TaskKey {
+        tgid: 1,
+        start_ticks: 0,
+    };
+    // What /proc saw of nobody by name, softirqs as only one of eBPF's accountants tells them, and a second package.
+    for (task, cgroup, socket, payer) in [
+        (None, 10, 0, "a"),
+        (Some(TaskKey::SOFTIRQ), 1, 0, "kernel"),
+        (Some(one), 10, 1, "a"),
+    ] {
+        let mut node = Node::new(settings());
+        node.window();
+        second(&mut node);
+        node.run(3, 1, 0, 1_000_000);
+        let before = node.window();
+        let row = |millis: u64| TaskUsage {
+            task,
+            cgroup: CgroupId(cgroup),
+            package: PackageId(socket),
+            cpu: CpuNanos::from_nanos(millis * 1_000_000),
+            events: EventCounts::ZERO,
+            comm: Comm::default(),
+            kind: if cgroup == 1 {
+                TaskKind::Kernel
+            } else {
+                TaskKind::User
+            },
+            ended: false,
+        };
+        node.usage = BTreeMap::from([((1, cgroup, socket), row(507))]);
+        node.open();
+        let report = of_another(&node, &[row(500)]);
+        let after = window(&mut node, report);
+        let ran = |snapshot: &Snapshot| container(snapshot, payer).cpu.as_nanos() / 1_000_000;
+        assert_eq!(ran(&after), ran(&before) + 7, "{task:?} on {socket}");
+    }
+}
+
+#[test]
+fn who_sleeps_while_another_probe_comes_goes_on_where_it_stopped_however_long_it_sleeps() {
+    let mut node = Node::new(settings());
+    node.window();
+    second(&mut node);
+    let before = node.window();
+    let own = |snapshot: &Snapshot| -> Vec<(u64, u64, u64)> {
+        let rows = snapshot.processes.iter();
+        rows.map(|row| {
+            let joules = dynamic(&row.ledger).first().map_or(0, |micro| micro / 1_000_000);
+            (
+                row.ledger.cpu.as_nanos() / 1_000_000,
+                joules,
+                row.began.as_nanos(),
+            )
+        })
+        .collect()
+    };
+    let [(400, 10, began)] = own(&before)[..] else {
+        panic!("{:?}", own(&before));
+    };
+    // The other probe lists who has run since it came.
+    node.usage.clear();
+    let away = |node: &mut Node| {
+        node.open();
+        let report = of_another(node, &[]);
+        window(node, report)
+    };
+    let asleep = away(&mut node);
+    assert!(asleep.processes[0].ended, "nobody lists it");
+    node.tick += settings().ended_keep.as_secs() + 1;
+    let gone = away(&mut node);
+    assert_eq!(own(&gone), []);
+    assert_eq!(gone.retired.processes.cpu.as_nanos(), 400_000_000);
+    assert_eq!(node.engine.held().shelved, 1 + 1, "with its container");
+    second(&mut node);
+    let back = away(&mut node);
+    assert_eq!(own(&back), [(800, 20, began)]);
+    assert_eq!(back.retired.processes.cpu, CpuNanos::ZERO);
+}
+
+#[test]
 fn the_last_report_of_a_probe_is_booked_before_the_first_of_the_next() {
     let mut node = Node::new(settings());
     node.window();

@@ -414,6 +414,36 @@ fn a_container_that_leaves_and_comes_back_is_in_its_namespaces_sum_once() {
 }
 
 #[test]
+fn a_process_that_leaves_and_comes_back_is_in_its_sum_once() {
+    let settings = Arc::new(sample::settings_of(&ExporterConfig {
+        levels: vec![Level::Process],
+        ..config("drop.process = 'pid'")
+    }));
+    let sums = [Some((0, 5)), None, Some((0, 6)), None, Some((9, 1))]
+        .into_iter()
+        .zip(1_u64..)
+        .map(|(row, second)| {
+            let rows = [(1, Some((0, 1))), (2, row)]
+                .into_iter()
+                .filter_map(|(pid, row)| {
+                    let (began, micro) = row?;
+                    let mut row = sample::process(pid, 7, b"cc1", Ledger::default());
+                    row.began = MonotonicNanos::from_nanos(began);
+                    pay(&mut row.ledger, micro);
+                    Some(row)
+                });
+            let snapshot = snapshot_of(second, rows.collect(), Ledger::default());
+            let text = text_of(&Page::new(Arc::new(snapshot), Arc::clone(&settings)));
+            sum(&text, "kepler_process_joules_total", &["dynamic"])
+        });
+    assert_eq!(
+        sums.collect::<Vec<_>>(),
+        [6, 6, 7, 7, 8],
+        "and another time it begins anew"
+    );
+}
+
+#[test]
 fn a_container_whose_namespace_becomes_known_brings_nothing_along() {
     let windows = vec![
         vec![container("a", None, 0, 5)],
