@@ -33,8 +33,9 @@ pub(super) struct Rates {
     now: MonotonicNanos,
     /// Longest time that a zone which counts was waited for, of late.
     slowest: Duration,
-    /// Who was there in the slot before, sorted.
+    /// Who was there in the slot before, sorted, and when that ended.
     seen: Vec<u64>,
+    seen_at: MonotonicNanos,
 }
 
 /// Totals at one moment, sorted by whose they are.
@@ -63,11 +64,14 @@ impl Table {
         self.totals.sort_unstable();
     }
 
-    /// Totals of a row at that moment: zero for one that was not there, `None` for one that may have been.
-    fn of(&self, hash: u64) -> Option<(Microjoules, Microjoules)> {
+    /// Totals of a row at that moment: zero for one that began later, `None` for one that was away then, or may have been there.
+    fn of(&self, row: &Row<'_>) -> Option<(Microjoules, Microjoules)> {
+        let hash = row.hash();
         match self.totals.binary_search_by_key(&hash, |(hash, _, _)| *hash) {
             Ok(found) => self.totals.get(found).map(|(_, dynamic, idle)| (*dynamic, *idle)),
-            Err(_) => (!self.full).then_some((Microjoules::ZERO, Microjoules::ZERO)),
+            Err(_) => {
+                (!self.full && row.began() >= self.moment).then_some((Microjoules::ZERO, Microjoules::ZERO))
+            }
         }
     }
 }
@@ -109,11 +113,15 @@ impl Rates {
         self.seen.clear();
         self.seen.extend(all.take(MOST_ROWS).map(|row| row.hash()));
         self.seen.sort_unstable();
+        self.seen_at = self.now;
     }
 
-    /// Whether nobody knew this row before the newest slot. Where there are more rows than can be known, nobody is new.
+    /// Whether nobody knew this row before the newest slot; one that was away and goes on where it stopped is known. Where there
+    /// are more rows than can be known, nobody is new.
     pub(super) fn is_new(&self, row: &Row<'_>) -> bool {
-        self.seen.len() < MOST_ROWS && self.seen.binary_search(&row.hash()).is_err()
+        self.seen.len() < MOST_ROWS
+            && row.began() >= self.seen_at
+            && self.seen.binary_search(&row.hash()).is_err()
     }
 
     /// Of a row that has used so much up to now.
@@ -122,7 +130,7 @@ impl Rates {
         if span.is_zero() {
             return None;
         }
-        let (dynamic, idle) = self.older.of(row.hash())?;
+        let (dynamic, idle) = self.older.of(row)?;
         Some(Rate {
             dynamic: energy.dynamic.saturating_sub(dynamic).mean_power(span),
             idle: energy.idle.saturating_sub(idle).mean_power(span),

@@ -3,7 +3,7 @@
 
 use crate::config::Level;
 use attribution::model::snapshot::{ContainerKey, GroupRow, Ledger, ProcessRow, UnitKey, ZoneAccount};
-use attribution::model::{Microjoules, PodUid, Provenance, Snapshot, TaskKind, VmId};
+use attribution::model::{Microjoules, MonotonicNanos, PodUid, Provenance, Snapshot, TaskKind, VmId};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Levels that have workloads, those first that people ask for first.
@@ -76,6 +76,17 @@ impl<'a> Row<'a> {
             Self::Vm(row) => &row.ledger,
             Self::Unit(row) => &row.ledger,
             Self::Process(row) => &row.ledger,
+        }
+    }
+
+    /// Since when its totals count.
+    pub(crate) const fn began(&self) -> MonotonicNanos {
+        match self {
+            Self::Pod(row) => row.began,
+            Self::Container(row) => row.began,
+            Self::Vm(row) => row.began,
+            Self::Unit(row) => row.began,
+            Self::Process(row) => row.began,
         }
     }
 

@@ -318,6 +318,30 @@ fn power_of_a_row_is_a_mean_of_the_last_seconds() {
 }
 
 #[test]
+fn a_row_that_was_away_and_goes_on_where_it_stopped_has_not_used_all_of_that_now() {
+    let mut history = History::new(SECOND);
+    for tick in 1..=50_u64 {
+        let zones = vec![zone(Component::Package, joules(tick), joules(0))];
+        let mut now = snapshot(tick, 1_000 * tick, zones);
+        if tick > 30 {
+            now.pods = vec![pod("a", joules(1_000 + tick - 30))];
+        }
+        history.record(&now);
+        let Some(row) = now.pods.first().map(Row::Pod) else {
+            continue;
+        };
+        let rate = history.rate(&row, row.energy(&now.zones));
+        assert!(
+            rate.is_none_or(|rate| rate.dynamic == Microwatts::from_watts(1)),
+            "{tick}: {rate:?}"
+        );
+        assert_eq!(rate.is_some(), tick > 40, "{tick}");
+    }
+    let used: u64 = of_workload(&history, "a").into_iter().flatten().sum();
+    assert_eq!(used, 19, "from the slot after the one in which it came back on");
+}
+
+#[test]
 fn who_uses_much_takes_the_place_of_who_uses_least() {
     let mut history = History::new(SECOND);
     for tick in 1..=20_u64 {
