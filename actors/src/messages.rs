@@ -18,6 +18,8 @@ pub struct Tick {
     pub at: MonotonicNanos,
     /// When the window closes at the latest.
     pub deadline: MonotonicNanos,
+    /// When it would have closed at the latest, had the beat come in time: how late a window was counts from here.
+    pub due: MonotonicNanos,
 }
 
 /// Who ran.

@@ -4,8 +4,8 @@
 //!
 //! From its beginning to its end a trial looks at every page that it can get: each snapshot conserves, no counter of the JSON
 //! or of the text page falls. At its end the part of the meter that no fault touched has been paid to the microjoule, the
-//! fault has a name in a self-metric, the process is the same one, said no panic, and ends with 0. What was seen is
-//! written for the table (`rows`), where `FAULTS` names a folder.
+//! fault has a name in a self-metric (or the row promises that nothing is wrong for the daemon, and has none), the process is the
+//! same one, said no panic, and ends with 0. What was seen is written for the table (`rows`), where `FAULTS` names a folder.
 
 pub mod rows;
 pub mod watch;
@@ -16,6 +16,7 @@ use crate::in_guest;
 use crate::promtext::{Sample, parse};
 use crate::tree::Powercap;
 use rows::Row;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -162,8 +163,16 @@ impl Trial {
     /// # Panics
     /// When it does not rise.
     pub fn wait_for_rise(&mut self, metric: &str, labels: &[(&str, &str)]) {
+        self.wait_for_rise_by(metric, labels, f64::MIN_POSITIVE);
+    }
+
+    /// The same, and by no less than this.
+    ///
+    /// # Panics
+    /// When it does not rise so far.
+    pub fn wait_for_rise_by(&mut self, metric: &str, labels: &[(&str, &str)], least: f64) {
         let before = value(&self.begin, metric, labels).unwrap_or(0.0);
-        let now = self.wait_for_value(metric, labels, |now| now > before);
+        let now = self.wait_for_value(metric, labels, |now| now - before >= least);
         self.name(metric, labels, &format!("+{}", now - before));
     }
 
@@ -265,10 +274,33 @@ impl Trial {
     ///
     /// # Panics
     /// When one of the laws did not hold.
-    pub fn end(mut self) {
+    pub fn end(self) {
+        self.end_after(|_| None);
+    }
+
+    /// The same with a look, once the daemon is gone, at what it has left and said.
+    ///
+    /// # Panics
+    /// When one of the laws did not hold.
+    pub fn end_after(self, look: impl FnOnce(&[String]) -> Option<String>) {
+        let name = self.plan.name;
+        assert!(!self.named.is_empty(), "{name}: nothing names the fault");
+        self.write(look);
+    }
+
+    /// The same for a row in which nothing is wrong for the daemon, which its promise says: nothing has named anything.
+    ///
+    /// # Panics
+    /// When one of the laws did not hold.
+    pub fn end_unnamed(self) {
+        assert!(self.named.is_empty(), "{}: it has a name", self.plan.name);
+        self.write(|_| None);
+    }
+
+    fn write(mut self, look: impl FnOnce(&[String]) -> Option<String>) {
         let (plan, named) = (self.plan, std::mem::take(&mut self.named));
-        assert!(!named.is_empty(), "{}: nothing names the fault", plan.name);
-        let seen = self.close();
+        let (mut seen, log) = self.judge();
+        seen.extend(look(&log));
         Row::new(plan, named, seen).keep();
     }
 
@@ -276,7 +308,13 @@ impl Trial {
     ///
     /// # Panics
     /// When one of the laws did not hold.
-    pub fn close(mut self) -> Vec<String> {
+    #[must_use]
+    pub fn close(self) -> Vec<String> {
+        self.judge().0
+    }
+
+    /// What was seen, and the log to its end.
+    fn judge(mut self) -> (Vec<String>, Vec<String>) {
         self.goes_on();
         let moved = self.mover.stop();
         self.wait_for_paid("package", 1, moved);
@@ -289,8 +327,9 @@ impl Trial {
             "{} snapshots conserved, {} counters never fell; of the rest of the meter {moved} µJ of {moved} paid",
             looks.snapshots, looks.counters
         ));
-        assert_eq!(self.daemon.stop(), Some(0));
-        self.seen
+        self.daemon.signal(Signal::TERM);
+        assert_eq!(self.daemon.wait().code(), Some(0));
+        (self.seen, self.daemon.log())
     }
 }
 

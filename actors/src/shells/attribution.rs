@@ -265,7 +265,7 @@ impl Handler<Tick> for AttributionShell {
         self.engine.call(Entry::Open {
             tick: tick.id,
             at: tick.at,
-            deadline: tick.deadline,
+            deadline: tick.due,
         });
         let wait = tick.deadline.since((self.clock)());
         self.deadline = Some(ctx.run_later(wait, Self::close));

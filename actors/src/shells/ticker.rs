@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The ticker: beats at a fixed period, tells the attribution first and then every producer.
 //!
-//! A beat that could not be sent in time is skipped and never sent late: two windows in a row would only measure noise.
+//! A beat that could not be sent in time is skipped and never sent late: two windows in a row would only measure noise. The first one
+//! after it says by when its window was due, so that a gap is in the lateness of windows.
 //! Who needs a window now asks for a [`Beat`] out of turn; the period begins anew with it.
 
 use super::Courier;
@@ -9,7 +10,7 @@ use crate::clock::Clock;
 use crate::health::Lifeline;
 use crate::messages::{Beat, Stop, Tick};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
-use attribution::model::TickId;
+use attribution::model::{MonotonicNanos, TickId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -72,6 +73,7 @@ impl Actor for Ticker {
             let (mut beat, mut last) = (beats(Instant::now(), now.period), Instant::now());
             let mut id = 0;
             loop {
+                let scheduled;
                 tokio::select! {
                     biased;
                     changed = score.changed() => {
@@ -87,16 +89,22 @@ impl Actor for Ticker {
                         now = next;
                         continue;
                     }
-                    () = wanted.notified() => beat.reset(),
-                    _ = beat.tick() => {}
+                    () = wanted.notified() => {
+                        beat.reset();
+                        scheduled = Instant::now();
+                    }
+                    at = beat.tick() => scheduled = at,
                 }
                 last = Instant::now();
                 id += 1;
-                let at = clock();
+                let (at, open) = (clock(), now.period * DEADLINE_PERCENT / 100);
+                let behind = last.saturating_duration_since(scheduled);
+                let beat = at.since(MonotonicNanos::ZERO).saturating_sub(behind);
                 let tick = Tick {
                     id: TickId(id),
                     at,
-                    deadline: at.after(now.period * DEADLINE_PERCENT / 100),
+                    deadline: at.after(open),
+                    due: MonotonicNanos::ZERO.after(beat + open),
                 };
                 now.listeners.iter().for_each(|listener| listener.send(tick));
             }

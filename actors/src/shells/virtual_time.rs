@@ -327,6 +327,9 @@ fn a_stalled_machine_costs_beats_but_brings_no_burst_of_windows() {
         "nothing was skipped: {times:?}"
     );
     let last = ran.snapshots.last().expect("some");
+    // The first beat after the stall comes at least three seconds after its time, and its window is late by as much.
+    let late = last.windows.lateness_sum;
+    assert!((TICK * 3..TICK * 5).contains(&late), "{late:?}");
     assert_eq!(
         charged(last),
         (times.last().expect("some") - times.first().expect("some")) * 10_000_000

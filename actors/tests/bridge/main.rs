@@ -181,9 +181,18 @@ fn take_over(follows: bool) {
     // Whoever still waits takes over after the first one, and the second one is that one's.
     read();
     read();
+    let drawn = machine.raw() - first;
+    let last = *told.lock().unwrap().last().unwrap();
+    // From here on one meter reads, and all is told that is drawn.
+    machine.draw(7);
+    read();
     let told = told.lock().unwrap();
     assert!(told.is_sorted(), "a total fell: {told:?}");
-    let (last, drawn) = (*told.last().unwrap(), machine.raw() - first);
+    assert_eq!(
+        told.last(),
+        Some(&(last + 7)),
+        "what is drawn now is told: {told:?}"
+    );
     if follows {
         assert_eq!(last, drawn, "nothing is lost and nothing is paid twice: {told:?}");
     } else {

@@ -34,6 +34,8 @@ const OTHER: &str = "energy_uj.other";
 pub(super) const ASIDE: &str = "energy_uj.set-aside";
 const RANGE_FILE: &str = "max_energy_range_uj";
 const FRESH: &str = ".fresh";
+/// Where a machine's folder is made, beside the others: no machine's name begins with a dot.
+const FRESH_MACHINE: &str = ".fresh-machine";
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -75,7 +77,10 @@ impl Share {
             Mode::empty(),
         )?;
         flock(&held, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { held })
+        let share = Self { held };
+        // What a daemon that was killed has left; where it cannot go it is said when the name is needed.
+        drop(share.clear_fresh());
+        Ok(share)
     }
 
     /// Whether `dir` is still this folder.
@@ -104,13 +109,45 @@ impl Share {
 
     /// A machine's folder; made and marked where that is missing.
     pub(super) fn machine(&self, name: &str) -> io::Result<Machine> {
-        let (folder, made) = folder(self.held.as_fd(), name)?;
+        let Some(folder) = existing(self.held.as_fd(), name)? else {
+            let made = self.make(name);
+            if made.is_err() {
+                // Half a folder takes what others need.
+                drop(self.clear_fresh());
+            }
+            return made;
+        };
         match openat(&folder, MARK, FILE | OFlags::RDONLY, Mode::empty()) {
             Ok(_) => {}
-            Err(Errno::NOENT) => replace(folder.as_fd(), MARK, if made { MADE } else { FOUND })?,
+            Err(Errno::NOENT) => replace(folder.as_fd(), MARK, FOUND)?,
             Err(error) => return Err(error.into()),
         }
         Ok(Machine(folder))
+    }
+
+    /// Makes a machine's folder. It has its name only with the mark in it: one without is somebody else's, and stays for good.
+    fn make(&self, name: &str) -> io::Result<Machine> {
+        self.clear_fresh()?;
+        let (folder, _) = folder(self.held.as_fd(), FRESH_MACHINE)?;
+        replace(folder.as_fd(), MARK, MADE)?;
+        renameat_with(
+            &self.held,
+            FRESH_MACHINE,
+            &self.held,
+            name,
+            RenameFlags::NOREPLACE,
+        )?;
+        Ok(Machine(folder))
+    }
+
+    /// Takes away a folder that never had its name.
+    fn clear_fresh(&self) -> io::Result<()> {
+        if let Ok(folder) = openat(&self.held, FRESH_MACHINE, FOLDER, Mode::empty()) {
+            for file in [MARK, FRESH] {
+                gone(unlinkat(&folder, file, AtFlags::empty()))?;
+            }
+        }
+        cleared(self.held.as_fd(), FRESH_MACHINE)
     }
 
     /// Takes away what we put into a machine's folder, and the folder where we made it. What is somebody else's stays.
@@ -233,15 +270,20 @@ impl Zone {
     }
 }
 
+/// Opens a folder below `above`, where there is one.
+fn existing(above: impl AsFd + Copy, name: &str) -> io::Result<Option<OwnedFd>> {
+    match openat(above, name, FOLDER, Mode::empty()) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOTDIR | Errno::LOOP) => Err(io::Error::other(format!("{name}: is no folder; remove it"))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Opens a folder below `above`, and says whether it had to be made.
 fn folder(above: impl AsFd + Copy, name: &str) -> io::Result<(OwnedFd, bool)> {
-    match openat(above, name, FOLDER, Mode::empty()) {
-        Ok(folder) => return Ok((folder, false)),
-        Err(Errno::NOENT) => {}
-        Err(Errno::NOTDIR | Errno::LOOP) => {
-            return Err(io::Error::other(format!("{name}: is no folder; remove it")));
-        }
-        Err(error) => return Err(error.into()),
+    if let Some(folder) = existing(above, name)? {
+        return Ok((folder, false));
     }
     mkdirat(above, name, Mode::from_raw_mode(FOLDER_MODE))?;
     let folder = openat(above, name, FOLDER, Mode::empty())?;

@@ -474,6 +474,77 @@ fn a_folder_outlives_its_machine_and_then_goes_with_all_that_is_ours() {
 }
 
 #[test]
+fn a_folder_that_could_not_be_marked_the_first_time_goes_with_its_machine_all_the_same() {
+    let scene = Scene::new();
+    let fresh = scene.dir().join(".fresh-machine");
+    let mut second = 0;
+    for put in [".fed-by-kepler", ".fresh", "notes"] {
+        // A daemon was killed while it made a folder; what somebody else put there is in the way until it is gone.
+        fs::create_dir_all(&fresh).unwrap();
+        fs::write(fresh.join(put), "made\n").unwrap();
+        let mut writer = scene.writer(false);
+        let mut write = |machines, more| {
+            second += more;
+            writer.write(&snapshot(zones(Provenance::Counted), machines), at(second));
+        };
+        let alive = || vec![vm(WEB, CHARGES, false)];
+        write(alive(), 1);
+        if put == "notes" {
+            assert!(!scene.dir().join(WEB).exists());
+            fs::remove_file(fresh.join(put)).unwrap();
+            write(alive(), 1);
+        }
+        assert_eq!(scene.counters(WEB)[0], "3311", "{put}");
+        assert!(!fresh.exists(), "{put}");
+        write(vec![], 180);
+        assert!(!scene.dir().join(WEB).exists(), "{put}");
+    }
+    assert_eq!(scene.said("kepler_vm_passthrough_errors_total{reason=\"io\"}"), 1);
+}
+
+#[test]
+fn no_room_for_the_mark_leaves_no_folder_behind_that_would_pass_for_somebody_elses() {
+    let scene = Scene::new();
+    fs::create_dir(scene.dir()).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "kepler-test"])
+        .arg(scene.dir())
+        .stderr(std::process::Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: needs root and the right to mount");
+        return;
+    }
+    let full = scene.dir().join("full");
+    assert!(fs::write(&full, vec![0_u8; 128 << 10]).is_err());
+    let mut writer = scene.writer(false);
+    let mut write = |machines, second| {
+        writer.write(&snapshot(zones(Provenance::Counted), machines), at(second));
+    };
+    let alive = || vec![vm(WEB, CHARGES, false)];
+    write(alive(), 1);
+    let names = || {
+        fs::read_dir(scene.dir())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+    };
+    let left: Vec<_> = names().collect();
+    fs::remove_file(&full).unwrap();
+    write(alive(), 2);
+    let fed = scene.counters(WEB);
+    write(vec![], 200);
+    let at_last = names().count();
+    drop(
+        std::process::Command::new("umount")
+            .arg("-l")
+            .arg(scene.dir())
+            .status(),
+    );
+    assert_eq!(left, ["full"]);
+    assert_eq!((&*fed[0], at_last), ("3311", 0));
+}
+
+#[test]
 fn what_an_earlier_run_has_left_goes_in_its_time_and_what_is_nobodys_stays() {
     let scene = Scene::new();
     let counted = || zones(Provenance::Counted);

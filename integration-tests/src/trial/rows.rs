@@ -155,6 +155,7 @@ pub fn table(rows: &[Row]) -> String {
             ..
         } = row;
         let (named, seen) = (row.named.join(", "), row.seen.join("; "));
+        let named = if named.is_empty() { "-" } else { &*named };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {thing} | {injected} | {must} | {named} | {seen} |");
     }
@@ -179,6 +180,11 @@ mod tests {
             vec!["b".to_owned(), "c".to_owned()],
         );
         assert_eq!(Row::read(&row.json().to_string()), Some(row.clone()));
+        let unnamed = Row {
+            named: Vec::new(),
+            ..row.clone()
+        };
+        assert!(table(&[unnamed]).ends_with("| a file | removed | comes back | - | b; c |\n"));
         let table = table(&[row]);
         assert!(
             table.ends_with("| a file | removed | comes back | `x` +1 | b; c |\n"),

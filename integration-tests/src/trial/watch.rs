@@ -17,6 +17,8 @@ use std::thread::JoinHandle;
 pub struct Looks {
     /// Snapshots that were read, each another one.
     pub snapshots: u64,
+    /// Text pages that were read.
+    pub pages: u64,
     /// Counters that were held against themselves, in the last look at each page.
     pub counters: usize,
 }
@@ -50,13 +52,17 @@ impl Watch {
     /// Ends, with what it found wrong as its own panic.
     ///
     /// # Panics
-    /// When a law did not hold, and when it is stopped twice.
+    /// When a law did not hold, when there was nothing to look at, and when it is stopped twice.
     pub fn stop(&mut self) -> Looks {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it is stopped once");
-        thread
+        let looks = thread
             .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // However long nobody can answer: before and after that somebody does.
+        assert!(looks.snapshots > 0, "no snapshot was ever read: {looks:?}");
+        assert!(looks.pages > 0, "no text page was ever read: {looks:?}");
+        looks
     }
 }
 
@@ -92,6 +98,7 @@ impl Page {
             && answer.status == 200
         {
             let totals = totals(&answer.text());
+            self.looks.pages += 1;
             for (name, now) in &totals {
                 let then = self.totals.get(name).unwrap_or(now);
                 assert!(now >= then, "{name} fell from {then} to {now}");
@@ -110,4 +117,16 @@ fn totals(text: &str) -> BTreeMap<String, f64> {
     all.filter(|sample| sample.name.ends_with("_total"))
         .map(|sample| (format!("{} {:?}", sample.name, sample.labels), sample.float()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "no snapshot was ever read")]
+    fn who_never_had_an_answer_has_not_seen_that_all_is_well() {
+        // Nobody listens there.
+        Watch::start(SocketAddr::from(([127, 0, 0, 1], 1))).stop();
+    }
 }
