@@ -87,9 +87,12 @@ fn object(restarts: u64) -> Value {
 /// Five pods that use half a CPU each, and the daemon's own; all energy is nobody's.
 fn frame(began: u64, second: u64) -> Frame {
     let used = second * SECOND / 2;
-    let (mut pods, mut metrics) = (Vec::new(), String::new());
+    let (mut pods, mut containers, mut metrics) = (Vec::new(), Vec::new(), String::new());
     for (number, name) in names(began).into_iter().enumerate() {
         pods.push(json!({"uid": uid(number), "cpu_ns": used}));
+        let owner = json!({"pod": uid(number)});
+        containers
+            .push(json!({"kind": "container", "id": format!("c{number}"), "owner": owner, "cpu_ns": used}));
         let labels = format!(
             "container_id=\"c{number}-{name}\",container_name=\"main\",pod_name=\"{name}\",container_namespace=\"kepler\""
         );
@@ -109,6 +112,8 @@ fn frame(began: u64, second: u64) -> Frame {
         "window": {"ended_ns": (began + second) * SECOND},
         "zones": [{"component": "package", "dynamic_uj": paid, "idle_uj": 0, "unattributed_uj": paid, "unreserved_idle_uj": 0}],
         "pods": pods,
+        "containers": containers,
+        "other_processes": {"cpu_ns": used * 6},
         "facts": {"accounting": {"chosen": "switch"}, "probes": [{"probe": "iter_task", "up": true}]},
     });
     Frame::parse(&snapshot.to_string(), &metrics, 0).expect("a frame")
@@ -289,8 +294,12 @@ fn a_pod_without_its_name_and_one_whose_time_is_wrong_are_told() {
             .get_mut(second_life.clone())
             .expect("frames")
         {
-            let used = &mut frame.snapshot["pods"][0]["cpu_ns"];
-            *used = (used.as_u64().expect("time") * 94 / 100).into();
+            let used = frame.snapshot["pods"][0]["cpu_ns"].as_u64().expect("time");
+            let less = used * 94 / 100;
+            // At every level alike.
+            frame.snapshot["pods"][0]["cpu_ns"] = less.into();
+            frame.snapshot["containers"][0]["cpu_ns"] = less.into();
+            frame.snapshot["other_processes"]["cpu_ns"] = (used * 5 + less).into();
         }
     });
     assert!(
