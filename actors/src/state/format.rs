@@ -13,6 +13,7 @@
 //! ignored by whoever does not know them; what changes its meaning gets a new version.
 
 use super::machine::{Conditions, Identity};
+use crate::words::cut;
 use attribution::engine::{LearnedPoint, LearnedZone};
 use attribution::model::Microwatts;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub(super) const VERSION: u32 = 1;
 const MOST_ZONES: usize = 1_024;
 /// More points than a zone has bins.
 const MOST_POINTS: usize = 64;
+/// Columns of what is said of a file that is none.
+pub(super) const WORDS: usize = 200;
 
 /// The file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,14 +90,16 @@ impl Saved {
         struct Version {
             version: u32,
         }
-        let broken = |error: serde_json::Error| Unreadable::Broken(error.to_string());
+        // They quote the file, which may be a line of megabytes.
+        let words = |what: &str| Unreadable::Broken(cut(what, WORDS));
+        let broken = |error: serde_json::Error| words(&error.to_string());
         let Version { version } = serde_json::from_slice(bytes).map_err(broken)?;
         if version > VERSION {
             return Err(Unreadable::Newer(version));
         }
         let saved: Self = serde_json::from_slice(bytes).map_err(broken)?;
         match saved.impossible() {
-            Some(what) => Err(Unreadable::Broken(what)),
+            Some(what) => Err(words(&what)),
             None => Ok(saved),
         }
     }
@@ -243,5 +248,10 @@ pub(super) mod tests {
                 other => panic!("{expected}: {other:?}"),
             }
         }
+        let long = format!("{{\"version\": \"{}\"}}", "\u{7f}".repeat(1 << 20));
+        let Err(Unreadable::Broken(what)) = Saved::parse(long.as_bytes()) else {
+            panic!("a version that is text");
+        };
+        assert_eq!(what.chars().count(), WORDS, "{what}");
     }
 }

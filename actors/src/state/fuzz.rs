@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What holds for every state file, for `integration-tests/fuzz`. In no build of the daemon.
 
-use super::format::{Saved, Unreadable, VERSION};
+use super::format::{Saved, Unreadable, VERSION, WORDS};
 use std::time::Duration;
 
 /// A file of what was learned: it is bounded, ages never go back, and what is written is read back the same.
@@ -13,7 +13,9 @@ pub fn saved(bytes: &[u8]) {
             return;
         }
         Err(Unreadable::Broken(words)) => {
-            assert!(!words.is_empty() && words.len() <= bytes.len().saturating_add(256));
+            assert!(
+                !words.is_empty() && words.chars().count() <= WORDS && !words.chars().any(char::is_control)
+            );
             return;
         }
     };

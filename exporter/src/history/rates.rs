@@ -33,7 +33,7 @@ pub(super) struct Rates {
     now: MonotonicNanos,
     /// Longest time that a zone which counts was waited for, of late.
     slowest: Duration,
-    /// Who was there in the slot before, sorted, and when that ended.
+    /// Who was there in the slot before, sorted; who is not and began later is new.
     seen: Vec<u64>,
     seen_at: MonotonicNanos,
 }
@@ -42,6 +42,8 @@ pub(super) struct Rates {
 #[derive(Debug, Default)]
 struct Table {
     moment: MonotonicNanos,
+    /// Who began later is new.
+    since: MonotonicNanos,
     totals: Vec<(u64, Microjoules, Microjoules)>,
     /// Whether there were more rows than it has room for; who is not in it may then be old.
     full: bool,
@@ -50,6 +52,7 @@ struct Table {
 impl Table {
     fn fill(&mut self, snapshot: &Snapshot, moment: MonotonicNanos) {
         self.moment = moment;
+        self.since = since(snapshot, moment);
         self.full = false;
         self.totals.clear();
         for row in WORKLOADS.into_iter().flat_map(|level| rows(snapshot, level)) {
@@ -70,9 +73,17 @@ impl Table {
         match self.totals.binary_search_by_key(&hash, |(hash, _, _)| *hash) {
             Ok(found) => self.totals.get(found).map(|(_, dynamic, idle)| (*dynamic, *idle)),
             Err(_) => {
-                (!self.full && row.began() >= self.moment).then_some((Microjoules::ZERO, Microjoules::ZERO))
+                (!self.full && row.began() >= self.since).then_some((Microjoules::ZERO, Microjoules::ZERO))
             }
         }
+    }
+}
+
+/// Who is not in `snapshot`, of this moment, and began later is new. Before a run's first window is nobody, whenever they began.
+const fn since(snapshot: &Snapshot, moment: MonotonicNanos) -> MonotonicNanos {
+    match snapshot.tick.0 {
+        0 => MonotonicNanos::ZERO,
+        _ => moment,
     }
 }
 
@@ -113,7 +124,7 @@ impl Rates {
         self.seen.clear();
         self.seen.extend(all.take(MOST_ROWS).map(|row| row.hash()));
         self.seen.sort_unstable();
-        self.seen_at = self.now;
+        self.seen_at = since(snapshot, self.now);
     }
 
     /// Whether nobody knew this row before the newest slot; one that was away and goes on where it stopped is known. Where there

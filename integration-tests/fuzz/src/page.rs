@@ -131,7 +131,7 @@ samples, and the same 1,500 mutations of each target's in every run.
 
 ## What it found so far and was mended
 
-Two laws here that were too strict: a libvirt document that is 64 elements deep and whose domain never ends is refused when it goes on, and what a recording says
+Words about a state file that is none quoted a name in it whole, with each control character as six: a line of megabytes in the log. They have 200 columns now. And two laws here that were too strict: a libvirt document that is 64 elements deep and whose domain never ends is refused when it goes on, and what a recording says
 again (tallies, a source's words) is not written again. The inputs are in the corpus.
 
 ## What was run

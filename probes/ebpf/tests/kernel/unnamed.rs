@@ -4,7 +4,8 @@
 
 use crate::events::CPU_CLOCK;
 use crate::support::{
-    Cgroup, Consumer, Drained, Guarded, cgroups, guest, machine, pause, permille, settings, wait_until,
+    Cgroup, Consumer, Drained, Guarded, cgroups, guest, machine, pause, permille, settings, stolen,
+    wait_until,
 };
 use attribution::model::{CgroupId, Event, LostEvents};
 use probe_ebpf::Settings;
@@ -102,6 +103,7 @@ fn comes_back<P: Drained>(mut consumer: Consumer<P>) {
     };
     let mut bursts = Guarded::sh(script, &[cgroup.path.to_str().unwrap(), times, rest]);
     let before = consumer.before_storm(&cgroup);
+    let steal = stolen();
     bursts.go();
     let (mut was_listed, mut left) = (false, 0);
     while bursts.0.try_wait().unwrap().is_none() {
@@ -129,7 +131,9 @@ fn comes_back<P: Drained>(mut consumer: Consumer<P>) {
         permille(unnamed(&consumer, cgroup.id()), truth)
     );
     assert!(left >= 3, "it left {left} times");
-    assert!(charged <= truth / 100 * 101, "{charged} ns of {truth} ns");
+    // The clock of a CPU runs on while a hypervisor has it, the scheduler's figures do not.
+    let most = truth / 100 * 101 + (stolen() - steal);
+    assert!(charged <= most, "{charged} ns of {truth} ns, {most} at most");
 }
 
 #[test]
