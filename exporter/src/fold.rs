@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Rows remembered after they left: as many as the attribution remembers, whose rows go on where they stopped.
+/// Rows remembered after they left. The attribution remembers as many of those that may go on where they stopped.
 const GONE: usize = 1_024;
 /// Sums remembered while no row belongs to them: 4,096 of 8 zones are some 2 MiB.
 const HIDDEN: usize = 4_096;
@@ -131,6 +131,8 @@ pub(crate) struct Fold {
     turn: u64,
     /// The turn since which rows are called as now.
     called: u64,
+    /// Since when the newest row of a process counts that was in an earlier turn: a new one counts from no earlier moment.
+    newest: MonotonicNanos,
 }
 
 impl Fold {
@@ -145,6 +147,7 @@ impl Fold {
             next: 0,
             turn: 0,
             called: 0,
+            newest: MonotonicNanos::ZERO,
         }
     }
 
@@ -211,8 +214,10 @@ impl Fold {
     /// Adds what every row rose by to the sum that it belongs to now, and gives all sums that have rows.
     pub(crate) fn take(&mut self, rows: &[Row<'_>]) -> Vec<FoldedRow> {
         self.turn += 1;
+        let mut newest = self.newest;
         for row in rows {
             let id = Id::of(row);
+            let is_process = matches!(id, Id::Process(_));
             let slot = match self.members.get(&id) {
                 Some(member) if member.denied == row.denied && Arc::ptr_eq(&member.face, &row.face) => {
                     member.slot
@@ -223,10 +228,18 @@ impl Fold {
                 slot,
                 face: Arc::clone(&row.face),
                 denied: row.denied,
-                seen: Ledger::default(),
+                // One that counts for longer was away, and among those that left too many came after it to be remembered: what it
+                // had then is in the sums, and what it used in this window is the least that can be lost.
+                seen: match is_process && row.began < self.newest {
+                    true => row.ledger.clone().into_owned(),
+                    false => Ledger::default(),
+                },
                 began: row.began,
                 turn: 0,
             });
+            if is_process {
+                newest = newest.max(row.began);
+            }
             // A process that was away may have begun anew.
             if row.began > member.began {
                 member.seen = Ledger::default();
@@ -245,6 +258,7 @@ impl Fold {
             }
             member.seen.clone_from(&row.ledger);
         }
+        self.newest = newest;
         self.forget();
         let denied = self.by_labels.get(&self.denied.kepler.identity()).copied();
         let shown = self

@@ -444,6 +444,35 @@ fn a_process_that_leaves_and_comes_back_is_in_its_sum_once() {
 }
 
 #[test]
+fn a_process_that_slept_longer_than_it_is_remembered_brings_nothing_of_its_past_along() {
+    let settings = Arc::new(sample::settings_of(&ExporterConfig {
+        levels: vec![Level::Process],
+        ..config("drop.process = 'pid'")
+    }));
+    let process = |pid, began, micro| {
+        let mut row = sample::process(pid, 7, b"cc1", Ledger::default());
+        row.began = MonotonicNanos::from_nanos(began);
+        pay(&mut row.ledger, micro);
+        row
+    };
+    let many = (10..1_100).map(|pid| process(pid, 2, 1)).collect();
+    let windows = [
+        vec![process(1, 0, 1), process(2, 0, 500)],
+        many,
+        vec![process(1, 0, 1)],
+        vec![process(1, 0, 1), process(2, 0, 501)],
+        vec![process(1, 0, 1), process(2, 0, 502), process(3, 4, 30)],
+    ];
+    let sums = windows.into_iter().zip(1_u64..).map(|(rows, second)| {
+        let snapshot = snapshot_of(second, rows, Ledger::default());
+        let text = text_of(&Page::new(Arc::new(snapshot), Arc::clone(&settings)));
+        sum(&text, "kepler_process_joules_total", &["dynamic"])
+    });
+    // The first window after it came back is lost, and what it had used before that is not there twice.
+    assert_eq!(sums.collect::<Vec<_>>(), [501, 1_591, 1_591, 1_591, 1_622]);
+}
+
+#[test]
 fn a_container_whose_namespace_becomes_known_brings_nothing_along() {
     let windows = vec![
         vec![container("a", None, 0, 5)],

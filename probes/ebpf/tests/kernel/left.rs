@@ -106,7 +106,9 @@ fn hops<P: Drained>(mut consumer: Consumer<P>, entries: impl Fn(&P) -> u32) {
         "a process in {cgroups} cgroups: {most} rows at most and {rows} in the end, one came back {came_back} times, \
          {share} per mille of its time, {more} more entries"
     );
-    assert!(share <= 1_020, "{share} per mille");
+    // Interrupts are in the clock of a CPU and not in the CPU time of a process, and take some per cent of it in an emulator.
+    let most_share = if guest() { 1_060 } else { 1_020 };
+    assert!(share <= most_share, "{share} per mille");
     assert!(most <= 8, "{most} rows at once");
     assert!(rows <= 2, "{rows} rows in the end");
     assert!(came_back >= 5, "a row came back {came_back} times");

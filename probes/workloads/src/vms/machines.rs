@@ -21,8 +21,8 @@ pub(super) struct Told {
     pub(super) command: Command,
     /// The real user, where that can be known.
     user: Option<u32>,
-    /// Whether the host itself says that it is this machine, and not only its own command line.
-    pub(super) vouched: bool,
+    /// Whether the host itself says that it is this machine, as far as its own files tell.
+    vouched: bool,
     /// By libvirt, where it speaks of the same machine.
     domain: Domain,
     /// Root of its own cgroup, and how that is called.
@@ -58,6 +58,12 @@ impl Told {
             command,
             domain,
         }
+    }
+
+    /// Whether the host itself says that it is this machine, and not only its own command line. Where the daemon has a cgroup
+    /// namespace of its own, only the tree says where the process's cgroup is.
+    pub(super) fn is_vouched(&self, base: &CgroupOwner) -> bool {
+        self.vouched || scope_of(&base.path).as_ref().is_some_and(Scope::is_the_hosts)
     }
 
     /// The id that it would have if nobody else had it.
@@ -146,12 +152,17 @@ impl Machines {
     /// forks to become a daemon) is the same machine. Two machines with one id exist: KubeVirt made the UUID from the
     /// name alone, so two of one name in two namespaces had the same.
     pub(super) fn join(&mut self, task: TaskKey, told: &Told, base: &CgroupOwner, lives: bool) -> VmId {
+        let vouched = told.is_vouched(base);
+        let root = scope_of(&base.path).map(|scope| scope.root.to_owned());
+        let root = root.or_else(|| told.scope.as_ref().map(|(root, _)| root.clone()));
         let same = |machine: &Machine| match machine.living {
-            0 => told.vouched || !machine.vouched,
+            0 => vouched || !machine.vouched,
             _ => {
+                let is_apart = root.is_some() && machine.scope.is_some() && machine.scope != root;
                 (&machine.name, &machine.container) == (&told.command.name, &base.container)
                     && machine.user.is_some()
                     && machine.user == told.user
+                    && !is_apart
             }
         };
         let (ids, last) = told.ids(task);
@@ -173,9 +184,8 @@ impl Machines {
         machine.name.clone_from(&told.command.name);
         machine.container.clone_from(&base.container);
         machine.user = told.user;
-        machine.vouched |= told.vouched;
-        let root = scope_of(&base.path).map(|scope| scope.root.to_owned());
-        machine.scope = root.or_else(|| told.scope.as_ref().map(|(root, _)| root.clone()));
+        machine.vouched |= vouched;
+        machine.scope = root;
         id
     }
 
@@ -211,7 +221,7 @@ impl Machines {
         if let Some(scope) = scope_of(&base.path) {
             machine.scope = Some(scope.root.to_owned());
         }
-        machine.vouched |= told.vouched;
+        machine.vouched |= told.is_vouched(base);
         let size = told.domain.size().or(told.command.size);
         let reserved = size.reserved(told.command.hypervisor);
         if machine.reserved != reserved {

@@ -42,6 +42,8 @@ use vhost::Workers;
 /// The process of a machine.
 struct Member {
     told: Told,
+    /// Whether the host itself says that it is its machine.
+    vouched: bool,
     vm: Option<VmId>,
     /// Whether the report calls it dead.
     ended: bool,
@@ -169,6 +171,7 @@ impl VmNames {
                 self.stirred = true;
                 let member = Member {
                     told,
+                    vouched: false,
                     vm: None,
                     ended: false,
                     own: None,
@@ -231,27 +234,25 @@ impl VmNames {
     fn own(&mut self, rows: &[TaskUsage], identity: &mut Arc<Identity>) {
         let of_members = self.rows.iter().filter_map(|at| rows.get(*at));
         let cgroups = best_cgroups(of_members, identity);
+        let mut tasks = Vec::with_capacity(self.members.len());
+        for (task, member) in &mut self.members {
+            let given = identity.tasks.get(task);
+            if let Some(own) = given.filter(|owner| owner.vm.is_none()) {
+                member.own = Some(Arc::clone(own));
+            }
+            let of_cgroup = || cgroups.get(task).and_then(|cgroup| identity.cgroups.get(cgroup));
+            let base = member.own.as_ref().or_else(of_cgroup);
+            let base = base.cloned().unwrap_or_else(nobody);
+            member.vouched = member.told.is_vouched(&base);
+            tasks.push((!member.vouched, *task, base));
+        }
         self.make_way();
-        let members = self.members.iter();
-        let mut tasks: Vec<(bool, TaskKey)> = members
-            .map(|(task, member)| (!member.told.vouched, *task))
-            .collect();
-        tasks.sort_unstable_by_key(|(is_claim, task)| (*is_claim, task.start_ticks, task.tgid));
-        for (_, task) in tasks {
+        tasks.sort_unstable_by_key(|(is_claim, task, _)| (*is_claim, task.start_ticks, task.tgid));
+        for (_, task, base) in tasks {
             let Some(member) = self.members.get_mut(&task) else {
                 continue;
             };
             let given = identity.tasks.get(&task);
-            if let Some(own) = given.filter(|owner| owner.vm.is_none()) {
-                member.own = Some(Arc::clone(own));
-            }
-            let of_cgroup = || cgroups.get(&task).and_then(|cgroup| identity.cgroups.get(cgroup));
-            let base = member
-                .own
-                .as_ref()
-                .or_else(of_cgroup)
-                .cloned()
-                .unwrap_or_else(nobody);
             let settled = member.made.as_ref().is_some_and(|(from, made)| {
                 *from == base && given.is_some_and(|given| Arc::ptr_eq(given, made))
             });

@@ -12,7 +12,7 @@ impl VmNames {
     /// Takes the ids of machines that the host vouches for from those that nobody vouches for. They choose anew.
     pub(super) fn make_way(&mut self) {
         let wants = |member: &Member| {
-            let id = member.told.best_id().filter(|_| member.told.vouched)?;
+            let id = member.told.best_id().filter(|_| member.vouched)?;
             let is_apart = member.vm.as_ref() != Some(&id) && self.machines.is_only_claimed(&id);
             is_apart.then_some(id)
         };
@@ -21,7 +21,7 @@ impl VmNames {
             return;
         }
         for member in self.members.values_mut() {
-            let best = member.told.best_id().filter(|_| member.told.vouched);
+            let best = member.told.best_id().filter(|_| member.vouched);
             let is_in_the_way = |id: &mut VmId| match &best {
                 // It goes from the id that it had to take.
                 Some(best) => best != id && wanted.contains(best),

@@ -97,6 +97,37 @@ fn a_machine_that_libvirt_tells_of_late_takes_its_id_then() {
 }
 
 #[test]
+fn a_daemon_with_a_cgroup_namespace_of_its_own_knows_the_hosts_machines_by_the_tree() {
+    let node = Node::new();
+    let liar = says_the_same(&node, 7, LOGIN);
+    let machine = node.process(8, &qemu(UUID, "web"), SCOPE);
+    // As the kernel shows it to whoever is in another namespace.
+    fs::write(node.path("proc/8/cgroup"), format!("0::/../../..{SCOPE}\n")).unwrap();
+    let mut resolver = node.resolver();
+    resolver.resolve(&usage(&[liar]), SECOND * 200);
+    let identity = resolver.resolve(&usage(&[liar, machine]), SECOND * 201);
+    assert_eq!(vms(&identity, [machine, liar]), [UUID, "7-10000"]);
+}
+
+#[test]
+fn whoever_runs_as_the_hypervisors_user_in_another_machines_cgroup_is_none_of_the_others() {
+    let node = Node::new();
+    let machine = node.process(7, &qemu(UUID, "web"), SCOPE);
+    let other = r"/machine.slice/machine-qemu\x2d2\x2devil.scope/libvirt/emulator";
+    let inside = node.process(8, &qemu(UUID, "web"), other);
+    let identity = node.resolver().resolve(&usage(&[machine, inside]), SECOND * 200);
+    let [first, second] = vms(&identity, [machine, inside]);
+    assert_eq!(first, UUID);
+    assert_ne!(second, UUID);
+    let nobody = TaskUsage { task: None, ..inside };
+    assert_ne!(
+        vm_of(&identity, &nobody).as_deref(),
+        Some(UUID),
+        "nor is its cgroup"
+    );
+}
+
+#[test]
 fn only_the_host_makes_cgroups_of_machines_at_the_top() {
     let scope = |path: &str| scope_of(path).map(|scope| scope.is_the_hosts());
     for path in [
