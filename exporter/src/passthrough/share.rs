@@ -136,7 +136,8 @@ impl Share {
             &self.held,
             name,
             RenameFlags::NOREPLACE,
-        )?;
+        )
+        .map_err(renaming)?;
         Ok(Machine(folder))
     }
 
@@ -244,10 +245,7 @@ impl Zone {
         match renameat_with(&self.0, OTHER, &self.0, ENERGY, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(()),
             Err(Errno::NOENT) => Ok(renameat(&self.0, OTHER, &self.0, ENERGY)?),
-            Err(Errno::INVAL | Errno::NOSYS) => Err(io::Error::other(
-                "the file system cannot have two files change their names at once; take one in memory (tmpfs: /run), or ext4, xfs or btrfs",
-            )),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(renaming(error)),
         }
     }
 
@@ -267,6 +265,16 @@ impl Zone {
         // None yet, or something that was put there: a link, a pipe, a second name of another file.
         cleared(self.0.as_fd(), OTHER)?;
         created(self.0.as_fd(), OTHER)
+    }
+}
+
+/// Why `renameat2` failed.
+fn renaming(error: Errno) -> io::Error {
+    match error {
+        Errno::INVAL | Errno::NOSYS => io::Error::other(
+            "the file system cannot have two files change their names at once; take one in memory (tmpfs: /run), or ext4, xfs or btrfs",
+        ),
+        error => error.into(),
     }
 }
 
