@@ -123,7 +123,10 @@ fn comes_back<P: Drained>(mut consumer: Consumer<P>) {
         share >= 990
     });
     let lost = &consumer.usage.lost;
-    assert!(whole, "{share} per mille of {truth} ns are charged; lost: {lost:?}");
+    assert!(
+        whole,
+        "{share} per mille of {truth} ns are charged; lost: {lost:?}"
+    );
     for _ in 0..5 {
         pause(30);
         consumer.drain();
