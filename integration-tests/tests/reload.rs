@@ -8,7 +8,8 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-use integration_tests::daemon::{Daemon, command, pause};
+use integration_tests::child::Killed;
+use integration_tests::daemon::{Daemon, bare, command, pause};
 use integration_tests::figures::{conserves, integer, nothing_fell, rows};
 use integration_tests::http;
 use integration_tests::promtext::{of, parse};
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -267,32 +268,24 @@ fn twenty_reloads_under_load_lose_no_microjoule_and_no_series() {
 }
 
 /// A process that runs for a while whenever it is woken, and sleeps in between.
-struct Sleeper(Child);
+struct Sleeper(Killed);
 
 impl Sleeper {
     fn start() -> Self {
         let script = "while read x; do i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; done";
-        let mut command = Command::new("sh");
+        let mut command = bare("sh");
         command.args(["-c", script]).stdin(Stdio::piped());
-        Self(command.spawn().expect("a shell"))
+        Self(Killed(command.spawn().expect("a shell")))
     }
 
     fn wake(&mut self) {
-        let stdin = self.0.stdin.as_mut().expect("it is piped");
+        let stdin = self.0.0.stdin.as_mut().expect("it is piped");
         stdin.write_all(b"\n").expect("it reads");
     }
 
     fn row<'a>(&self, snapshot: &'a Value) -> Option<&'a Value> {
         let mut processes = rows(snapshot, "processes").iter();
-        processes.find(|row| row["pid"] == self.0.id())
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        processes.find(|row| row["pid"] == self.0.pid())
     }
 }
 

@@ -269,7 +269,7 @@ impl Limited {
         let filled = filled.expect("a shell");
         assert!(filled.success(), "{filled}");
         if in_guest() {
-            // Kernels before 6 do not take back fast enough what they remember of /sys, and end the daemon for it.
+            // Kernels up to 6.1 do not take back fast enough what they remember of /sys, and end the daemon for it.
             fs::write("/proc/sys/vm/drop_caches", "2").expect("it forgets");
         }
     }
